@@ -1,0 +1,111 @@
+"""Every error this project raises on purpose, as one tree.
+
+::
+
+    MLLoggerError
+    ├── UsageError            the person who started the command can mend it; commands exit with 2
+    │   ├── ConfigError       a config file, flag or environment variable: which, where, and the nearest known key
+    │   └── LogDirectoryError the client's directory or prefix
+    ├── WireError             the bytes of a request or an answer break the protocol
+    │   ├── BadBatch          manifest or framing; nothing of the batch was applied
+    │   ├── BadPath           a path that no receiver may store
+    │   └── BadAnswer         an answer that does not acknowledge what was sent (a middlebox, another version)
+    ├── ShipError             what the agent met on its way to the receiver
+    │   ├── TryAgain          network, 5xx, 429, 503, 507: the same request may succeed later
+    │   ├── TooLarge          413: a smaller batch may succeed now
+    │   └── StopSending       401, 403, 426: no request will succeed until a person acts
+    └── StoreError            what the receiver's store met
+        ├── StoreFull         below the free-space floor or ENOSPC; answered with 507
+        └── NotHeld           the path is not in the store; answered with 404
+
+``can_retry`` says whether the same call can succeed later without anybody's doing. This module imports nothing.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class MLLoggerError(Exception):
+    """The root: a message in lower case with the value in it, the place, and a hint for the person who runs it."""
+
+    can_retry: ClassVar[bool] = False
+
+    def __init__(
+        self, message: str, *, path: str | None = None, offset: int | None = None, hint: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.path = path
+        self.offset = offset
+        self.hint = hint
+
+    def one_line(self) -> str:
+        """Return the message and the hint as the one line that a command prints."""
+        text = str(self) if self.hint is None else f"{self}: {self.hint}"
+        return " ".join(text.split())
+
+
+class UsageError(MLLoggerError):
+    """Something the person who started the command can mend."""
+
+
+class ConfigError(UsageError):
+    """A config file, flag or environment variable that can't be used as it is."""
+
+
+class LogDirectoryError(UsageError):
+    """A log directory or prefix that the client can't write to or must not."""
+
+
+class WireError(MLLoggerError):
+    """Bytes that break the protocol."""
+
+
+class BadBatch(WireError):
+    """A manifest or framing that can't be read; nothing of the batch was applied."""
+
+
+class BadPath(WireError):
+    """A path that no receiver may store."""
+
+
+class BadAnswer(WireError):
+    """An answer that does not acknowledge what was sent; trying again may reach the real receiver."""
+
+    can_retry = True
+
+
+class ShipError(MLLoggerError):
+    """Something the agent met on its way to the receiver."""
+
+
+class TryAgain(ShipError):
+    """The same request may succeed later; ``retry_after_s`` is the receiver's wish in seconds, if it said one."""
+
+    can_retry = True
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after_s = retry_after_s
+
+
+class TooLarge(ShipError):
+    """The receiver refuses a body of this size; half of it may pass."""
+
+
+class StopSending(ShipError):
+    """No request will succeed until a person acts (token, rights, version)."""
+
+
+class StoreError(MLLoggerError):
+    """Something the receiver's store met."""
+
+
+class StoreFull(StoreError):
+    """The disk is below its floor; the agent waits and tries again."""
+
+    can_retry = True
+
+
+class NotHeld(StoreError):
+    """The path is not in the store."""

@@ -1,0 +1,224 @@
+"""Names: what a file in a run directory is called, and what it is called on the receiver.
+
+Pure: no function here touches a file system. Three rules that agent, receiver and reader share:
+
+- A key becomes **one path component** (`escape_key`), percent-escaped so that any name is safe and can be turned back.
+- A stream has **numbered parts** (`numbered`): ``metrics.jsonl``, ``metrics.1.jsonl``, … each with one writer for life.
+- A path on the wire is relative, UTF-8, with ``/`` between components (`check_path`). A local name that does not fit
+  (bytes that are not UTF-8, control characters, a backslash) is shipped under an escaped one (`remote_path`).
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import os
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from urllib.parse import unquote_to_bytes
+
+from .errors import BadPath
+
+METRICS = "metrics.jsonl"
+PARAMETERS = "parameters.jsonl"
+HISTOGRAMS = "histograms.jsonl"
+TEXT = "text.log"
+RUN = "run.jsonl"
+
+STREAM_PATTERNS = ("*.jsonl", "*.log", "*.txt", "*.csv", "events.out.tfevents.*")
+"""Names of append-only files; everything else is a whole file."""
+
+RECEIVER_DIR = ".ml-logger"
+"""The receiver's own directory in its data directory; no path on the wire may lead into it."""
+
+AGENT_DIR = ".ml-logger-agent"
+"""The agent's default state directory in the spool; like every dotfile it is never shipped."""
+
+MAX_COMPONENT_BYTES = 255
+MAX_PATH_BYTES = 2048
+MAX_PATH_DEPTH = 64
+
+_KEY_PIECE_BYTES = 200
+_UNSAFE_IN_KEY = frozenset('%/\\:*?"<>|')
+_SPLIT_SUFFIX = re.compile(r"^(.+?)((?:\.[A-Za-z0-9]{1,12})*)$", re.DOTALL)
+_NUMBERED = re.compile(r"^(?P<stem>.+)\.(?P<number>[1-9][0-9]*)(?P<suffix>\.[^.]+)$", re.DOTALL)
+
+
+def escape_key(key: str) -> str:
+    """Return `key` as path text that is safe on every file system and that `unescape_key` turns back.
+
+    Percent-escaped (UTF-8, lone surrogates included) are the separators, what Windows forbids, control characters and a
+    leading dot. A result of more than 200 bytes goes on in a folder below: each piece but the last ends in a bare ``%``.
+    The empty key is ``%``.
+    """
+    units = [_escape_character(c, is_first=i == 0) for i, c in enumerate(key)]
+    pieces, piece, size_bytes = [], "", 0
+    for unit in units:
+        unit_bytes = len(unit.encode())
+        if size_bytes + unit_bytes > _KEY_PIECE_BYTES:
+            pieces.append(piece + "%")
+            piece, size_bytes = "", 0
+            unit = "%2E" if unit == "." else unit
+        piece += unit
+        size_bytes += unit_bytes
+    return "/".join([*pieces, piece]) if piece else "%"
+
+
+def _escape_character(character: str, *, is_first: bool) -> str:
+    is_control = unicodedata.category(character) in ("Cc", "Cs")
+    if character in _UNSAFE_IN_KEY or is_control or (is_first and character == "."):
+        return "".join(f"%{byte:02X}" for byte in character.encode("utf-8", "surrogatepass"))
+    return character
+
+
+def unescape_key(path: str) -> str:
+    """Return the key that `escape_key` made `path` from."""
+    if path == "%":
+        return ""
+    joined = path.replace("%/", "")
+    return unquote_to_bytes(joined).decode("utf-8", "surrogatepass")
+
+
+def numbered(name: str, number: int) -> str:
+    """Return the name of part `number` of a stream: ``metrics.jsonl`` for 0, then ``metrics.1.jsonl``, …"""
+    if number == 0:
+        return name
+    stem, dot, suffix = name.rpartition(".")
+    return f"{stem}.{number}.{suffix}" if dot and stem else f"{name}.{number}"
+
+
+def part_of(name: str, stream: str) -> int | None:
+    """Return which part of `stream` the file `name` is (0, 1, …), or None if it is none."""
+    if name == stream:
+        return 0
+    match = _NUMBERED.match(name)
+    if match and match["stem"] + match["suffix"] == stream:
+        return int(match["number"])
+    return None
+
+
+def temporary_name(name: str, token: str) -> str:
+    """Return the name a whole file has while it is written; no scanner looks at it."""
+    return f".{name[:200]}.tmp-{token}"
+
+
+def is_hidden(name: str) -> bool:
+    """Whether scanners pass over a file or folder of this name (dotfiles, temporary names included)."""
+    return name.startswith(".")
+
+
+def matches_any(path: str, patterns: Sequence[str]) -> bool:
+    """Whether a relative `path`, or its last component, matches one of the shell `patterns` (case matters)."""
+    name = path.rpartition("/")[2]
+    return any(fnmatch.fnmatchcase(name, p) or fnmatch.fnmatchcase(path, p) for p in patterns)
+
+
+def is_line_stream(path: str) -> bool:
+    """Whether a stream consists of lines, so that it is cut at the last newline (event files of TensorBoard do not)."""
+    return not fnmatch.fnmatchcase(path.rpartition("/")[2], "events.out.tfevents.*")
+
+
+def check_path(path: object) -> str:
+    """Return `path` if a receiver may store it, else raise `BadPath` with the reason.
+
+    A path is a non-empty relative UTF-8 string of at most 2048 bytes and 64 components of at most 255 bytes, without
+    empty, ``.`` or ``..`` components, NUL, control characters, backslashes or lone surrogates, and outside
+    ``.ml-logger/``.
+    """
+    if not isinstance(path, str):
+        raise BadPath(f"a path must be a string, not {type(path).__name__}")
+    reason = _why_refused(path)
+    if reason is not None:
+        raise BadPath(f"path {path[:80]!a} {reason}", path=path)
+    return path
+
+
+def _why_refused(path: str) -> str | None:
+    if not path:
+        return "is empty"
+    try:
+        size_bytes = len(path.encode())
+    except UnicodeEncodeError:
+        return "holds a lone surrogate"
+    if size_bytes > MAX_PATH_BYTES:
+        return f"has {size_bytes} bytes, more than {MAX_PATH_BYTES}"
+    if path.startswith("/"):
+        return "is absolute"
+    if any(character == "\\" or unicodedata.category(character) == "Cc" for character in path):
+        return "holds a backslash or control character"
+    components = path.split("/")
+    if len(components) > MAX_PATH_DEPTH:
+        return f"has {len(components)} components, more than {MAX_PATH_DEPTH}"
+    if components[0].casefold() == RECEIVER_DIR:
+        return f"leads into {RECEIVER_DIR}/"
+    return next((why for why in map(_why_component_refused, components) if why), None)
+
+
+def _why_component_refused(component: str) -> str | None:
+    if component in ("", ".", ".."):
+        return f"has the component {component!r}"
+    if len(component.encode()) > MAX_COMPONENT_BYTES:
+        return f"has a component of more than {MAX_COMPONENT_BYTES} bytes"
+    return None
+
+
+def remote_path(local_path: str) -> str:
+    """Return the name a local relative path is shipped under: itself wherever the wire allows it.
+
+    `local_path` is as the operating system gives it (undecodable bytes as surrogates, PEP 383). A component that is not
+    UTF-8 or holds a control character or backslash has those bytes and ``%`` percent-escaped; if that is longer than 255
+    bytes it is cut and ends in ``~`` and a digest of the true name.
+    """
+    return "/".join(_remote_component(component) for component in local_path.split("/"))
+
+
+def _remote_component(component: str) -> str:
+    if all(c != "\\" and unicodedata.category(c) not in ("Cc", "Cs") for c in component):
+        return component
+    raw = os.fsencode(component)
+    text = raw.decode("utf-8", "surrogateescape")
+    escaped = "".join(_escape_for_wire(c) for c in text)
+    if len(escaped.encode()) <= MAX_COMPONENT_BYTES:
+        return escaped
+    kept = escaped.encode()[:200].decode("utf-8", "ignore")
+    return f"{kept}~{hashlib.sha256(raw).hexdigest()[:16]}"
+
+
+def _escape_for_wire(character: str) -> str:
+    if character in "%\\" or unicodedata.category(character) in ("Cc", "Cs"):
+        return "".join(f"%{byte:02X}" for byte in character.encode("utf-8", "surrogateescape"))
+    return character
+
+
+def digest_name(path: str, content: bytes) -> str:
+    """Return `path` with a short digest of `content` in it: ``a/metrics.jsonl`` becomes ``a/metrics~1f2e3d4c.jsonl``.
+
+    Used where two machines ship different bytes under one name, so that both are kept.
+    """
+    folder, slash, name = path.rpartition("/")
+    match = _SPLIT_SUFFIX.match(name)
+    stem, suffix = (match[1], match[2]) if match else (name, "")
+    digest = hashlib.sha256(content).hexdigest()[:8]
+    room = MAX_COMPONENT_BYTES - len(suffix) - len(digest) - 1
+    stem = stem.encode()[:room].decode("utf-8", "ignore")
+    return f"{folder}{slash}{stem}~{digest}{suffix}"
+
+
+def diverged_names(path: str, content: bytes) -> Iterator[str]:
+    """Yield the names to try, in order, for a stream whose plain name holds other bytes.
+
+    The digest is of the first line, then of the first 2, 4, 8, … lines of `content`: whatever grows behind them, the same
+    bytes give the same names, so nothing has to be remembered. Ends when `content` has no further line.
+    """
+    end, wanted, seen = 0, 1, 0
+    while True:
+        while seen < wanted:
+            newline = content.find(b"\n", end)
+            if newline < 0:
+                if seen == 0 and content:
+                    yield digest_name(path, content)
+                return
+            end, seen = newline + 1, seen + 1
+        yield digest_name(path, content[:end])
+        wanted *= 2

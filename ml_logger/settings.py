@@ -1,0 +1,208 @@
+"""Typed settings from a YAML file, the environment and flags; what agent and receiver configs are made of.
+
+A config is a frozen dataclass whose fields are the keys: scalars, lists of strings, ``X | None``, ``Literal``s and nested
+dataclasses. Precedence: flag, environment, file, default. An unknown or ill-typed key is refused with file, line, key and
+the nearest known key; nothing is ever guessed. The only file read is the one that is named.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union
+
+import yaml
+
+from .errors import ConfigError
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Place:
+    """Where a value came from, for messages: ``agent.yaml, line 3`` or ``environment variable ML_LOGGER_…``."""
+
+    source: str
+    line: int | None = None
+
+    def __str__(self) -> str:
+        return self.source if self.line is None else f"{self.source}, line {self.line}"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Given:
+    """A value and its place; nested mappings hold `_Given`s again."""
+
+    value: Any
+    place: _Place
+
+
+def load_settings(
+    cls: type[T], *, file: Path | None, environ: Mapping[str, str], env_prefix: str, flags: Mapping[str, Any]
+) -> T:
+    """Return a `cls` built from `flags`, then ``<env_prefix>KEY`` variables of `environ`, then `file`, then defaults.
+
+    Flags that are None count as not given. Raises `ConfigError` naming the place, the key and the mend.
+    """
+    given: dict[str, _Given] = _read_file(file) if file is not None else {}
+    source = _Place(str(file)) if file is not None else _Place("command line")
+    known = _field_types(cls)
+    for key in known:
+        variable = env_prefix + key.upper()
+        if environ.get(variable, "") != "":
+            given[key] = _given_from_environment(environ[variable], variable)
+    given.update({k: _Given(v, _Place(f"flag --{k.replace('_', '-')}")) for k, v in flags.items() if v is not None})
+    return _build(cls, given, source, trail="")
+
+
+def _given_from_environment(text: str, variable: str) -> _Given:
+    place = _Place(f"environment variable {variable}")
+    try:
+        return _Given(yaml.safe_load(text), place)
+    except yaml.YAMLError:
+        return _Given(text, place)
+
+
+def _read_file(file: Path) -> dict[str, _Given]:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"config file {file} does not exist", hint="give --config the path of one") from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ConfigError(
+            f"config file {file} can't be read: {reason}", hint="check its type and permissions"
+        ) from None
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        return {} if node is None else _given_mapping(node, str(file))
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise ConfigError(f"{file}, line {line}: not YAML: {error.problem}", hint="check the indentation") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{file}: not YAML: {error}", hint="check for unprintable characters") from None
+
+
+def _given_mapping(node: yaml.Node, source: str) -> dict[str, _Given]:
+    place = _Place(source, node.start_mark.line + 1)
+    if not isinstance(node, yaml.MappingNode):
+        raise ConfigError(f"{place}: expected 'key: value' lines", hint="see the example in config/")
+    given: dict[str, _Given] = {}
+    for key_node, value_node in node.value:
+        key = str(key_node.value)
+        key_place = _Place(source, key_node.start_mark.line + 1)
+        if key in given:
+            raise ConfigError(f"{key_place}: key '{key}' is given twice", hint=f"first at {given[key].place}")
+        given[key] = _Given(_value_of(value_node, source), key_place)
+    return given
+
+
+def _value_of(node: yaml.Node, source: str) -> Any:
+    if isinstance(node, yaml.MappingNode):
+        return _given_mapping(node, source)
+    loader = yaml.SafeLoader("")
+    try:
+        return loader.construct_object(node, deep=True)  # type: ignore[no-untyped-call]  # untyped in PyYAML's stubs
+    finally:
+        loader.dispose()  # type: ignore[no-untyped-call]  # untyped in PyYAML's stubs
+
+
+def _field_types(cls: type) -> dict[str, Any]:
+    hints = typing.get_type_hints(cls)
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+
+
+def _build(cls: type[T], given: Mapping[str, _Given], source: _Place, trail: str) -> T:
+    known = _field_types(cls)
+    for key, value in given.items():
+        if key not in known:
+            raise _unknown_key(trail + key, key, value.place, list(known))
+    values = {k: _convert(v.value, known[k], v.place, trail + k) for k, v in given.items()}
+    for field in dataclasses.fields(cls):  # type: ignore[arg-type]  # T is always a dataclass; TypeVars can't say so
+        has_default = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
+        if not has_default and field.name not in values:
+            raise ConfigError(f"{source}: key '{trail}{field.name}' is missing", hint="it has no default; add it")
+    return cls(**values)
+
+
+def _unknown_key(name: str, key: str, place: _Place, known: list[str]) -> ConfigError:
+    nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]
+    return ConfigError(f"{place}: unknown key '{name}'", hint=f"the nearest known key is '{nearest}'")
+
+
+def _convert(value: Any, wanted: Any, place: _Place, name: str) -> Any:
+    options = typing.get_args(wanted) if typing.get_origin(wanted) in (Union, types.UnionType) else (wanted,)
+    for option in options:
+        converted = _try_convert(value, option, place, name)
+        if converted is not _MISFIT:
+            return converted
+    shown = "a mapping" if isinstance(value, dict) else ascii(value)[:80]
+    expected = " or ".join(_type_name(o) for o in options)
+    raise ConfigError(
+        f"{place}: key '{name}' must be {expected}, not {shown}", hint="see the comment beside it in config/"
+    )
+
+
+_MISFIT = object()
+
+
+def _try_convert(value: Any, wanted: Any, place: _Place, name: str) -> Any:
+    if dataclasses.is_dataclass(wanted):
+        fits = isinstance(value, dict)
+        return _build(typing.cast(type, wanted), value, place, trail=name + ".") if fits else _MISFIT
+    if typing.get_origin(wanted) is tuple:
+        fits = isinstance(value, (list, tuple)) and all(isinstance(v, str) for v in value)
+        return tuple(value) if fits else _MISFIT
+    if typing.get_origin(wanted) is Literal:
+        return value if value in typing.get_args(wanted) else _MISFIT
+    return _try_scalar(value, wanted)
+
+
+def _try_scalar(value: Any, wanted: Any) -> Any:
+    if wanted is type(None):
+        return None if value is None else _MISFIT
+    if wanted is float and type(value) in (int, float):
+        return float(value)
+    if wanted is Path and isinstance(value, str):
+        return Path(value)
+    return value if type(value) is wanted or (wanted is Path and isinstance(value, Path)) else _MISFIT
+
+
+def _type_name(wanted: Any) -> str:
+    if dataclasses.is_dataclass(wanted):
+        return "a mapping"
+    if typing.get_origin(wanted) is tuple:
+        return "a list of strings"
+    if typing.get_origin(wanted) is Literal:
+        return " or ".join(f"'{option}'" for option in typing.get_args(wanted))
+    names = {str: "a string", int: "a whole number", float: "a number", bool: "true or false", Path: "a path"}
+    return names.get(wanted, "empty" if wanted is type(None) else str(wanted))
+
+
+def nearest_path(value: Path, base: Path) -> Path:
+    """Return `value` with ``~`` expanded, and, where it is relative, taken from `base` (the config file's folder)."""
+    expanded = value.expanduser()
+    return expanded if expanded.is_absolute() else (base / expanded).absolute()
+
+
+def read_token(token: str | None, token_file: Path | None, environ: Mapping[str, str]) -> str | None:
+    """Return the bearer token, or None if none is set: ``token``, else ``$ML_LOGGER_TOKEN``, else the file's first line.
+
+    Raises `ConfigError` if the file can't be read or is empty.
+    """
+    direct = token or environ.get("ML_LOGGER_TOKEN")
+    if direct or token_file is None:
+        return direct or None
+    try:
+        lines = token_file.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"token file {token_file} can't be read: {error}", hint="check path and permissions"
+        ) from None
+    if not lines[0].strip():
+        raise ConfigError(f"token file {token_file} is empty", hint="put the token on its first line")
+    return lines[0].strip()

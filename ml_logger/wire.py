@@ -1,0 +1,365 @@
+"""The wire: what agent and receiver say to each other, as values and bytes. Pure: no sockets, no files.
+
+A batch body is one line of JSON (the manifest), a newline, then the items' bytes in order. Each item carries two running
+CRC-32 numbers: ``crc_before`` of the file's bytes [0, offset) and ``crc`` of [0, offset + length). Together they prove that
+the receiver holds the same prefix and that the payload arrived whole, before anything is written (`docs/PROTOCOL.md`).
+
+Decoders accept any bytes and raise `BadBatch` or `BadAnswer`; nothing else escapes.
+"""
+
+from __future__ import annotations
+
+import sys
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NewType, cast
+
+import orjson
+
+from .errors import BadAnswer, BadBatch
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+VERSION = 1
+"""Protocol version; it is also in every URL path."""
+
+ZSTD_LEVEL = 1
+"""Level 3 compresses metric lines worse than level 1, and slower."""
+
+Offset = NewType("Offset", int)
+"""A position in a file, in bytes from its start."""
+
+Crc = NewType("Crc", int)
+"""CRC-32 (zlib, ISO 3309) of a file's bytes from its start."""
+
+Op = Literal["append", "stage", "commit"]
+Result = Literal["stored", "already", "behind", "ahead", "diverged", "rejected"]
+
+OPS: tuple[Op, ...] = ("append", "stage", "commit")
+RESULTS: tuple[Result, ...] = ("stored", "already", "behind", "ahead", "diverged", "rejected")
+_MAX_INT = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a receiver holds of one file: its size in bytes and the CRC-32 of all of it."""
+
+    size: Offset
+    crc: Crc
+
+
+NOTHING = Held(Offset(0), Crc(0))
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One change to one file.
+
+    `append` adds `length` bytes at `offset` to a stream. `stage` adds them to the copy that is built aside for the whole
+    file version named by `upload`; `commit` does the same and then puts that copy in the place of `path`. A commit may do so
+    when the receiver holds nothing there, or exactly `replaces`, or a version from the same source. `mtime_ns` (ns since
+    the epoch) becomes the stored file's.
+    """
+
+    path: str
+    op: Op
+    offset: Offset
+    length: int
+    crc_before: Crc
+    crc: Crc
+    upload: str | None = None
+    replaces: Held | None = None
+    mtime_ns: int | None = None
+
+    @property
+    def end(self) -> Offset:
+        """The file's size after this item, in bytes."""
+        return Offset(self.offset + self.length)
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Who sends (`source`: stable for one spool on one machine), and the items in the order of their bytes."""
+
+    source: str
+    items: tuple[Item, ...]
+    host: str = ""
+    agent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one item. `held` is what the receiver holds after it; `reason` says why where it was refused."""
+
+    path: str
+    op: Op
+    result: Result
+    offset: Offset
+    length: int
+    crc: Crc
+    held: Held | None = None
+    reason: str | None = None
+
+
+def crc32(data: bytes | memoryview, start: Crc = Crc(0)) -> Crc:
+    """Return the running CRC-32 of `data` after bytes whose CRC-32 is `start`."""
+    return Crc(zlib.crc32(data, start))
+
+
+# --- batches
+
+
+def encode_batch(manifest: Manifest, payloads: Sequence[bytes | memoryview], *, compress: bool) -> bytes:
+    """Return the body of a batch request, zstd-compressed if `compress`."""
+    head = orjson.dumps(
+        {
+            "v": VERSION,
+            "source": manifest.source,
+            "host": manifest.host,
+            "agent": manifest.agent,
+            "items": [_item_to_json(item) for item in manifest.items],
+        }
+    )
+    body = b"".join([head, b"\n", *payloads])
+    return zstd.compress(body, ZSTD_LEVEL) if compress else body
+
+
+def _item_to_json(item: Item) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "path": item.path,
+        "op": item.op,
+        "offset": item.offset,
+        "length": item.length,
+        "crc_before": item.crc_before,
+        "crc": item.crc,
+    }
+    if item.upload is not None:
+        record["upload"] = item.upload
+    if item.replaces is not None:
+        record["replaces"] = _held_to_json(item.replaces)
+    if item.mtime_ns is not None:
+        record["mtime_ns"] = item.mtime_ns
+    return record
+
+
+def split_batch(body: bytes, *, max_manifest_bytes: int, max_items: int) -> tuple[Manifest, list[memoryview]]:
+    """Return the manifest of an expanded batch body and a view of each item's bytes.
+
+    Raises `BadBatch` if the manifest is not the JSON this protocol names, is over a limit, or promises more or fewer bytes
+    than follow it. Paths are only checked to be strings: a hostile one costs its own item, not the batch.
+    """
+    newline = body.find(b"\n", 0, max_manifest_bytes + 1)
+    if newline < 0:
+        raise BadBatch(f"no manifest line within the first {max_manifest_bytes} bytes")
+    record = _load_object(body[:newline])
+    if record.get("v") != VERSION:
+        raise BadBatch(f"manifest version {ascii(record.get('v'))[:40]}, this receiver speaks {VERSION}")
+    items = record.get("items")
+    if not isinstance(items, list) or len(items) > max_items:
+        raise BadBatch(f"items must be a list of at most {max_items}")
+    manifest = Manifest(
+        source=_string(record, "source", most=200),
+        items=tuple(_item_from_json(item) for item in items),
+        host=_string(record, "host", most=300, default=""),
+        agent=_string(record, "agent", most=100, default=""),
+    )
+    return manifest, _split_payload(memoryview(body)[newline + 1 :], manifest.items)
+
+
+def _split_payload(payload: memoryview, items: Sequence[Item]) -> list[memoryview]:
+    promised = sum(item.length for item in items)
+    if promised != len(payload):
+        raise BadBatch(f"the items promise {promised} bytes, {len(payload)} follow the manifest")
+    views, start = [], 0
+    for item in items:
+        views.append(payload[start : start + item.length])
+        start += item.length
+    return views
+
+
+def _item_from_json(record: object) -> Item:
+    if not isinstance(record, dict):
+        raise BadBatch("an item must be an object")
+    op = record.get("op")
+    if op not in OPS:
+        raise BadBatch(f"op {ascii(op)[:40]} is none of {', '.join(OPS)}")
+    item = Item(
+        path=_string(record, "path", most=1 << 16),
+        op=op,
+        offset=Offset(_integer(record, "offset")),
+        length=_integer(record, "length"),
+        crc_before=Crc(_integer(record, "crc_before", most=0xFFFFFFFF)),
+        crc=Crc(_integer(record, "crc", most=0xFFFFFFFF)),
+        upload=_string(record, "upload", most=100) if op != "append" else None,
+        replaces=_held_from_json(record["replaces"]) if record.get("replaces") is not None else None,
+        mtime_ns=_integer(record, "mtime_ns") if record.get("mtime_ns") is not None else None,
+    )
+    if item.end > _MAX_INT:
+        raise BadBatch(f"offset {item.offset} and length {item.length} end past 2^63")
+    return item
+
+
+# --- outcomes
+
+
+def encode_outcomes(outcomes: Sequence[Outcome]) -> bytes:
+    """Return the answer to a batch: one outcome per item, in the items' order."""
+    return orjson.dumps({"v": VERSION, "outcomes": [_outcome_to_json(o) for o in outcomes]})
+
+
+def _outcome_to_json(outcome: Outcome) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "path": outcome.path,
+        "op": outcome.op,
+        "result": outcome.result,
+        "offset": outcome.offset,
+        "length": outcome.length,
+        "crc": outcome.crc,
+    }
+    if outcome.held is not None:
+        record["held"] = _held_to_json(outcome.held)
+    if outcome.reason is not None:
+        record["reason"] = outcome.reason
+    return record
+
+
+def decode_outcomes(body: bytes, items: Sequence[Item]) -> list[Outcome]:
+    """Return the outcomes in `body` if they answer exactly `items`, else raise `BadAnswer`.
+
+    An answer counts only if it names path, op, offset, length and CRC of what was sent: an HTML page with status 200 from a
+    middlebox acknowledges nothing.
+    """
+    try:
+        record = _load_object(body)
+        if record.get("v") != VERSION or not isinstance(record.get("outcomes"), list):
+            raise BadBatch("no outcomes in it")
+        outcomes = [_outcome_from_json(o) for o in record["outcomes"]]
+    except BadBatch as error:
+        raise BadAnswer(f"the answer to a batch is not one of this protocol: {error}") from None
+    if len(outcomes) != len(items) or not all(_answers(o, i) for o, i in zip(outcomes, items, strict=True)):
+        raise BadAnswer("the answer to a batch names other items than were sent")
+    return outcomes
+
+
+def _answers(outcome: Outcome, item: Item) -> bool:
+    return (outcome.path, outcome.op, outcome.offset, outcome.length, outcome.crc) == (
+        item.path,
+        item.op,
+        item.offset,
+        item.length,
+        item.crc,
+    )
+
+
+def _outcome_from_json(record: object) -> Outcome:
+    if not isinstance(record, dict):
+        raise BadBatch("an outcome must be an object")
+    if record.get("op") not in OPS or record.get("result") not in RESULTS:
+        raise BadBatch("unknown op or result")
+    return Outcome(
+        path=_string(record, "path", most=1 << 16),
+        op=cast(Op, record["op"]),
+        result=cast(Result, record["result"]),
+        offset=Offset(_integer(record, "offset")),
+        length=_integer(record, "length"),
+        crc=Crc(_integer(record, "crc", most=0xFFFFFFFF)),
+        held=_held_from_json(record["held"]) if record.get("held") is not None else None,
+        reason=_string(record, "reason", most=1 << 16) if record.get("reason") is not None else None,
+    )
+
+
+# --- stat
+
+
+def encode_stat_request(paths: Sequence[str]) -> bytes:
+    """Return the body of a stat request."""
+    return orjson.dumps({"v": VERSION, "paths": list(paths)})
+
+
+def decode_stat_request(body: bytes, *, max_paths: int) -> list[str]:
+    """Return the paths asked for; raise `BadBatch` if they are not a list of at most `max_paths` strings."""
+    record = _load_object(body)
+    paths = record.get("paths")
+    if not isinstance(paths, list) or len(paths) > max_paths or not all(isinstance(p, str) for p in paths):
+        raise BadBatch(f"paths must be a list of at most {max_paths} strings")
+    return paths
+
+
+def encode_stat_answer(paths: Sequence[str], held: Sequence[Held | None]) -> bytes:
+    """Return the answer to a stat request: for each path what is held, or null."""
+    entries = [
+        {"path": path, "held": None if h is None else _held_to_json(h)} for path, h in zip(paths, held, strict=True)
+    ]
+    return orjson.dumps({"v": VERSION, "files": entries})
+
+
+def decode_stat_answer(body: bytes, paths: Sequence[str]) -> list[Held | None]:
+    """Return what is held for each of `paths`; raise `BadAnswer` if `body` answers another question."""
+    try:
+        files = _load_object(body).get("files")
+        if not isinstance(files, list) or [f.get("path") for f in files if isinstance(f, dict)] != list(paths):
+            raise BadBatch("it names other paths than were asked for")
+        return [None if f.get("held") is None else _held_from_json(f["held"]) for f in files]
+    except BadBatch as error:
+        raise BadAnswer(f"the answer to a stat is not one of this protocol: {error}") from None
+
+
+# --- compression
+
+
+def expand(body: bytes, *, max_bytes: int) -> bytes:
+    """Return zstd-compressed `body` expanded; raise `BadBatch` past `max_bytes` or if it is cut or not zstd.
+
+    Never expands more than one byte past the bound, so a bomb costs at most that.
+    """
+    decompressor = zstd.ZstdDecompressor()
+    try:
+        expanded = decompressor.decompress(body, max_bytes + 1)
+    except zstd.ZstdError as error:
+        raise BadBatch(f"body is not zstd: {error}") from None
+    if len(expanded) > max_bytes:
+        raise BadBatch(f"body expands to more than {max_bytes} bytes")
+    if not decompressor.eof or decompressor.unused_data:
+        raise BadBatch("body is not one whole zstd frame")
+    return expanded
+
+
+# --- JSON values
+
+
+def _load_object(body: bytes) -> dict[str, Any]:
+    try:
+        record = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise BadBatch(f"not JSON: {error}") from None
+    if not isinstance(record, dict):
+        raise BadBatch("not a JSON object")
+    return record
+
+
+def _string(record: dict[str, Any], key: str, *, most: int, default: str | None = None) -> str:
+    value = record.get(key, default)
+    if not isinstance(value, str) or len(value) > most:
+        raise BadBatch(f"{key} must be a string of at most {most} characters")
+    return value
+
+
+def _integer(record: dict[str, Any], key: str, *, most: int = _MAX_INT) -> int:
+    value = record.get(key)
+    if type(value) is not int or not 0 <= value <= most:
+        raise BadBatch(f"{key} must be an integer from 0 to {most}, not {ascii(value)[:40]}")
+    return value
+
+
+def _held_to_json(held: Held) -> dict[str, int]:
+    return {"size": held.size, "crc": held.crc}
+
+
+def _held_from_json(record: object) -> Held:
+    if not isinstance(record, dict):
+        raise BadBatch("what is held must be an object with size and crc")
+    return Held(Offset(_integer(record, "size")), Crc(_integer(record, "crc", most=0xFFFFFFFF)))

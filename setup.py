@@ -1,0 +1,66 @@
+"""Packaging: three folders at the top, one import name.
+
+``agent/`` and ``server/`` are installed as ``ml_logger.agent`` and ``ml_logger.server``, so nothing that is called
+``agent`` or ``server`` lands in a user's site-packages.
+"""
+
+from pathlib import Path
+
+from setuptools import setup
+
+here = Path(__file__).parent
+
+setup(
+    name="ml-logger",
+    version="0.1.0",
+    description="Logs machine-learning experiments to local files and ships them to one storage host, exactly once.",
+    long_description=(here / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.10",
+    packages=["ml_logger", "ml_logger.agent", "ml_logger.server"],
+    package_dir={"ml_logger.agent": "agent", "ml_logger.server": "server"},
+    package_data={"ml_logger": ["py.typed"]},
+    install_requires=[
+        "aiohttp>=3.10",
+        "backports.zstd>=1.0; python_version < '3.14'",
+        "colorama>=0.4.6",
+        "numpy>=1.22",
+        "orjson>=3.9",
+        "pillow>=9.4",
+        "pyyaml>=6.0",
+        "requests>=2.31",
+        "tqdm>=4.66",
+        "watchdog>=4.0",
+    ],
+    extras_require={
+        "demo": ["scikit-learn>=1.3"],
+        "dev": [
+            "hypothesis>=6.100",
+            "mypy>=1.10",
+            "pytest>=8.0",
+            "pytest-xdist>=3.5",
+            "ruff>=0.5",
+            "types-PyYAML",
+            "types-colorama",
+            "types-requests",
+            "types-tqdm",
+        ],
+    },
+    entry_points={
+        "console_scripts": [
+            "ml-logger = ml_logger.cli:main",
+            "ml-logger-agent = ml_logger.agent.cli:main",
+            "ml-logger-server = ml_logger.server.cli:main",
+        ]
+    },
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Science/Research",
+        "License :: OSI Approved :: MIT License",
+        "Operating System :: POSIX",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: System :: Logging",
+    ],
+)
