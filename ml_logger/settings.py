@@ -106,9 +106,9 @@ def _value_of(node: yaml.Node, source: str) -> Any:
         return _given_mapping(node, source)
     loader = yaml.SafeLoader("")
     try:
-        return loader.construct_object(node, deep=True)  # type: ignore[no-untyped-call]  # untyped in PyYAML's stubs
+        return loader.construct_object(node, deep=True)
     finally:
-        loader.dispose()  # type: ignore[no-untyped-call]  # untyped in PyYAML's stubs
+        loader.dispose()
 
 
 def _field_types(cls: type) -> dict[str, Any]:
