@@ -1,0 +1,34 @@
+"""Fixtures shared by all tests: real processes in a directory of their own, and a proxy that misbehaves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from processes import Commands
+from proxy import Proxy
+
+# No deadline for one example: two cores are shared by the workers. Derandomised: a red run is red again.
+settings.register_profile("project", deadline=None, derandomize=True)
+settings.load_profile("project")
+
+
+@pytest.fixture
+def commands(tmp_path: Path) -> Iterator[Commands]:
+    """Start the installed commands; whatever is left ends with the test, and none may have shown a traceback."""
+    work_dir = tmp_path / "work"
+    work_dir.mkdir()
+    started = Commands(work_dir)
+    yield started
+    started.end_all()
+    assert not started.tracebacks(), "\n".join(started.tracebacks())
+
+
+@pytest.fixture
+def open_proxy() -> Iterator[Callable[[tuple[str, int]], Proxy]]:
+    """Open a proxy in front of an address; it is closed with the test."""
+    with ExitStack() as stack:
+        yield lambda target: stack.enter_context(closing(Proxy(target)))
