@@ -8,11 +8,13 @@
     │   └── LogDirectoryError the client's directory or prefix
     ├── WireError             the bytes of a request or an answer break the protocol
     │   ├── BadBatch          manifest or framing; nothing of the batch was applied
+    │   │   └── BatchTooLarge past a size limit of the receiver; answered with 413, a smaller one may pass
     │   ├── BadPath           a path that no receiver may store
     │   └── BadAnswer         an answer that does not acknowledge what was sent (a middlebox, another version)
     ├── ShipError             what the agent met on its way to the receiver
     │   ├── TryAgain          network, 5xx, 429, 503, 507: the same request may succeed later
-    │   ├── TooLarge          413: a smaller batch may succeed now
+    │   ├── BatchRefused      400, 422: this batch as it is never will; parts of it may
+    │   │   └── TooLarge      413: a smaller batch may succeed now
     │   └── StopSending       401, 403, 426: no request will succeed until a person acts
     └── StoreError            what the receiver's store met
         ├── StoreFull         below the free-space floor or ENOSPC; answered with 507
@@ -65,6 +67,10 @@ class BadBatch(WireError):
     """A manifest or framing that can't be read; nothing of the batch was applied."""
 
 
+class BatchTooLarge(BadBatch):
+    """A body, manifest or list past a limit of the receiver; a smaller one may pass."""
+
+
 class BadPath(WireError):
     """A path that no receiver may store."""
 
@@ -89,7 +95,11 @@ class TryAgain(ShipError):
         self.retry_after_s = retry_after_s
 
 
-class TooLarge(ShipError):
+class BatchRefused(ShipError):
+    """The receiver refuses this batch as it is; each half of it may pass."""
+
+
+class TooLarge(BatchRefused):
     """The receiver refuses a body of this size; half of it may pass."""
 
 

@@ -17,7 +17,7 @@ from typing import Any, Literal, NewType, cast
 
 import orjson
 
-from .errors import BadAnswer, BadBatch
+from .errors import BadAnswer, BadBatch, BatchTooLarge
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -149,18 +149,22 @@ def _item_to_json(item: Item) -> dict[str, Any]:
 def split_batch(body: bytes, *, max_manifest_bytes: int, max_items: int) -> tuple[Manifest, list[memoryview]]:
     """Return the manifest of an expanded batch body and a view of each item's bytes.
 
-    Raises `BadBatch` if the manifest is not the JSON this protocol names, is over a limit, or promises more or fewer bytes
-    than follow it. Paths are only checked to be strings: a hostile one costs its own item, not the batch.
+    Raises `BadBatch` if the manifest is not the JSON this protocol names or promises more or fewer bytes than follow it,
+    and its subclass `BatchTooLarge` if it is over a limit. Paths are only checked to be strings: a hostile one costs its own item, not the batch.
     """
     newline = body.find(b"\n", 0, max_manifest_bytes + 1)
+    if newline < 0 and len(body) > max_manifest_bytes:
+        raise BatchTooLarge(f"no manifest line within the first {max_manifest_bytes} bytes")
     if newline < 0:
-        raise BadBatch(f"no manifest line within the first {max_manifest_bytes} bytes")
+        raise BadBatch("no newline after the manifest")
     record = _load_object(body[:newline])
     if record.get("v") != VERSION:
         raise BadBatch(f"manifest version {ascii(record.get('v'))[:40]}, this receiver speaks {VERSION}")
     items = record.get("items")
-    if not isinstance(items, list) or len(items) > max_items:
-        raise BadBatch(f"items must be a list of at most {max_items}")
+    if not isinstance(items, list):
+        raise BadBatch("items must be a list")
+    if len(items) > max_items:
+        raise BatchTooLarge(f"{len(items)} items, more than the {max_items} a batch may have")
     manifest = Manifest(
         source=_string(record, "source", most=200),
         items=tuple(_item_from_json(item) for item in items),
@@ -281,11 +285,13 @@ def encode_stat_request(paths: Sequence[str]) -> bytes:
 
 
 def decode_stat_request(body: bytes, *, max_paths: int) -> list[str]:
-    """Return the paths asked for; raise `BadBatch` if they are not a list of at most `max_paths` strings."""
+    """Return the paths asked for; raise `BadBatch` if they are no list of strings, `BatchTooLarge` past `max_paths`."""
     record = _load_object(body)
     paths = record.get("paths")
-    if not isinstance(paths, list) or len(paths) > max_paths or not all(isinstance(p, str) for p in paths):
-        raise BadBatch(f"paths must be a list of at most {max_paths} strings")
+    if not isinstance(paths, list) or not all(isinstance(p, str) for p in paths):
+        raise BadBatch("paths must be a list of strings")
+    if len(paths) > max_paths:
+        raise BatchTooLarge(f"{len(paths)} paths, more than the {max_paths} a request may have")
     return paths
 
 
@@ -308,11 +314,24 @@ def decode_stat_answer(body: bytes, paths: Sequence[str]) -> list[Held | None]:
         raise BadAnswer(f"the answer to a stat is not one of this protocol: {error}") from None
 
 
+# --- errors
+
+
+def encode_error(reason: str) -> bytes:
+    """Return the body of every answer that is not 200: the reason, in one line."""
+    return orjson.dumps({"error": " ".join(reason.split())})
+
+
+def decode_error(body: bytes) -> str:
+    """Return the reason in the body of an answer that is not 200; raise `BadBatch` if it has none."""
+    return " ".join(_string(_load_object(body), "error", most=2000).split())
+
+
 # --- compression
 
 
 def expand(body: bytes, *, max_bytes: int) -> bytes:
-    """Return zstd-compressed `body` expanded; raise `BadBatch` past `max_bytes` or if it is cut or not zstd.
+    """Return zstd-compressed `body` expanded; raise `BatchTooLarge` past `max_bytes`, `BadBatch` if cut or not zstd.
 
     Never expands more than one byte past the bound, so a bomb costs at most that.
     """
@@ -322,7 +341,7 @@ def expand(body: bytes, *, max_bytes: int) -> bytes:
     except zstd.ZstdError as error:
         raise BadBatch(f"body is not zstd: {error}") from None
     if len(expanded) > max_bytes:
-        raise BadBatch(f"body expands to more than {max_bytes} bytes")
+        raise BatchTooLarge(f"body expands to more than {max_bytes} bytes")
     if not decompressor.eof or decompressor.unused_data:
         raise BadBatch("body is not one whole zstd frame")
     return expanded
