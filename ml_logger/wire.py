@@ -307,7 +307,9 @@ def decode_stat_answer(body: bytes, paths: Sequence[str]) -> list[Held | None]:
     """Return what is held for each of `paths`; raise `BadAnswer` if `body` answers another question."""
     try:
         files = _load_object(body).get("files")
-        if not isinstance(files, list) or [f.get("path") for f in files if isinstance(f, dict)] != list(paths):
+        if not isinstance(files, list) or not all(isinstance(f, dict) for f in files):
+            raise BadBatch("files must be a list of objects")
+        if [f.get("path") for f in files] != list(paths):
             raise BadBatch("it names other paths than were asked for")
         return [None if f.get("held") is None else _held_from_json(f["held"]) for f in files]
     except BadBatch as error:
