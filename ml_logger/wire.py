@@ -41,6 +41,9 @@ Result = Literal["stored", "already", "behind", "ahead", "diverged", "rejected"]
 
 OPS: tuple[Op, ...] = ("append", "stage", "commit")
 RESULTS: tuple[Result, ...] = ("stored", "already", "behind", "ahead", "diverged", "rejected")
+PAYLOAD_CORRUPT = "payload corrupt"
+"""How the reason of a `rejected` begins if the bytes were damaged on the way: the only rejection worth a resend."""
+
 _MAX_INT = 2**63 - 1
 
 
@@ -150,7 +153,8 @@ def split_batch(body: bytes, *, max_manifest_bytes: int, max_items: int) -> tupl
     """Return the manifest of an expanded batch body and a view of each item's bytes.
 
     Raises `BadBatch` if the manifest is not the JSON this protocol names or promises more or fewer bytes than follow it,
-    and its subclass `BatchTooLarge` if it is over a limit. Paths are only checked to be strings: a hostile one costs its own item, not the batch.
+    and its subclass `BatchTooLarge` if it is over a limit. Paths are only checked to be strings: a hostile one costs its
+    own item, not the batch.
     """
     newline = body.find(b"\n", 0, max_manifest_bytes + 1)
     if newline < 0 and len(body) > max_manifest_bytes:
