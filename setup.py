@@ -4,15 +4,17 @@
 ``agent`` or ``server`` lands in a user's site-packages.
 """
 
+import re
 from pathlib import Path
 
 from setuptools import setup
 
 here = Path(__file__).parent
+version = re.search(r'__version__ = "(.+)"', (here / "ml_logger/version.py").read_text(encoding="utf-8"))
 
 setup(
     name="ml-logger",
-    version="0.1.0",
+    version=version[1],
     description="Logs machine-learning experiments to local files and ships them to one storage host, exactly once.",
     long_description=(here / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",

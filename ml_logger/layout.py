@@ -29,6 +29,12 @@ RUN = "run.jsonl"
 STREAM_PATTERNS = ("*.jsonl", "*.log", "*.txt", "*.csv", "events.out.tfevents.*")
 """Names of append-only files; everything else is a whole file."""
 
+COMPRESSED_PATTERNS = (
+    *("*.png", "*.jpg", "*.jpeg", "*.gif", "*.webp", "*.mp4", "*.webm", "*.mp3", "*.ogg", "*.pdf"),
+    *("*.npz", "*.gz", "*.tgz", "*.bz2", "*.xz", "*.zst", "*.zip", "*.7z", "*.parquet", "*.safetensors", "*.pt", "*.pth"),
+)
+"""Names of files that compression makes no smaller: pictures, archives, and weights, which look like noise."""
+
 RECEIVER_DIR = ".ml-logger"
 """The receiver's own directory in its data directory; no path on the wire may lead into it."""
 
@@ -112,6 +118,11 @@ def matches_any(path: str, patterns: Sequence[str]) -> bool:
     """Whether a relative `path`, or its last component, matches one of the shell `patterns` (case matters)."""
     name = path.rpartition("/")[2]
     return any(fnmatch.fnmatchcase(name, p) or fnmatch.fnmatchcase(path, p) for p in patterns)
+
+
+def is_compressed(path: str) -> bool:
+    """Whether the name says that compression would make the file no smaller."""
+    return matches_any(path.casefold(), COMPRESSED_PATTERNS)
 
 
 def is_line_stream(path: str) -> bool:

@@ -1,0 +1,93 @@
+"""Agreeing with the receiver on one file: under which name it is shipped and from which position on.
+
+What both sides hold decides, byte for byte, never a memory: a lost ledger, a copied spool, a log that was truncated or
+rotated and a second machine with the same run name are all answered by comparing the receiver's CRC with the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Callable, Sequence
+from itertools import dropwhile
+from pathlib import Path
+
+from .. import layout
+from ..wire import NOTHING, Held
+from . import local_file
+from .ledger import Entry
+from .scanner import LocalFile, Signature
+
+log = logging.getLogger(__name__)
+
+NAME_WINDOW_BYTES = 16 << 20
+"""How much of a stream is looked at for a name of its own, where its plain name holds other bytes."""
+
+Stat = Callable[[Sequence[str]], list[Held | None]]
+
+
+def source_of(spool: Path) -> str:
+    """Return who this sender is: a digest of the machine and the spool's path, the same after every restart."""
+    try:
+        machine = Path("/etc/machine-id").read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        machine = ""
+    identity = "\0".join((machine, os.uname().nodename, os.fspath(spool)))
+    return hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+def plain_name(path: str, remote_prefix: str) -> str:
+    """Return the name a local path has on the receiver unless other bytes are there."""
+    name = layout.remote_path(path)
+    return f"{remote_prefix}/{name}" if remote_prefix else name
+
+
+def still_begins_with(entry: Entry, fd: int, now: Signature) -> bool:
+    """Whether the open stream still begins with what was acknowledged; read again only if it is another file by now."""
+    seen = entry.seen
+    if now.size < entry.acked.size:
+        return False
+    was_only_extended = seen is not None and (seen.ino, seen.dev) == (now.ino, now.dev) and now.size >= seen.size
+    return was_only_extended or local_file.holds_prefix(fd, entry.acked)
+
+
+def agree_on_stream(file: LocalFile, fd: int, plain: str, *, refused: str | None, stat: Stat) -> Entry | None:
+    """Return the name and position to go on from, or None if every name holds other bytes.
+
+    The candidates follow from the stream's first lines alone (`layout.diverged_names`). `refused` is a name the receiver has
+    already answered `diverged` for: the search goes on behind it.
+    """
+    content = local_file.read_range(fd, 0, min(file.signature.size, NAME_WINDOW_BYTES))
+    names = [plain, *layout.diverged_names(plain, content)]
+    if refused in names:
+        names = list(dropwhile(lambda name: name != refused, names))[1:]
+    for name in names:
+        entry = try_agree(file, fd, name, stat([name])[0])
+        if entry is not None:
+            if name != plain:
+                log.warning("%s holds other bytes on the receiver: shipping as %s", ascii(plain), ascii(name))
+            return entry
+    return None
+
+
+def try_agree(file: LocalFile, fd: int, name: str, held: Held | None) -> Entry | None:
+    """Return where to go on with a stream under `name`, given what is `held` there, or None if that is other bytes."""
+    if held is None or held.size > file.signature.size:
+        return Entry(name, NOTHING, file.signature)  # if the receiver's is longer, only the receiver can compare
+    if not local_file.holds_prefix(fd, held):
+        return None
+    return Entry(name, held, file.signature, is_done=held.size == file.signature.size)
+
+
+def agree_on_whole(file: LocalFile, fd: int, name: str, held: Held | None) -> Entry:
+    """Return what is known of a whole file when the receiver holds `held`: done if it is the same, else all to send."""
+    is_same = held is not None and held.size == file.signature.size and local_file.holds_prefix(fd, held)
+    if held is None or not is_same or local_file.signature_now(fd) != file.signature:
+        return Entry(name, NOTHING, file.signature)
+    return Entry(name, held, file.signature, is_done=True)
+
+
+def own_name(plain: str, source: str) -> str:
+    """Return the name of a whole file of this sender where another sender's file has the plain one; both are kept."""
+    return layout.digest_name(plain, source.encode())

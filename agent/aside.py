@@ -1,0 +1,57 @@
+"""Files that can't be shipped as they are: set aside, listed, retried rarely; they block nothing and lose nothing."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from .scanner import LocalFile, Problem, Signature
+from .settling import Clock
+
+log = logging.getLogger(__name__)
+
+REST_S = 600.0
+"""How long a file rests before it is tried again, unless it changes before."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Rest:
+    reason: str
+    signature: Signature
+    until_s: float
+
+
+class Aside:
+    """The files that are set aside, and why."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._rests: dict[str, _Rest] = {}
+
+    def put(self, file: LocalFile, reason: str) -> None:
+        """Set `file` aside in the state it is in."""
+        log.warning("set aside %s: %s", ascii(file.path), reason)
+        self._rests[file.path] = _Rest(reason, file.signature, self._clock.steady_s() + REST_S)
+
+    def is_resting(self, file: LocalFile) -> bool:
+        """Whether `file` is to be left alone; one that has changed or rested long enough is not set aside any more."""
+        rest = self._rests.get(file.path)
+        if rest is None:
+            return False
+        if rest.signature == file.signature and self._clock.steady_s() < rest.until_s:
+            return True
+        del self._rests[file.path]
+        return False
+
+    def __contains__(self, path: str) -> bool:
+        return path in self._rests
+
+    def problems(self) -> list[Problem]:
+        """Return what is set aside, with the reasons."""
+        return [Problem(path, rest.reason) for path, rest in self._rests.items()]
+
+    def forget_all_but(self, paths: Collection[str]) -> None:
+        """Drop what is remembered of other files."""
+        for path in self._rests.keys() - set(paths):
+            del self._rests[path]

@@ -1,0 +1,169 @@
+"""What `agent.yaml` may say. Every key, its unit and its default stand in `config/agent.yaml` too."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from ..errors import BadPath, ConfigError
+from ..layout import AGENT_DIR, STREAM_PATTERNS, check_path
+from ..settings import load_settings, nearest_path, read_token
+
+ENV_PREFIX = "ML_LOGGER_AGENT_"
+
+
+@dataclass(frozen=True)
+class TimeoutSettings:
+    """How long one request may take, in seconds."""
+
+    connect_s: float = 5.0
+    read_s: float = 30.0
+    request_s: float = 300.0
+
+
+@dataclass(frozen=True)
+class RetrySettings:
+    """The back-off between failed rounds, in seconds: from `initial_s`, doubling, to `max_s`, with full jitter."""
+
+    initial_s: float = 0.5
+    max_s: float = 60.0
+
+
+@dataclass(frozen=True)
+class LogSettings:
+    """What the agent says on stderr."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["text", "json"] = "text"
+
+
+@dataclass(frozen=True)
+class AgentConfig:
+    """The agent's settings; `spool` and `server` have no default."""
+
+    spool: str | tuple[str, ...]
+    server: str
+    token: str | None = None
+    token_file: Path | None = None
+    state_dir: Path | None = None
+    remote_prefix: str = ""
+    include: tuple[str, ...] = ("*",)
+    exclude: tuple[str, ...] = ()
+    streams: tuple[str, ...] = STREAM_PATTERNS
+    settle_s: float = 2.0
+    scan_interval_s: float = 5.0
+    min_interval_s: float = 0.05
+    batch_bytes: int = 4 << 20
+    batch_files: int = 100
+    compression: Literal["zstd", "none"] = "zstd"
+    timeouts: TimeoutSettings = field(default_factory=TimeoutSettings)
+    retry: RetrySettings = field(default_factory=RetrySettings)
+    drain_timeout_s: float = 60.0
+    log: LogSettings = field(default_factory=LogSettings)
+
+    def spools(self) -> tuple[Path, ...]:
+        """Return the spool directories, absolute."""
+        return tuple(Path(s) for s in ((self.spool,) if isinstance(self.spool, str) else self.spool))
+
+    def state_dir_of(self, spool: Path) -> Path:
+        """Return where the agent keeps what it remembers of `spool`."""
+        if self.state_dir is None:
+            return spool / AGENT_DIR
+        return self.state_dir if len(self.spools()) == 1 else self.state_dir / str(spool).strip("/").replace("/", "%2F")
+
+
+def load_config(file: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any]) -> AgentConfig:
+    """Return the checked config; raise `ConfigError` with file, line, key and mend."""
+    config = load_settings(AgentConfig, file=file, environ=environ, env_prefix=ENV_PREFIX, flags=flags)
+    return _check(_absolute(config, Path.cwd() if file is None else file.absolute().parent))
+
+
+def _absolute(config: AgentConfig, base: Path) -> AgentConfig:
+    spools = (config.spool,) if isinstance(config.spool, str) else config.spool
+    return replace(
+        config,
+        spool=tuple(os.path.realpath(nearest_path(Path(s), base)) for s in spools),
+        token_file=nearest_path(config.token_file, base) if config.token_file else None,
+        state_dir=nearest_path(config.state_dir, base) if config.state_dir else None,
+        server=config.server.rstrip("/"),
+        remote_prefix=config.remote_prefix.strip("/").replace("{hostname}", os.uname().nodename),
+    )
+
+
+def _check(config: AgentConfig) -> AgentConfig:
+    _check_server(config.server)
+    _check_spools(config.spools())
+    _check_numbers(config)
+    if config.remote_prefix:
+        try:
+            check_path(config.remote_prefix)
+        except BadPath as error:
+            raise ConfigError(
+                f"key 'remote_prefix': {error}", hint="use a relative path such as team/{hostname}"
+            ) from None
+    return config
+
+
+def _check_server(server: str) -> None:
+    try:
+        parts = urlsplit(server)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and not parts.query
+    except ValueError:
+        valid = False
+    if not valid:
+        raise ConfigError(f"server '{server}' is not an http(s) URL", hint="write it like http://storage:8081")
+    if parts.username or parts.password:
+        raise ConfigError("the server URL holds a user name or password", hint="use token_file instead")
+
+
+def _check_spools(spools: tuple[Path, ...]) -> None:
+    if not spools:
+        raise ConfigError("key 'spool' names no directory", hint="give the directory the training logs to")
+    for spool in spools:
+        if not spool.is_dir():
+            raise ConfigError(
+                f"spool {spool} is not a directory",
+                hint="create it, or set 'spool' to the log directory of the training",
+            )
+    if len(set(spools)) != len(spools):
+        raise ConfigError("key 'spool' names a directory twice", hint="name each once")
+
+
+def _check_numbers(config: AgentConfig) -> None:
+    positive = {
+        "batch_bytes": config.batch_bytes,
+        "batch_files": config.batch_files,
+        "scan_interval_s": config.scan_interval_s,
+        "timeouts.connect_s": config.timeouts.connect_s,
+        "timeouts.read_s": config.timeouts.read_s,
+        "timeouts.request_s": config.timeouts.request_s,
+        "retry.initial_s": config.retry.initial_s,
+        "retry.max_s": config.retry.max_s,
+    }
+    not_negative = {
+        "settle_s": config.settle_s,
+        "min_interval_s": config.min_interval_s,
+        "drain_timeout_s": config.drain_timeout_s,
+    }
+    for key, value in positive.items():
+        if not value > 0 or value == float("inf"):
+            raise ConfigError(
+                f"key '{key}' must be more than 0, not {value}", hint="see the comment beside it in config/"
+            )
+    for key, value in not_negative.items():
+        if not value >= 0 or value == float("inf"):
+            raise ConfigError(
+                f"key '{key}' must be at least 0, not {value}", hint="see the comment beside it in config/"
+            )
+
+
+def current_token(config: AgentConfig, environ: Mapping[str, str]) -> str | None:
+    """Return the token as it is now: a token file is read again, since people replace it while the agent runs."""
+    token = read_token(config.token, config.token_file, environ)
+    if token is not None and not (token.isascii() and token.isprintable() and " " not in token):
+        raise ConfigError("the token holds a space or a character that HTTP can't carry", hint="use printable ASCII")
+    return token

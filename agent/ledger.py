@@ -1,0 +1,150 @@
+"""The ledger: what the receiver acknowledged, remembered across restarts. A memory, not the truth.
+
+The truth is the receiver's file. A ledger that is deleted, corrupt, from another version or too old costs a re-check of each
+file, never a duplicate or a lost byte; so its writes need no fsync, and one that can't be read is moved aside.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..wire import Crc, Held, Offset
+from .scanner import Signature
+
+log = logging.getLogger(__name__)
+
+SCHEMA_VERSION = 1
+
+_CREATE = """
+CREATE TABLE IF NOT EXISTS files (
+    path BLOB PRIMARY KEY, remote TEXT NOT NULL, acked_size INTEGER NOT NULL, acked_crc INTEGER NOT NULL,
+    size INTEGER, mtime_ns INTEGER, ino INTEGER, dev INTEGER, is_done INTEGER NOT NULL
+) WITHOUT ROWID
+"""
+_SELECT = "SELECT path, remote, acked_size, acked_crc, size, mtime_ns, ino, dev, is_done FROM files"
+_INSERT = "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What is known of one file.
+
+    `remote` is the path it is shipped under, `acked` what the receiver acknowledged of it, `seen` the state in which the local
+    file was last read and found to begin with those bytes, and `is_done` whether nothing of that state was left to ship.
+    """
+
+    remote: str
+    acked: Held
+    seen: Signature | None = None
+    is_done: bool = False
+
+
+class Ledger:
+    """The entries of one spool, in memory and in SQLite.
+
+    A failing disk is no reason to stop shipping: a write that fails is logged once, and tried again with the next one.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._entries: dict[str, Entry] = {}
+        self._unsaved: set[str] = set()
+        self._has_warned = False
+        self._db = self._open()
+
+    def _open(self) -> sqlite3.Connection:
+        try:
+            return self._connect()
+        except (sqlite3.DatabaseError, ValueError, TypeError) as error:
+            aside = self._file.with_name(f"{self._file.name}.unreadable-{time.time_ns()}")
+            log.warning(
+                "ledger %s can't be used (%s): moved to %s, every file is checked again", self._file, error, aside
+            )
+            self._entries.clear()
+            _move_aside(self._file, aside)
+            return self._connect()
+
+    def _connect(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self._file, isolation_level=None, check_same_thread=False)
+        try:
+            (version,) = db.execute("PRAGMA user_version").fetchone()
+            if version not in (0, SCHEMA_VERSION):
+                raise ValueError(f"it has version {version}, this agent writes {SCHEMA_VERSION}")
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = OFF")
+            db.execute(_CREATE)
+            db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            self._entries.update(_load(db))
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def get(self, path: str) -> Entry | None:
+        """Return what is known of the local `path`, or None."""
+        return self._entries.get(path)
+
+    def put(self, path: str, entry: Entry) -> None:
+        """Remember `entry` for `path`; it reaches the file with the next `save`."""
+        self._entries[path] = entry
+        self._unsaved.add(path)
+
+    def forget_all_but(self, paths: Iterable[str]) -> None:
+        """Drop the entries of files that are no longer in the spool."""
+        for path in self._entries.keys() - set(paths):
+            del self._entries[path]
+            self._unsaved.add(path)
+
+    def save(self) -> None:
+        """Write what has changed in one transaction; a failure is logged and kept for the next call."""
+        if not self._unsaved:
+            return
+        gone = [(os.fsencode(p),) for p in self._unsaved if p not in self._entries]
+        rows = [_to_row(p, self._entries[p]) for p in self._unsaved if p in self._entries]
+        try:
+            self._db.execute("BEGIN")
+            self._db.executemany("DELETE FROM files WHERE path = ?", gone)
+            self._db.executemany(_INSERT, rows)
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._give_up_write(error)
+        else:
+            self._unsaved.clear()
+            self._has_warned = False
+
+    def _give_up_write(self, error: sqlite3.Error) -> None:
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
+        if not self._has_warned:
+            log.warning("ledger %s can't be written (%s): shipping goes on from memory", self._file, error)
+            self._has_warned = True
+
+    def close(self) -> None:
+        """Save and close."""
+        self.save()
+        self._db.close()
+
+
+def _load(db: sqlite3.Connection) -> Iterator[tuple[str, Entry]]:
+    for path, remote, size, crc, *seen, is_done in db.execute(_SELECT):
+        signature = Signature(*seen) if seen[0] is not None else None
+        yield os.fsdecode(path), Entry(remote, Held(Offset(int(size)), Crc(int(crc))), signature, bool(is_done))
+
+
+def _to_row(path: str, entry: Entry) -> tuple[object, ...]:
+    seen = entry.seen
+    state = (None,) * 4 if seen is None else (seen.size, seen.mtime_ns, seen.ino, seen.dev)
+    return (os.fsencode(path), entry.remote, entry.acked.size, entry.acked.crc, *state, entry.is_done)
+
+
+def _move_aside(file: Path, aside: Path) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        part = file.with_name(file.name + suffix)
+        if part.exists():
+            part.rename(aside.with_name(aside.name + suffix))

@@ -1,0 +1,96 @@
+"""Reading one file of the spool: safely opened, read by position, and checked to be still the file that was scanned."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .. import wire
+from ..wire import Crc, Held, Offset
+from .scanner import Signature, signature_of
+
+READ_BYTES = 1 << 20
+
+
+@contextmanager
+def open_regular(path: Path) -> Iterator[int]:
+    """Open `path` for reading and yield the descriptor.
+
+    Raises OSError if it can't be opened, is a symlink, or is not a regular file: it may have been replaced since the scan,
+    and opening a FIFO or device must neither block nor have an effect.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY)
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(f"{path} is no longer a regular file")
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def signature_now(fd: int) -> Signature:
+    """Return the signature of the open file as it is now."""
+    return signature_of(os.fstat(fd))
+
+
+def read_range(fd: int, offset: int, length: int) -> bytes:
+    """Return up to `length` bytes from `offset`; fewer only where the file ends."""
+    pieces = []
+    while length > 0:
+        piece = os.pread(fd, min(length, 1 << 30), offset)
+        if not piece:
+            break
+        pieces.append(piece)
+        offset += len(piece)
+        length -= len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def crc_of_prefix(fd: int, size: int) -> Crc | None:
+    """Return the CRC-32 of the first `size` bytes, or None if the file is shorter."""
+    crc, offset = Crc(0), 0
+    while offset < size:
+        piece = os.pread(fd, min(READ_BYTES, size - offset), offset)
+        if not piece:
+            return None
+        crc = wire.crc32(piece, crc)
+        offset += len(piece)
+    return crc
+
+
+def holds_prefix(fd: int, held: Held) -> bool:
+    """Whether the open file begins with exactly the bytes that `held` describes."""
+    return crc_of_prefix(fd, held.size) == held.crc
+
+
+def has_newline(fd: int, start: int, end: int) -> bool:
+    """Whether there is a newline among the bytes [start, end)."""
+    while start < end:
+        piece = os.pread(fd, min(READ_BYTES, end - start), start)
+        if not piece or b"\n" in piece:
+            return bool(piece)
+        start += len(piece)
+    return False
+
+
+def is_writer_gone(fd: int) -> bool:
+    """Whether nobody holds the shared lock that a writer keeps on its open stream; the kernel drops it with the process.
+
+    The lock is let go at once. A file system without locks (ENOLCK, or NFS, where an exclusive lock needs a descriptor open
+    for writing) can't tell: then the writer counts as alive.
+    """
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    fcntl.flock(fd, fcntl.LOCK_UN)
+    return True
+
+
+def whole_lines_end(chunk: bytes, offset: int) -> Offset:
+    """Return the position just behind the last newline of `chunk`, which starts at `offset`; `offset` if it has none."""
+    return Offset(offset + chunk.rfind(b"\n") + 1)

@@ -1,0 +1,163 @@
+"""Reading: what of one file is ready to go, as the item and the bytes of a batch.
+
+A stream gives its bytes from the acknowledged position to the last whole line, and the rest once no writer is left. A whole
+file gives itself, in parts if it is large, and only while it stays in the state that was scanned.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+from .. import layout, wire
+from ..wire import NOTHING, Held, Item, Offset
+from . import local_file
+from .ledger import Entry
+from .planner import Kind
+from .scanner import LocalFile, Problem, Signature
+from .settling import Settling
+
+
+@dataclass(slots=True)
+class Task:
+    """A file there is something to do for; `stalls` counts answers in a row that moved nothing forward."""
+
+    file: LocalFile
+    kind: Kind
+    stalls: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Bytes of one file that are ready to go, the state it was read in, and whether nothing ready is left behind them."""
+
+    task: Task
+    item: Item
+    payload: bytes
+    signature: Signature
+    is_last: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """The bytes behind a stream's last whole line, which wait: for `settles_in_s`, or (None) for their living writer."""
+
+    size_bytes: int
+    settles_in_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Upload:
+    name: str
+    signature: Signature
+    staged: Held = NOTHING
+
+
+class PieceReader:
+    """Reads pieces, and remembers between them the uploads under way and the unfinished lines."""
+
+    def __init__(self, settling: Settling, settle_s: float) -> None:
+        self._settling = settling
+        self._settle_s = settle_s
+        self._uploads: dict[str, _Upload] = {}
+        self._tails: dict[str, Tail] = {}
+
+    def read(self, task: Task, entry: Entry, fd: int, room: int) -> Piece | None:
+        """Return the next piece of at most `room` bytes of the open file, or None if nothing of it is ready."""
+        if task.kind == "stream":
+            return self._read_stream(task, entry, fd, room)
+        return self._read_whole(task, entry, fd, room)
+
+    def forget_all_but(self, paths: Collection[str]) -> None:
+        """Drop what is remembered of other files."""
+        for path in self._uploads.keys() - set(paths):
+            del self._uploads[path]
+        for path in self._tails.keys() - set(paths):
+            del self._tails[path]
+
+    # --- streams
+
+    def _read_stream(self, task: Task, entry: Entry, fd: int, room: int) -> Piece | None:
+        now = local_file.signature_now(fd)
+        start = entry.acked.size
+        chunk = local_file.read_range(fd, start, min(room, now.size - start))
+        end = self._cut(task.file, fd, chunk, start, now.size)
+        if end == start and (now.size > 0 or entry.is_done):
+            return None
+        payload = chunk[: end - start]
+        item = Item(entry.remote, "append", start, len(payload), entry.acked.crc, wire.crc32(payload, entry.acked.crc))
+        return Piece(task, item, payload, now, is_last=start + len(chunk) == now.size)
+
+    def _cut(self, file: LocalFile, fd: int, chunk: bytes, start: Offset, size: int) -> Offset:
+        """Return where this chunk may end: at a line's end, unless no more of the line will come."""
+        self._tails.pop(file.path, None)
+        end = Offset(start + len(chunk))
+        if not layout.is_line_stream(file.path) or chunk.endswith(b"\n") or not chunk:
+            return end
+        lines_end = local_file.whole_lines_end(chunk, start)
+        if end < size and (lines_end > start or local_file.has_newline(fd, end, size)):
+            return lines_end if lines_end > start else end  # a line longer than a batch goes in parts once it is whole
+        if self._is_final(file, fd, Tail(size - lines_end, None)):
+            return end
+        return lines_end
+
+    def _is_final(self, file: LocalFile, fd: int, tail: Tail) -> bool:
+        """Whether nothing more will come: the file has settled (foreign writers take no lock) and no lock is held."""
+        wait_s = self._settle_s - self._settling.age_s(file)
+        if wait_s <= 0 and local_file.is_writer_gone(fd):
+            return True
+        self._tails[file.path] = replace(tail, settles_in_s=wait_s if wait_s > 0 else None)
+        return False
+
+    def tail_problems(self) -> list[Problem]:
+        """Return the unfinished lines, as what is left to ship."""
+        return [Problem(p, f"{t.size_bytes} bytes of a line that is not finished yet") for p, t in self._tails.items()]
+
+    def tails_settle_in_s(self) -> float | None:
+        """Return in how many seconds the next unfinished line may count as final, or None."""
+        return min((t.settles_in_s for t in self._tails.values() if t.settles_in_s is not None), default=None)
+
+    # --- whole files
+
+    def _read_whole(self, task: Task, entry: Entry, fd: int, room: int) -> Piece | None:
+        upload = self._upload(task.file)
+        start, size = upload.staged.size, upload.signature.size
+        length = min(room, size - start)
+        payload = local_file.read_range(fd, start, length)
+        if local_file.signature_now(fd) != upload.signature or len(payload) != length:
+            return None  # it changed since the scan; the next one sees that
+        is_last = start + length == size
+        item = Item(
+            entry.remote,
+            "commit" if is_last else "stage",
+            start,
+            length,
+            upload.staged.crc,
+            wire.crc32(payload, upload.staged.crc),
+            upload=upload.name,
+            replaces=entry.acked if is_last else None,
+            mtime_ns=max(0, upload.signature.mtime_ns) if is_last else None,
+        )
+        return Piece(task, item, payload, upload.signature, is_last)
+
+    def _upload(self, file: LocalFile, attempt: int = 0) -> _Upload:
+        upload = self._uploads.get(file.path)
+        if upload is None or upload.signature != file.signature or attempt:
+            state = file.signature
+            version = f"{state.size}:{state.mtime_ns}:{state.ino}:{state.dev}:{attempt}"
+            upload = _Upload(hashlib.sha256(version.encode()).hexdigest()[:16], state)
+            self._uploads[file.path] = upload
+        return upload
+
+    def note_staged(self, file: LocalFile, staged: Held) -> None:
+        """Remember that the receiver has built `staged` of this version of `file`."""
+        self._uploads[file.path] = replace(self._upload(file), staged=staged)
+
+    def restart_upload(self, file: LocalFile, attempt: int) -> None:
+        """Build this version of `file` anew, under another name: what was built is not what the file holds."""
+        self._upload(file, attempt)
+
+    def end_upload(self, path: str) -> None:
+        """Forget the upload of `path`: it is stored, or will go elsewhere."""
+        self._uploads.pop(path, None)

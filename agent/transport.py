@@ -1,0 +1,194 @@
+"""The way to the receiver: one HTTP session, one table from what can go wrong to what to do about it.
+
+Requests are idempotent by design, so a connection that turns out to be stale is replaced and the request sent again at once.
+An answer counts only if `wire` can read it as the answer to what was asked. ``trust_env`` is off: neither ``~/.netrc`` nor
+proxy variables may change who is talked to as whom.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import requests
+from requests.auth import AuthBase
+
+from .. import wire
+from ..errors import BadBatch, BatchRefused, ShipError, StopSending, TooLarge, TryAgain
+from ..wire import Held, Manifest, Outcome
+from .config import TimeoutSettings
+
+SEND_CHUNK_BYTES = 256 << 10
+MAX_ANSWER_BYTES = 64 << 20
+STAT_PATHS = 1000
+"""Paths asked for in one stat request; the receiver's own default limit is higher."""
+
+
+class Transport:
+    """A conversation with one receiver. Raises only `ShipError`s and `BadAnswer`; not for use by several threads."""
+
+    def __init__(
+        self, server: str, *, token: Callable[[], str | None], timeouts: TimeoutSettings, compress: bool = True
+    ) -> None:
+        self._server = server
+        self._token = token
+        self._timeouts = timeouts
+        self._compress = compress
+        self._session = _new_session()
+
+    def stat(self, paths: Sequence[str]) -> list[Held | None]:
+        """Return what the receiver holds of each path, in order; None where it holds nothing."""
+        held: list[Held | None] = []
+        for start in range(0, len(paths), STAT_PATHS):
+            some = paths[start : start + STAT_PATHS]
+            answer = self._post("/v1/stat", wire.encode_stat_request(some), {"Content-Type": "application/json"})
+            held += wire.decode_stat_answer(answer, some)
+        return held
+
+    def send(self, manifest: Manifest, payloads: Sequence[bytes], *, compressible: bool) -> list[Outcome]:
+        """Send one batch and return the outcome of each item, in order."""
+        compress = self._compress and compressible
+        body = wire.encode_batch(manifest, payloads, compress=compress)
+        headers = {"Content-Type": "application/x-ml-logger-batch"}
+        if compress:
+            headers["Content-Encoding"] = "zstd"
+        return wire.decode_outcomes(self._post("/v1/batch", body, headers), manifest.items)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._session.close()
+
+    def _post(self, path: str, body: bytes, headers: dict[str, str]) -> bytes:
+        try:
+            return self._try_post(path, body, headers)
+        except (requests.Timeout, requests.exceptions.SSLError, requests.exceptions.ProxyError) as error:
+            raise _translate(error) from error
+        except requests.ConnectionError:
+            # The usual reason is a keep-alive connection that the receiver has closed. Once, on a fresh one:
+            self._session.close()
+            self._session = _new_session()
+        try:
+            return self._try_post(path, body, headers)
+        except requests.RequestException as error:
+            raise _translate(error) from error
+
+    def _try_post(self, path: str, body: bytes, headers: dict[str, str]) -> bytes:
+        deadline = time.monotonic() + self._timeouts.request_s
+        with self._session.post(
+            self._server + path,
+            data=_Body(body, deadline),
+            headers=headers,
+            auth=_Bearer(self._token()),
+            timeout=(self._timeouts.connect_s, self._timeouts.read_s),
+            allow_redirects=False,
+            stream=True,
+        ) as response:
+            answer = _read_answer(response, deadline)
+            error = error_for(response.status_code, answer, response.headers.get("Retry-After"))
+            if error is not None:
+                raise error
+            return answer
+
+
+class _Body:
+    """A request body of known length that is sent in pieces, so that the whole-request deadline holds while sending too.
+
+    In one piece, urllib3 would send it within the connect timeout or fail, however large it is and slow the line.
+    """
+
+    def __init__(self, body: bytes, deadline: float) -> None:
+        self._body = body
+        self._deadline = deadline
+
+    def __len__(self) -> int:
+        return len(self._body)
+
+    def __iter__(self) -> Iterator[bytes]:
+        for start in range(0, len(self._body), SEND_CHUNK_BYTES):
+            _check_deadline(self._deadline)
+            yield self._body[start : start + SEND_CHUNK_BYTES]
+
+
+class _Bearer(AuthBase):
+    def __init__(self, token: str | None) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if self._token is not None:
+            request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+def _new_session() -> requests.Session:
+    session = requests.Session()
+    session.trust_env = False
+    session.headers["Accept-Encoding"] = "identity"
+    return session
+
+
+def _read_answer(response: requests.Response, deadline: float) -> bytes:
+    answer = bytearray()
+    for piece in response.iter_content(1 << 16):
+        _check_deadline(deadline)
+        answer += piece
+        if len(answer) > MAX_ANSWER_BYTES:
+            raise TryAgain(
+                f"the answer is larger than {MAX_ANSWER_BYTES} bytes", hint="is 'server' an ML_Logger receiver?"
+            )
+    return bytes(answer)
+
+
+def _check_deadline(deadline: float) -> None:
+    if time.monotonic() > deadline:
+        raise requests.Timeout("the request took longer than timeouts.request_s")
+
+
+def _translate(error: requests.RequestException) -> TryAgain:
+    """Return the project's error for an exception of requests: none of them says that trying again is useless."""
+    for kind, message, hint in _TRANSPORT_ERRORS:
+        if isinstance(error, kind):
+            return TryAgain(message, hint=hint)
+    return TryAgain(f"the request failed: {error}")
+
+
+_TRANSPORT_ERRORS: tuple[tuple[type[requests.RequestException], str, str], ...] = (
+    (requests.ConnectTimeout, "the receiver did not accept a connection in time", "is the host reachable?"),
+    (requests.Timeout, "the receiver did not answer in time", "see 'timeouts' in the config"),
+    (requests.exceptions.SSLError, "TLS failed", "check the receiver's certificate"),
+    (requests.exceptions.ProxyError, "the proxy failed", "check the proxy"),
+    (requests.ConnectionError, "the receiver can't be reached", "is it running, and is 'server' its URL?"),
+    (requests.exceptions.ChunkedEncodingError, "the answer was cut off", "the connection broke"),
+    (requests.exceptions.ContentDecodingError, "the answer can't be decoded", "is there a proxy between?"),
+)
+
+
+def error_for(status: int, answer: bytes, retry_after: str | None) -> ShipError | None:
+    """Return what an HTTP status means for the sender, or None for 200."""
+    if status == 200:
+        return None
+    said = f"the receiver answered {status}{_reason_in(answer)}"
+    if status in (401, 403):
+        return StopSending(said, hint="check the token ('token_file' or $ML_LOGGER_TOKEN) against the receiver's")
+    if status == 426:
+        return StopSending(said, hint="upgrade the agent or the receiver")
+    if status == 413:
+        return TooLarge(said)
+    if status in (400, 422):
+        return BatchRefused(said)
+    if status in (404, 405):
+        return TryAgain(said, hint="is 'server' the URL of an ML_Logger receiver?")
+    return TryAgain(said, retry_after_s=_seconds(retry_after))
+
+
+def _reason_in(answer: bytes) -> str:
+    try:
+        return f" ({wire.decode_error(answer)})"
+    except BadBatch:
+        return ""
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    """Return Retry-After in seconds; its other form, a date, needs both clocks to agree and is passed over."""
+    if retry_after is None or not (retry_after.isascii() and retry_after.isdigit()):
+        return None
+    return float(min(int(retry_after[:9]), 3600))

@@ -1,0 +1,141 @@
+"""The doorbell: watchdog events that wake the agent early. A lost event costs latency, never data.
+
+watchdog's observer thread dies with an exception in a handler, and with an exhausted inotify limit it does not start: the
+handler here can't raise, and `Watcher.ensure_alive` starts a new observer or says once that the timer alone is left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import select
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+
+from watchdog.events import (
+    DirMovedEvent,
+    FileClosedEvent,
+    FileCreatedEvent,
+    FileModifiedEvent,
+    FileMovedEvent,
+    FileSystemEvent,
+    FileSystemEventHandler,
+)
+from watchdog.observers import Observer
+from watchdog.observers.api import BaseObserver
+
+from ..layout import is_hidden
+
+log = logging.getLogger(__name__)
+
+_RINGING = [FileCreatedEvent, FileModifiedEvent, FileMovedEvent, FileClosedEvent, DirMovedEvent]
+_MAX_COMPLETE = 100_000
+
+
+class Doorbell:
+    """Where events and signals ring and the loop waits; it also remembers which files were seen to be complete.
+
+    The bell is a pipe: ringing is one `write`, safe in a signal handler, where the locks of `threading.Event` could be held
+    by the very code that the signal interrupted.
+    """
+
+    def __init__(self) -> None:
+        self._receiving, self._sending = os.pipe()
+        os.set_blocking(self._receiving, False)
+        os.set_blocking(self._sending, False)
+        self._complete: set[str] = set()
+        self._lock = threading.Lock()
+
+    def ring(self) -> None:
+        """Wake the waiter, now or when it next waits."""
+        with contextlib.suppress(BlockingIOError):  # a full pipe has rung often enough
+            os.write(self._sending, b"!")
+
+    def note_complete(self, path: str) -> None:
+        """Remember that the file at `path` (absolute) was closed after writing or renamed into place."""
+        with self._lock:
+            if len(self._complete) < _MAX_COMPLETE:
+                self._complete.add(path)
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until somebody rings, at most `timeout_s` seconds; return whether somebody did, and still the bell."""
+        readable, _, _ = select.select([self._receiving], [], [], max(0.0, timeout_s))
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self._receiving, 4096):
+                pass
+        return bool(readable)
+
+    def take_complete(self) -> set[str]:
+        """Return the absolute paths of files seen to be complete since the last call."""
+        with self._lock:
+            taken, self._complete = self._complete, set()
+        return taken
+
+    def close(self) -> None:
+        """Close the pipe; nobody may ring any more."""
+        os.close(self._receiving)
+        os.close(self._sending)
+
+
+class _Ringer(FileSystemEventHandler):
+    def __init__(self, spool: Path, doorbell: Doorbell) -> None:
+        self._spool = str(spool)
+        self._doorbell = doorbell
+
+    def on_any_event(self, event: FileSystemEvent) -> None:
+        is_final = isinstance(event, (FileMovedEvent, FileClosedEvent))
+        path = os.fsdecode(event.dest_path if isinstance(event, FileMovedEvent) else event.src_path)
+        if self._is_hidden(path):
+            return
+        if is_final:
+            self._doorbell.note_complete(path)
+        self._doorbell.ring()
+
+    def _is_hidden(self, path: str) -> bool:
+        """Whether scanners pass the path over: without this the agent's own ledger would wake it for ever."""
+        return any(is_hidden(name) for name in path.removeprefix(self._spool).split("/") if name)
+
+
+class Watcher:
+    """Watches spools and rings a `Doorbell`; works, more slowly, where watching is impossible."""
+
+    def __init__(self, spools: Iterable[Path], doorbell: Doorbell) -> None:
+        self._spools = tuple(spools)
+        self._doorbell = doorbell
+        self._observer: BaseObserver | None = None
+        self._has_warned = False
+
+    def ensure_alive(self) -> None:
+        """Start the observer if it is not running; a failure is said once, and tried again at the next call."""
+        if self._observer is not None and self._observer.is_alive():
+            return
+        self.stop()
+        observer = Observer()
+        try:
+            for spool in self._spools:
+                observer.schedule(_Ringer(spool, self._doorbell), str(spool), recursive=True, event_filter=_RINGING)
+            observer.start()
+        except OSError as error:
+            self._say_once(error)
+            observer.unschedule_all()
+            return
+        self._observer, self._has_warned = observer, False
+        self._doorbell.ring()  # whatever happened before the watch began
+
+    def _say_once(self, error: OSError) -> None:
+        if not self._has_warned:
+            log.warning(
+                "can't watch the spool (%s): looking every scan_interval_s instead; raise fs.inotify.max_user_watches",
+                error,
+            )
+            self._has_warned = True
+
+    def stop(self) -> None:
+        """Stop the observer, if there is one."""
+        if self._observer is not None:
+            self._observer.stop()
+            if self._observer.is_alive():
+                self._observer.join(5)
+            self._observer = None
