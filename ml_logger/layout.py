@@ -47,8 +47,8 @@ MAX_PATH_DEPTH = 64
 
 _KEY_PIECE_BYTES = 200
 _UNSAFE_IN_KEY = frozenset('%/\\:*?"<>|')
-_SPLIT_SUFFIX = re.compile(r"^(.+?)((?:\.[A-Za-z0-9]{1,12})*)$", re.DOTALL)
-_NUMBERED = re.compile(r"^(?P<stem>.+)\.(?P<number>[1-9][0-9]*)(?P<suffix>\.[^.]+)$", re.DOTALL)
+_SPLIT_SUFFIX = re.compile(r"^(.+?)((?:\.[A-Za-z0-9]{1,12}){0,3})\Z", re.DOTALL)
+_PART_NUMBER = re.compile(r"^[1-9][0-9]{0,17}\Z")
 
 
 def escape_key(key: str) -> str:
@@ -61,13 +61,12 @@ def escape_key(key: str) -> str:
     units = [_escape_character(c, is_first=i == 0) for i, c in enumerate(key)]
     pieces, piece, size_bytes = [], "", 0
     for unit in units:
-        unit_bytes = len(unit.encode())
-        if size_bytes + unit_bytes > _KEY_PIECE_BYTES:
+        if size_bytes + len(unit.encode()) > _KEY_PIECE_BYTES:
             pieces.append(piece + "%")
             piece, size_bytes = "", 0
             unit = "%2E" if unit == "." else unit
         piece += unit
-        size_bytes += unit_bytes
+        size_bytes += len(unit.encode())
     return "/".join([*pieces, piece]) if piece else "%"
 
 
@@ -88,19 +87,23 @@ def unescape_key(path: str) -> str:
 
 def numbered(name: str, number: int) -> str:
     """Return the name of part `number` of a stream: ``metrics.jsonl`` for 0, then ``metrics.1.jsonl``, …"""
-    if number == 0:
-        return name
+    before, behind = _around_number(name)
+    return f"{before}.{number}{behind}" if number else name
+
+
+def _around_number(name: str) -> tuple[str, str]:
     stem, dot, suffix = name.rpartition(".")
-    return f"{stem}.{number}.{suffix}" if dot and stem else f"{name}.{number}"
+    return (stem, dot + suffix) if stem else (name, "")
 
 
 def part_of(name: str, stream: str) -> int | None:
     """Return which part of `stream` the file `name` is (0, 1, …), or None if it is none."""
     if name == stream:
         return 0
-    match = _NUMBERED.match(name)
-    if match and match["stem"] + match["suffix"] == stream:
-        return int(match["number"])
+    before, behind = _around_number(stream)
+    number = name[len(before) + 1 : len(name) - len(behind)]
+    if _PART_NUMBER.match(number) and name == f"{before}.{number}{behind}":
+        return int(number)
     return None
 
 
@@ -178,8 +181,9 @@ def remote_path(local_path: str) -> str:
     """Return the name a local relative path is shipped under: itself wherever the wire allows it.
 
     `local_path` is as the operating system gives it (undecodable bytes as surrogates, PEP 383). A component that is not
-    UTF-8 or holds a control character or backslash has those bytes and ``%`` percent-escaped; if that is longer than 255
-    bytes it is cut and ends in ``~`` and a digest of the true name.
+    UTF-8 or holds a control character or backslash has those bytes and ``%`` percent-escaped, is cut to 255 bytes, and
+    carries ``~`` and a digest of the true name: every name the wire allows is already some file's own, so without it the
+    file ``a%0A`` and the file ``a`` + newline would overwrite each other.
     """
     return "/".join(_remote_component(component) for component in local_path.split("/"))
 
@@ -189,11 +193,7 @@ def _remote_component(component: str) -> str:
         return component
     raw = os.fsencode(component)
     text = raw.decode("utf-8", "surrogateescape")
-    escaped = "".join(_escape_for_wire(c) for c in text)
-    if len(escaped.encode()) <= MAX_COMPONENT_BYTES:
-        return escaped
-    kept = escaped.encode()[:200].decode("utf-8", "ignore")
-    return f"{kept}~{hashlib.sha256(raw).hexdigest()[:16]}"
+    return digest_name("".join(_escape_for_wire(c) for c in text), raw)
 
 
 def _escape_for_wire(character: str) -> str:
