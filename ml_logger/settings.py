@@ -54,16 +54,22 @@ def load_settings(
     for key in known:
         variable = env_prefix + key.upper()
         if environ.get(variable, "") != "":
-            given[key] = _given_from_environment(environ[variable], variable)
+            given[key] = _given_from_environment(environ[variable], variable, known[key])
     given.update({k: _Given(v, _Place(f"flag --{k.replace('_', '-')}")) for k, v in flags.items() if v is not None})
     return _build(cls, given, source, trail="")
 
 
-def _given_from_environment(text: str, variable: str) -> _Given:
+def _given_from_environment(text: str, variable: str, wanted: Any) -> _Given:
     place = _Place(f"environment variable {variable}")
+    options = _options(wanted)
+    takes_list = any(typing.get_origin(option) is tuple for option in options)
+    # a shell has only text: the token 12345 or yes is meant as it stands, not as YAML's number or true
+    if (str in options or Path in options) and not (takes_list and text.startswith("[")):
+        return _Given(text, place)
     try:
-        return _Given(yaml.safe_load(text), place)
-    except yaml.YAMLError:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        return _Given(None if node is None else _value_of(node, place.source), place)
+    except (yaml.YAMLError, RecursionError):
         return _Given(text, place)
 
 
@@ -85,6 +91,8 @@ def _read_file(file: Path) -> dict[str, _Given]:
         raise ConfigError(f"{file}, line {line}: not YAML: {error.problem}", hint="check the indentation") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{file}: not YAML: {error}", hint="check for unprintable characters") from None
+    except RecursionError:
+        raise ConfigError(f"{file}: not YAML: nested too deep", hint="see the example in config/") from None
 
 
 def _given_mapping(node: yaml.Node, source: str) -> dict[str, _Given]:
@@ -107,6 +115,9 @@ def _value_of(node: yaml.Node, source: str) -> Any:
     loader = yaml.SafeLoader("")
     try:
         return loader.construct_object(node, deep=True)
+    except ValueError as error:  # YAML takes 2024-13-45 for a date
+        place = _Place(source, node.start_mark.line + 1)
+        raise ConfigError(f"{place}: {error}", hint="put quotes around a value that is text") from None
     finally:
         loader.dispose()
 
@@ -135,7 +146,7 @@ def _unknown_key(name: str, key: str, place: _Place, known: list[str]) -> Config
 
 
 def _convert(value: Any, wanted: Any, place: _Place, name: str) -> Any:
-    options = typing.get_args(wanted) if typing.get_origin(wanted) in (Union, types.UnionType) else (wanted,)
+    options = _options(wanted)
     for option in options:
         converted = _try_convert(value, option, place, name)
         if converted is not _MISFIT:
@@ -145,6 +156,10 @@ def _convert(value: Any, wanted: Any, place: _Place, name: str) -> Any:
     raise ConfigError(
         f"{place}: key '{name}' must be {expected}, not {shown}", hint="see the comment beside it in config/"
     )
+
+
+def _options(wanted: Any) -> tuple[Any, ...]:
+    return typing.get_args(wanted) if typing.get_origin(wanted) in (Union, types.UnionType) else (wanted,)
 
 
 _MISFIT = object()
@@ -184,8 +199,14 @@ def _type_name(wanted: Any) -> str:
 
 
 def nearest_path(value: Path, base: Path) -> Path:
-    """Return `value` with ``~`` expanded, and, where it is relative, taken from `base` (the config file's folder)."""
-    expanded = value.expanduser()
+    """Return `value` with ``~`` expanded, and, where it is relative, taken from `base` (the config file's folder).
+
+    Raises `ConfigError` for the home of a user who does not exist.
+    """
+    try:
+        expanded = value.expanduser()
+    except RuntimeError:
+        raise ConfigError(f"path {value}: there is no such home directory", hint="write it in full") from None
     return expanded if expanded.is_absolute() else (base / expanded).absolute()
 
 
