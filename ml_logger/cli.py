@@ -1,0 +1,123 @@
+"""The ``ml-logger`` command: look at runs, and prove that a mirror equals its spool.
+
+Exit codes: 0, 1 if trees differ, 2 for anything the person at the keyboard can mend (one line on stderr, no traceback).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+from .color import is_terminal, is_wanted
+from .errors import UsageError
+from .reader import Run, find_runs
+from .table import Cell, params_table, step_table
+from .verify import compare_trees
+
+_SHOWN_VALUES = 6
+_Item = TypeVar("_Item")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Print one line instead of the usage and the line."""
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command with `arguments` (those of the process by default) and return its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.command(options))
+    except UsageError as error:
+        print(f"ml-logger: {error.one_line()}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"ml-logger: {error.filename or 'input'}: {error.strerror or error}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="ml-logger", description="Look at logged runs, and prove that a mirror equals its spool.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+    ls = commands.add_parser("ls", help="list the runs under a directory, with their state and last values")
+    ls.add_argument("directory", type=Path)
+    ls.set_defaults(command=_ls)
+    show = commands.add_parser("show", help="show a run's parameters and last values")
+    show.add_argument("run", type=Path)
+    show.set_defaults(command=_show)
+    verify = commands.add_parser("verify", help="compare a spool with its mirror byte for byte")
+    verify.add_argument("spool", type=Path)
+    verify.add_argument("mirror", type=Path)
+    verify.set_defaults(command=_verify)
+    return parser
+
+
+def _ls(options: argparse.Namespace) -> int:
+    root = _existing(options.directory)
+    runs = find_runs(root)
+    if not runs:
+        raise UsageError(f"no runs under {str(root)!r}", hint="name a log directory or the receiver's data directory")
+    for run in runs:
+        print(_summary(run, root))
+    return 0
+
+
+def _summary(run: Run, root: Path) -> str:
+    records = run.metrics
+    last: dict[str, Any] = {}
+    for record in records:
+        last.update(record)
+    step = f"  step {last['_step']}" if "_step" in last else ""
+    values = [f"{key}={_text(value)}" for key, value in last.items() if not key.startswith("_")]
+    more = " …" if len(values) > _SHOWN_VALUES else ""
+    name = run.path.relative_to(root).as_posix()
+    return f"{name}  {run.state}  {len(records)} records{step}  {' '.join(values[:_SHOWN_VALUES])}{more}".rstrip()
+
+
+def _show(options: argparse.Namespace) -> int:
+    run = Run(_existing(options.run))
+    params, last = run.params, run.last_values()
+    if not params and not last:
+        raise UsageError(f"{str(run.path)!r} is not a run", hint="'ml-logger ls DIR' lists the runs under a directory")
+    sections = {title: section if isinstance(section, dict) else {title: section} for title, section in params.items()}
+    texts = {title: {key: str(value) for key, value in section.items()} for title, section in sections.items()}
+    is_colored = is_wanted(sys.stdout)
+    print(params_table(texts, is_colored=is_colored), end="")
+    cells = {key: Cell(_text(value)) for key, value in last.items() if not key.startswith("_")}
+    print(step_table(cells, is_colored=is_colored), end="")
+    step = f", last step {last['_step']}" if "_step" in last else ""
+    print(f"{run.state}{step}")
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    found = compare_trees(_existing(options.spool), _existing(options.mirror), _with_progress)
+    print(found.report())
+    return 0 if found.is_equal else 1
+
+
+def _with_progress(pairs: list[_Item]) -> Iterable[_Item]:
+    if not is_terminal(sys.stderr):
+        return pairs
+    from tqdm import tqdm  # lazily: only a person at a terminal needs it
+
+    bar: Iterable[_Item] = tqdm(pairs, desc="comparing", unit="file", leave=False)
+    return bar
+
+
+def _existing(directory: Path) -> Path:
+    if not directory.is_dir():
+        raise UsageError(f"{str(directory)!r} is not a directory")
+    return directory
+
+
+def _text(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

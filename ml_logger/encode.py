@@ -1,0 +1,254 @@
+"""Records to bytes: one line of strict JSON for whatever a training script logs. Never raises.
+
+Nearly every record takes the fast path: orjson writes it, numpy included, in under a microsecond. orjson writes NaN and the
+infinities as ``null`` and refuses what it does not know, so a line that holds ``null`` or a list (one-element arrays count as
+scalars), and a record that was refused, take the slow path, which walks the values:
+
+- NaN and the infinities become the strings ``"NaN"``, ``"Infinity"``, ``"-Infinity"``; integers and decimals keep every digit;
+- datetimes ISO 8601, timedeltas seconds, enums their value, paths and bytes text, sets lists;
+- tensors of any library, by what they can do (``tolist``, ``item``, ``numpy``), never by import;
+- what can't be stored becomes its ``repr`` and is told to the caller; the rest of the record is kept.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import decimal
+import enum
+import math
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import orjson
+
+Unstorable = Callable[[str, object], None]
+"""Called with the top-level key and the value for each value that was stored as its ``repr``."""
+
+_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
+_MAX_DEPTH = 100
+_MAX_DIGITS = 4000  # Python refuses to turn longer integers into decimal text and back
+_U64 = 1 << 64
+_I64 = -(1 << 63)
+_Result = TypeVar("_Result")
+
+
+class _NotStorable(Exception):
+    """No rule gives JSON for a value."""
+
+
+def encode_record(record: dict[str, Any], unstorable: Unstorable | None = None) -> bytes:
+    """Return `record` as one line of strict JSON, newline included."""
+    try:
+        line = orjson.dumps(record, option=_OPTIONS)
+    except (TypeError, ValueError, RecursionError):
+        return _encode_slowly(record, unstorable)
+    if b"null" in line or b"[" in line:
+        return _encode_slowly(record, unstorable)
+    return line
+
+
+def _encode_slowly(record: dict[str, Any], unstorable: Unstorable | None) -> bytes:
+    plain: dict[str, Any] = {}
+    for key, value in list(record.items()):
+        walk = _Walk()
+        plain[_key_text(key)] = walk.plain(value)
+        if walk.not_stored and unstorable is not None:
+            unstorable(_key_text(key), walk.not_stored[0])
+    return orjson.dumps(plain, option=_OPTIONS)
+
+
+def plain(value: object) -> Any:
+    """Return `value` as the JSON value it is stored as: a number, text, bool, None, list, or dict with text keys."""
+    return _Walk().plain(value)
+
+
+def scalar(value: Any) -> Any:
+    """Return the Python number in a 0-d or 1-element array or tensor, and any other value as it is."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    try:
+        unwrapped = _ask(lambda: _as_python(value))
+    except _NotStorable:
+        return value
+    return value if isinstance(unwrapped, (list, dict)) else unwrapped
+
+
+class _Walk:
+    """One walk through the value of one key; `not_stored` collects what became its ``repr``."""
+
+    def __init__(self) -> None:
+        self.not_stored: list[object] = []
+        self._open: set[int] = set()
+
+    def plain(self, value: object) -> Any:
+        kind = type(value)
+        if value is None or kind is bool:
+            return value
+        if kind is float:
+            return _plain_float(value)  # type: ignore[arg-type]  # mypy does not narrow by `kind is float`
+        if kind is str:
+            return _plain_text(value)  # type: ignore[arg-type]  # the same
+        if id(value) in self._open or len(self._open) >= _MAX_DEPTH:
+            return self._give_up(value)
+        self._open.add(id(value))
+        try:
+            return _ask(lambda: self._plain_object(value))
+        except _NotStorable:
+            return self._give_up(value)
+        finally:
+            self._open.discard(id(value))
+
+    def _plain_object(self, value: Any) -> Any:
+        if isinstance(value, enum.Enum):
+            return self.plain(value.value)
+        for kinds, rule in _LEAF_RULES:
+            if isinstance(value, kinds):
+                return rule(value)
+        if isinstance(value, Mapping):
+            return {_key_text(k): self.plain(v) for k, v in list(value.items())}
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            return {f.name: self.plain(getattr(value, f.name, None)) for f in dataclasses.fields(value)}
+        if isinstance(value, (list, tuple, set, frozenset)):
+            return [self.plain(element) for element in list(value)]
+        return _numpy_fragment(value) or self.plain(_as_python(value))
+
+    def _give_up(self, value: object) -> str:
+        self.not_stored.append(value)
+        return _plain_text(_repr(value))
+
+
+def _plain_float(value: float) -> Any:
+    if math.isfinite(value):
+        return float(value)
+    if math.isnan(value):
+        return "NaN"
+    return "Infinity" if value > 0 else "-Infinity"
+
+
+def _plain_int(value: int) -> Any:
+    if _I64 <= value < _U64:
+        return int(value)
+    if value.bit_length() > _MAX_DIGITS * 3:
+        return hex(value)
+    return orjson.Fragment(int.__repr__(value))
+
+
+def _plain_decimal(value: decimal.Decimal) -> Any:
+    if not value.is_finite():
+        return "NaN" if value.is_nan() else _plain_float(math.copysign(math.inf, value))
+    text = str(value)
+    fits = len(text) <= _MAX_DIGITS and math.isfinite(float(value))
+    return orjson.Fragment(text) if fits else text
+
+
+def _plain_text(value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return ascii(str(value))
+    return str(value)
+
+
+def _plain_bytes(value: bytes | bytearray) -> str:
+    return bytes(value).decode("utf-8", "backslashreplace")
+
+
+_LEAF_RULES: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
+    (str, _plain_text),
+    (bool, bool),
+    (int, _plain_int),
+    (float, _plain_float),
+    (decimal.Decimal, _plain_decimal),
+    ((datetime.datetime, datetime.date, datetime.time), lambda value: value.isoformat()),
+    (datetime.timedelta, lambda value: value.total_seconds()),
+    (os.PathLike, lambda value: _plain_text(os.fsdecode(value))),
+    ((bytes, bytearray), _plain_bytes),
+    (orjson.Fragment, lambda value: value),
+)
+
+
+def _numpy_fragment(value: Any) -> orjson.Fragment | None:
+    """Return the JSON of a numpy scalar or array as the fast path writes it (float32 with its own digits), or None."""
+    if type(value).__module__ != "numpy" or getattr(value, "dtype", None) is None:
+        return None
+    try:
+        text = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+    except TypeError:
+        return None
+    if b"null" in text or b'"' in text:
+        return None
+    return orjson.Fragment(text.strip(b"[]") if getattr(value, "size", 0) == 1 else text)
+
+
+def _as_python(value: Any) -> Any:
+    """Return an array, tensor or library scalar as Python values; a single element without its brackets."""
+    if isinstance(value, type):
+        raise _NotStorable
+    for name in ("tolist", "item", "numpy"):  # numpy, torch and jax have the first, tensorflow the last
+        method = getattr(value, name, None)
+        if callable(method):
+            answer = method()
+            return _python_only(_only_element(answer.tolist() if name == "numpy" else answer), value)
+    raise _NotStorable
+
+
+def _python_only(answer: Any, value: Any) -> Any:
+    """Return `answer` unless it is of the same odd type again (a longdouble's ``item`` is a longdouble)."""
+    if type(answer) is not type(value):
+        return answer
+    if hasattr(value, "__float__") and not hasattr(value, "imag"):
+        return float(value)
+    number = complex(value)
+    if number.imag:
+        raise _NotStorable
+    return number.real
+
+
+def _only_element(value: Any) -> Any:
+    inner = value
+    while isinstance(inner, list) and len(inner) == 1:
+        inner = inner[0]
+    return value if isinstance(inner, list) else inner
+
+
+def _ask(question: Callable[[], _Result]) -> _Result:
+    """Return the answer of code that the value brings along, which may raise anything; the cause is told by its repr."""
+    try:
+        return question()
+    except Exception as error:  # foreign code may raise anything, and it must cost this one value only
+        raise _NotStorable from error
+
+
+def _repr(value: object) -> str:
+    try:
+        return _ask(lambda: str(repr(value)))
+    except _NotStorable:
+        return f"<{type(value).__name__} whose repr fails>"
+
+
+def _key_text(key: object) -> str:
+    text = key if isinstance(key, str) else _repr(scalar(key))
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return ascii(text)[1:-1]
+    return str(text)
+
+
+def text_of(value: Any) -> str:
+    """Return how a value is shown to people: ``str`` of it, of its number if it is an array or tensor of one element."""
+    if type(value) in (str, int, float, bool):
+        return str(value)
+    if type(value).__module__ == "numpy" and getattr(value, "size", 0) == 1:
+        value = value.reshape(())[()]  # a float32 is shown with its own digits, not with those of its float64
+        return _shown(value)
+    return _shown(scalar(value))
+
+
+def _shown(value: object) -> str:
+    try:
+        return _ask(lambda: str(value))
+    except _NotStorable:
+        return _repr(value)

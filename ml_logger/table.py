@@ -1,0 +1,110 @@
+"""Tables: from cells to text, pure.
+
+Two shapes, both fixed byte for byte because people diff their logs: the framed table of one step (`step_table`) and the
+ruled sections of parameters (`params_table`). Cells are padded first and coloured then, so colour never moves a border.
+Width is counted in terminal columns: East Asian wide characters take two, combining ones none. Control characters are
+shown as escapes, since a newline or an escape code in a cell would break the frame.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from .color import paint
+
+_CELL_WIDTH = 20
+_KEY_WIDTH = 30
+_TITLE_COLOR = "yellow"
+_ELLIPSIS = "…"
+
+
+class Cell(NamedTuple):
+    """The text of one value and the colour it is shown in."""
+
+    text: str
+    color: str | None = None
+
+
+def step_table(cells: Mapping[str, Cell], *, width: int | None = None, is_colored: bool = False) -> str:
+    """Return the table of one step, ending in a newline, or the empty string if there are no cells.
+
+    `width` is that of the terminal in columns: values that would pass it are cut with ``…`` (but never below 20 columns);
+    None cuts nothing.
+    """
+    if not cells:
+        return ""
+    rows = [(printable(key.replace("_", " ")), printable(cell.text), cell.color) for key, cell in cells.items()]
+    key_width = max(_CELL_WIDTH, *(columns(key) for key, _, _ in rows))
+    value_width = max(_CELL_WIDTH, *(columns(text) for _, text, _ in rows))
+    if width is not None:
+        value_width = min(value_width, max(_CELL_WIDTH, width - key_width - 3))
+    lines = [
+        f"│{_center(key, key_width)}│{_paint(_center(_cut(text, value_width), value_width), color, is_colored)}│\n"
+        for key, text, color in rows
+    ]
+    between = f"├{'─' * key_width}┼{'─' * value_width}┤\n"
+    top = f"╒{'═' * key_width}╤{'═' * value_width}╕\n"
+    bottom = f"╘{'═' * key_width}╧{'═' * value_width}╛\n"
+    return top + between.join(lines) + bottom
+
+
+def params_table(sections: Mapping[str, Mapping[str, str]], *, is_colored: bool = False) -> str:
+    """Return the table of parameters, ending in a newline: section title to key to the text of the value, never cut."""
+    if not sections:
+        return ""
+    left, right = _KEY_WIDTH + 1, _CELL_WIDTH + 1
+    closing = f"{'═' * left}╧{'═' * right}\n"
+    lines: list[str] = []
+    for title, rows in sections.items():
+        lines.append(closing if lines else "═" * (left + 1 + right) + "\n")
+        lines.append(_paint(_center(printable(title), _KEY_WIDTH), _TITLE_COLOR, is_colored) + "\n")
+        lines.append(f"{'─' * left}┬{'─' * right}\n")
+        lines += [
+            f"{_center(printable(k), _KEY_WIDTH)} │ {_pad_right(printable(v), _CELL_WIDTH)}\n" for k, v in rows.items()
+        ]
+    return "".join([*lines, closing])
+
+
+def columns(text: str) -> int:
+    """Return how many terminal columns `text` takes (Unicode standard annex 11; ambiguous characters count as one)."""
+    return len(text) if text.isascii() else sum(map(_character_columns, text))
+
+
+def _character_columns(character: str) -> int:
+    if unicodedata.category(character) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in ("W", "F") else 1
+
+
+def printable(text: str) -> str:
+    """Return `text` with its control characters and lone surrogates written as escapes."""
+    if text.isprintable():
+        return text
+    return "".join(ascii(c)[1:-1] if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") else c for c in text)
+
+
+def _paint(text: str, color: str | None, is_colored: bool) -> str:
+    return paint(text, color) if is_colored else text
+
+
+def _center(text: str, width: int) -> str:
+    missing = max(0, width - columns(text))
+    return " " * (missing // 2) + text + " " * (missing - missing // 2)
+
+
+def _pad_right(text: str, width: int) -> str:
+    return text + " " * max(0, width - columns(text))
+
+
+def _cut(text: str, width: int) -> str:
+    if columns(text) <= width:
+        return text
+    kept, used = [], 0
+    for character in text:
+        used += _character_columns(character)
+        if used > width - 1:
+            break
+        kept.append(character)
+    return "".join(kept) + _ELLIPSIS

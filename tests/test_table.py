@@ -1,0 +1,127 @@
+"""Tables are fixed byte for byte."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ml_logger.table import Cell, columns, params_table, printable, step_table
+
+ONE_ROW = """\
+╒════════════════════╤════════════════════╕
+│        some        │        0.1         │
+╘════════════════════╧════════════════════╛
+"""
+
+TWO_ROWS = """\
+╒════════════════════╤════════════════════╕
+│  some var/smooth   │         10         │
+├────────────────────┼────────────────────┤
+│        some        │       85.0%        │
+╘════════════════════╧════════════════════╛
+"""
+
+PARAMS = """\
+═════════════════════════════════════════════════════
+              G               
+───────────────────────────────┬─────────────────────
+           env_name            │ MountainCar-v0      
+             seed              │ None                
+         value_params          │ (64,)               
+target_network_update_interval │ 500                 
+═══════════════════════════════╧═════════════════════
+             RUN              
+───────────────────────────────┬─────────────────────
+        log_directory          │ /mnt/slab/krypton/machine_learning/ge_dqn/2017-11-20/162048.353909-MountainCar-v0-prioritized_replay(True)
+          checkpoint           │ checkpoint.cp       
+           log_file            │ output.log          
+═══════════════════════════════╧═════════════════════
+"""  # noqa: E501, W291 - the golden text as it must be
+
+
+def test_one_row():
+    """One value gives three lines with both cells centred in 20 columns."""
+    assert step_table({"some": Cell("0.1")}) == ONE_ROW
+
+
+def test_two_rows():
+    """Rows are separated by a rule, keep their order, and show `_` as a space."""
+    assert step_table({"some_var/smooth": Cell("10"), "some": Cell("85.0%")}) == TWO_ROWS
+
+
+def test_no_rows():
+    """No cells print nothing at all."""
+    assert step_table({}) == ""
+    assert params_table({}) == ""
+
+
+def test_padded_then_coloured():
+    """The codes stand around the padded cell, so that taking them away gives the plain table."""
+    text = step_table({"some": Cell("0.1", "yellow")}, is_colored=True)
+    assert "│\x1b[33m        0.1         \x1b[0m│" in text
+    assert re.sub(r"\x1b\[[0-9;]*m", "", text) == ONE_ROW
+
+
+def test_default_colour_has_no_codes():
+    """A colour called default, or one that does not exist, writes no code."""
+    cells = {"a": Cell("1", "default"), "b": Cell("2", "no such colour")}
+    assert "\x1b" not in step_table(cells, is_colored=True)
+
+
+def test_long_value_is_cut_at_the_width():
+    """A long value is cut with an ellipsis so that no line is wider than the terminal."""
+    text = step_table({"a": Cell("x" * 200)}, width=80)
+    assert {columns(line) for line in text.splitlines()} == {80}
+    assert "x…│" in text
+    assert "x" * 200 in step_table({"a": Cell("x" * 200)})
+
+
+def test_narrow_terminal_keeps_twenty_columns():
+    """A terminal narrower than the smallest table still gets the smallest table."""
+    assert step_table({"some": Cell("0.1")}, width=10) == ONE_ROW
+
+
+@pytest.mark.parametrize("value", ["学习率", "e\u0301te\u0301", "日本語" * 30, "👍 ok", "a\u200bb"])
+def test_borders_stay_aligned(value):
+    """Wide and combining characters keep every line of a table equally wide, cut or not."""
+    for width in (None, 60):
+        text = step_table({"key": Cell("1"), value[:3]: Cell(value)}, width=width)
+        assert len({columns(line) for line in text.splitlines()}) == 1
+
+
+def test_wide_width_is_counted_in_columns():
+    """Three wide characters take six columns, so seven spaces stand on either side."""
+    assert "│       学习率       │" in step_table({"k": Cell("学习率")})
+
+
+@given(st.dictionaries(st.text(max_size=40), st.builds(Cell, st.text(max_size=60)), max_size=5))
+def test_any_text_gives_equally_wide_lines(cells):
+    """Whatever the keys and values, the table is 2n+1 lines of one width that split only at newlines."""
+    lines = step_table(cells).split("\n")[:-1]
+    assert len(lines) == (2 * len(cells) + 1 if cells else 0)
+    assert len({columns(line) for line in lines}) <= 1
+
+
+def test_params_golden():
+    """Sections of parameters: title in 30 columns, keys centred in 30, values never cut."""
+    sections = {
+        "G": {"env_name": "MountainCar-v0", "seed": "None", "value_params": "(64,)"}
+        | {"target_network_update_interval": "500"},
+        "RUN": {
+            "log_directory": "/mnt/slab/krypton/machine_learning/ge_dqn/2017-11-20/"
+            "162048.353909-MountainCar-v0-prioritized_replay(True)",
+            "checkpoint": "checkpoint.cp",
+            "log_file": "output.log",
+        },
+    }
+    assert params_table(sections) == PARAMS
+    coloured = params_table(sections, is_colored=True)
+    assert "\x1b[33m              G               \x1b[0m\n" in coloured
+    assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == PARAMS
+
+
+def test_control_characters_are_escaped():
+    """A newline or an escape code in a value can't break the frame."""
+    assert printable("a\nb\x1b[31m\u2028\ud800") == "a\\nb\\x1b[31m\\u2028\\ud800"
+    assert printable("été") == "été"
