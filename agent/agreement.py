@@ -52,14 +52,16 @@ def still_begins_with(entry: Entry, fd: int, now: Signature) -> bool:
     return was_only_extended or local_file.holds_prefix(fd, entry.acked)
 
 
-def agree_on_stream(file: LocalFile, fd: int, plain: str, *, refused: str | None, stat: Stat) -> Entry | None:
+def agree_on_stream(
+    file: LocalFile, fd: int, plain: str, source: str, *, refused: str | None, stat: Stat
+) -> Entry | None:
     """Return the name and position to go on from, or None if every name holds other bytes.
 
-    The candidates follow from the stream's first lines alone (`layout.diverged_names`). `refused` is a name the receiver has
-    already answered `diverged` for: the search goes on behind it.
+    The candidates follow from the stream's first lines (`layout.diverged_names`), the last one from the sender.
+    `refused` is a name the receiver has already answered `diverged` for: the search goes on behind it.
     """
     content = local_file.read_range(fd, 0, min(file.signature.size, NAME_WINDOW_BYTES))
-    names = [plain, *layout.diverged_names(plain, content)]
+    names = [plain, *layout.diverged_names(plain, content), own_name(plain, source)]
     if refused in names:
         names = list(dropwhile(lambda name: name != refused, names))[1:]
     for name in names:
@@ -80,14 +82,14 @@ def try_agree(file: LocalFile, fd: int, name: str, held: Held | None) -> Entry |
     return Entry(name, held, file.signature, is_done=held.size == file.signature.size)
 
 
-def agree_on_whole(file: LocalFile, fd: int, name: str, held: Held | None) -> Entry:
+def agree_on_whole(file: LocalFile, fd: int, before: Entry, held: Held | None) -> Entry:
     """Return what is known of a whole file when the receiver holds `held`: done if it is the same, else all to send."""
     is_same = held is not None and held.size == file.signature.size and local_file.holds_prefix(fd, held)
     if held is None or not is_same or local_file.signature_now(fd) != file.signature:
-        return Entry(name, NOTHING, file.signature)
-    return Entry(name, held, file.signature, is_done=True)
+        return Entry(before.remote, before.acked, file.signature)
+    return Entry(before.remote, held, file.signature, is_done=True)
 
 
 def own_name(plain: str, source: str) -> str:
-    """Return the name of a whole file of this sender where another sender's file has the plain one; both are kept."""
+    """Return the name of a file of this sender where another sender's file has the plain one; both are kept."""
     return layout.digest_name(plain, source.encode())

@@ -150,6 +150,11 @@ class PieceReader:
             self._uploads[file.path] = upload
         return upload
 
+    def is_uploading(self, file: LocalFile) -> bool:
+        """Whether an upload of this version of `file` is under way."""
+        upload = self._uploads.get(file.path)
+        return upload is not None and upload.signature == file.signature
+
     def note_staged(self, file: LocalFile, staged: Held) -> None:
         """Remember that the receiver has built `staged` of this version of `file`."""
         self._uploads[file.path] = replace(self._upload(file), staged=staged)

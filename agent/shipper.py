@@ -34,7 +34,7 @@ T = TypeVar("T")
 ROUND_S = 2.0
 """A round with backlog ends after this time, so that files which appeared meanwhile get their turn."""
 
-MIN_BATCH_BYTES = 16 << 10
+MIN_BATCH_BYTES = 1 << 10
 MAX_STALLS = 3
 
 
@@ -154,26 +154,35 @@ class Shipper:
     # --- first contact
 
     def _adopt(self, plan: Plan) -> None:
-        """Ask the receiver about the files of which nothing is known, and start each where the two sides agree."""
-        unknown = [f for f in (*plan.streams, *plan.wholes) if self._ledger.get(f.path) is None and self._has_name(f)]
-        if not unknown:
+        """Ask the receiver about the files of which too little is known, and start each where the two sides agree."""
+        asked = [f for f in plan.streams if self._ledger.get(f.path) is None and self._has_name(f)]
+        asked += [f for f in plan.wholes if self._is_worth_asking(f) and self._has_name(f)]
+        if not asked:
             return
-        names = [self._plain_name(f) for f in unknown]
-        for file, name, held in zip(unknown, names, self._transport.stat(names), strict=True):
-            self._visit(file, lambda fd, f=file, n=name, h=held: self._adopt_file(f, fd, n, h))  # type: ignore[misc]
+        before = [self._entry(f) for f in asked]
+        for file, entry, held in zip(asked, before, self._transport.stat([e.remote for e in before]), strict=True):
+            self._visit(file, lambda fd, f=file, e=entry, h=held: self._adopt_file(f, fd, e, h))  # type: ignore[misc]
 
-    def _adopt_file(self, file: LocalFile, fd: int, name: str, held: Held | None) -> None:
+    def _is_worth_asking(self, file: LocalFile) -> bool:
+        """Whether it costs less to ask about a whole file than to send it in vain, should its last answer have been lost."""
+        if self._ledger.get(file.path) is None:
+            return True
+        return file.signature.size > self._batch_bytes and not self._reader.is_uploading(file)
+
+    def _adopt_file(self, file: LocalFile, fd: int, before: Entry, held: Held | None) -> None:
         if kind_of(file.path, self._config.streams) == "whole":
-            self._ledger.put(file.path, agree_on_whole(file, fd, name, held))
+            self._ledger.put(file.path, agree_on_whole(file, fd, before, held))
             return
-        entry = try_agree(file, fd, name, held)
+        entry = try_agree(file, fd, before.remote, held)
         if entry is None:
-            self._agree_anew(file, fd, refused=name)
+            self._agree_anew(file, fd, refused=before.remote)
         else:
             self._ledger.put(file.path, entry)
 
     def _agree_anew(self, file: LocalFile, fd: int, refused: str | None = None) -> None:
-        entry = agree_on_stream(file, fd, self._plain_name(file), refused=refused, stat=self._transport.stat)
+        entry = agree_on_stream(
+            file, fd, self._plain_name(file), self._source, refused=refused, stat=self._transport.stat
+        )
         if entry is None:
             self._aside.put(file, "the receiver holds other bytes under every name that follows from its content")
         else:
@@ -209,15 +218,15 @@ class Shipper:
         return self._visit(task.file, lambda fd: self._read_open(task, fd, room))
 
     def _read_open(self, task: Task, fd: int, room: int) -> Piece | None:
-        entry = self._entry(task)
+        entry = self._entry(task.file)
         if task.kind == "stream" and not still_begins_with(entry, fd, local_file.signature_now(fd)):
             self._agree_anew(task.file, fd)
-            entry = self._entry(task)
+            entry = self._entry(task.file)
         return None if task.file.path in self._aside else self._reader.read(task, entry, fd, room)
 
-    def _entry(self, task: Task) -> Entry:
-        entry = self._ledger.get(task.file.path)
-        return Entry(self._plain_name(task.file), NOTHING) if entry is None else entry
+    def _entry(self, file: LocalFile) -> Entry:
+        entry = self._ledger.get(file.path)
+        return Entry(self._plain_name(file), NOTHING) if entry is None else entry
 
     # --- sending, and learning from the answer
 
@@ -278,7 +287,9 @@ class Shipper:
             return
         self._reader.end_upload(file.path)
         is_done = held.size == piece.signature.size
-        self._ledger.put(file.path, replace(self._entry(piece.task), acked=held, seen=piece.signature, is_done=is_done))
+        self._ledger.put(
+            file.path, replace(self._entry(piece.task.file), acked=held, seen=piece.signature, is_done=is_done)
+        )
 
     def _reposition(self, piece: Piece, outcome: Outcome, fd: int) -> None:
         """Deal with a receiver that holds something else than was assumed: less, more, or other bytes."""
@@ -299,12 +310,12 @@ class Shipper:
         elif outcome.result != "diverged" and held.size <= piece.signature.size and local_file.holds_prefix(fd, held):
             self._acknowledge(piece, held)
         else:
-            self._agree_anew(piece.task.file, fd, refused=self._entry(piece.task).remote)
+            self._agree_anew(piece.task.file, fd, refused=self._entry(piece.task.file).remote)
 
     def _ship_under_own_name(self, piece: Piece) -> None:
         task = piece.task
         name = own_name(self._plain_name(task.file), self._source)
-        if self._entry(task).remote == name:
+        if self._entry(task.file).remote == name:
             self._aside.put(task.file, f"the receiver holds other bytes under {name}")
             return
         self._reader.end_upload(task.file.path)

@@ -1,0 +1,124 @@
+"""An agent's core and a receiver's store in one process, with the wire's bytes but no socket between them.
+
+`Direct` stands where `Transport` stands: it encodes, decodes and applies exactly what would go over the network, and can be
+told to fail before or after the store has done its work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ml_logger import wire
+from ml_logger.agent.config import AgentConfig
+from ml_logger.agent.ledger import Ledger
+from ml_logger.agent.settling import Clock
+from ml_logger.agent.shipper import Shipper
+from ml_logger.errors import MLLoggerError, TooLarge
+from ml_logger.server.local_store import LocalStore
+from ml_logger.server.store import Store
+from ml_logger.wire import Held, Manifest, Outcome
+
+
+@dataclass
+class Direct:
+    """A transport without a network; `fail_before` and `lose_answer` hold errors for the next requests, in order."""
+
+    store: Store
+    max_body_bytes: int = 1 << 40
+    fail_before: list[MLLoggerError] = field(default_factory=list)
+    lose_answer: list[MLLoggerError] = field(default_factory=list)
+    sent: list[Manifest] = field(default_factory=list)
+    stats: list[list[str]] = field(default_factory=list)
+
+    def stat(self, paths: Sequence[str]) -> list[Held | None]:
+        self.stats.append(list(paths))
+        asked = wire.decode_stat_request(wire.encode_stat_request(paths), max_paths=100_000)
+        return wire.decode_stat_answer(wire.encode_stat_answer(asked, self.store.stat(asked)), paths)
+
+    def send(self, manifest: Manifest, payloads: Sequence[bytes], *, compressible: bool) -> list[Outcome]:
+        if self.fail_before:
+            raise self.fail_before.pop(0)
+        body = wire.encode_batch(manifest, payloads, compress=compressible)
+        if len(body) > self.max_body_bytes:
+            raise TooLarge(f"{len(body)} bytes are too many")
+        if compressible:
+            body = wire.expand(body, max_bytes=1 << 30)
+        decoded, views = wire.split_batch(body, max_manifest_bytes=1 << 20, max_items=1000)
+        self.sent.append(decoded)
+        answer = wire.encode_outcomes(self.store.apply(decoded, views))
+        if self.lose_answer:
+            raise self.lose_answer.pop(0)
+        return wire.decode_outcomes(answer, manifest.items)
+
+    def close(self) -> None:
+        pass
+
+    @property
+    def sent_bytes(self) -> int:
+        return sum(item.length for manifest in self.sent for item in manifest.items)
+
+
+class Pair:
+    """A spool with an agent's core and a data directory with a store; either side can be restarted or lose its memory."""
+
+    def __init__(self, root: Path, **settings: object) -> None:
+        self.spool = root / "spool"
+        self.data_dir = root / "data"
+        self.state_dir = root / "state"
+        self.settings = settings
+        self.now_s = 1000.0
+        for folder in (self.spool, self.data_dir, self.state_dir):
+            folder.mkdir(parents=True, exist_ok=True)
+        self.open_receiver()
+        self.open_agent()
+
+    def open_receiver(self) -> None:
+        self.transport = Direct(LocalStore(self.data_dir))
+
+    def open_agent(self) -> None:
+        self.ledger = Ledger(self.state_dir / "ledger.sqlite")
+        config = AgentConfig(spool=str(self.spool), server="http://unused", **self.settings)  # type: ignore[arg-type]
+        clock = Clock(wall_ns=lambda: int(self.now_s * 1e9), steady_s=lambda: self.now_s)
+        self.shipper = Shipper(self.spool, config, self.ledger, self.transport, clock)  # type: ignore[arg-type]
+
+    def restart_receiver(self) -> None:
+        """Close the store and open it anew over the same data; the agent's core goes on."""
+        self.transport.store.close()
+        self.transport.store = LocalStore(self.data_dir)
+
+    def restart_agent(self, *, lose_ledger: bool = False) -> None:
+        """Open a new core over the same spool, with the saved ledger or without any."""
+        self.ledger.close()
+        if lose_ledger:
+            for part in self.state_dir.iterdir():
+                part.unlink()
+        self.open_agent()
+
+    def write(self, path: str, content: bytes) -> None:
+        """Write a whole file the way the client does: aside, then renamed."""
+        target = self.spool / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        aside = target.with_name(f".{target.name[:50]}.tmp-1")
+        aside.write_bytes(content)
+        aside.rename(target)
+
+    def append(self, path: str, content: bytes) -> None:
+        target = self.spool / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("ab") as file:
+            file.write(content)
+
+    def drain(self, rounds: int = 50) -> None:
+        """Do rounds until nothing is left to do; everything has settled by then."""
+        self.now_s += 3600.0 * 24 * 365 * 100
+        for _ in range(rounds):
+            done = self.shipper.ship_once()
+            if not done.has_backlog and not self.shipper.unshipped():
+                return
+        raise AssertionError(f"not drained: {self.shipper.unshipped()}")
+
+    def close(self) -> None:
+        self.ledger.close()
+        self.transport.store.close()

@@ -1,0 +1,121 @@
+"""The ledger is a memory: it survives restarts, and its loss or ruin stops nothing."""
+
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from ml_logger.agent.ledger import SCHEMA_VERSION, Entry, Ledger
+from ml_logger.agent.scanner import Signature
+from ml_logger.wire import Crc, Held, Offset
+
+ENTRY = Entry("run/metrics.jsonl", Held(Offset(10), Crc(0xFFFFFFFF)), Signature(10, 2**62, 2**63 - 1, 3), is_done=True)
+
+
+def reopened(file: Path) -> Ledger:
+    return Ledger(file)
+
+
+def test_entries_survive_a_restart(tmp_path):
+    """What was saved is there again, whatever bytes the name consists of."""
+    names = ["run/metrics.jsonl", os.fsdecode(b"caf\xe9/\xff"), "новый\n"]
+    ledger = Ledger(tmp_path / "l.sqlite")
+    for name in names:
+        ledger.put(name, ENTRY)
+    ledger.close()
+    again = reopened(tmp_path / "l.sqlite")
+    assert [again.get(n) for n in names] == [ENTRY] * 3
+    again.close()
+
+
+def test_forgotten_entries_stay_forgotten(tmp_path):
+    """An entry of a file that is gone does not come back after a restart."""
+    ledger = Ledger(tmp_path / "l.sqlite")
+    ledger.put("kept", ENTRY)
+    ledger.put("gone", ENTRY)
+    ledger.save()
+    ledger.forget_all_but(["kept"])
+    ledger.close()
+    again = reopened(tmp_path / "l.sqlite")
+    assert again.get("gone") is None
+    assert again.get("kept") == ENTRY
+    again.close()
+
+
+def ruin_with_nuls(file: Path) -> None:
+    file.write_bytes(bytes(8192))
+
+
+def ruin_with_text(file: Path) -> None:
+    file.write_bytes(b"not a database, but long enough to be taken for one" * 100)
+
+
+def ruin_by_cutting(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:5000])
+
+
+def ruin_version(file: Path) -> None:
+    db = sqlite3.connect(file)
+    db.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    db.commit()
+    db.close()
+
+
+def ruin_schema(file: Path) -> None:
+    db = sqlite3.connect(file)
+    db.execute("DROP TABLE files")
+    db.execute("CREATE TABLE files (path TEXT)")
+    db.commit()
+    db.close()
+
+
+@pytest.mark.parametrize("ruin", [ruin_with_nuls, ruin_with_text, ruin_by_cutting, ruin_version, ruin_schema])
+def test_a_ruined_ledger_is_moved_aside(tmp_path, ruin):
+    """A ledger that can't be used is kept for inspection and a new one is begun."""
+    file = tmp_path / "l.sqlite"
+    ledger = Ledger(file)
+    for number in range(200):
+        ledger.put(f"run/{number}", ENTRY)
+    ledger.close()
+    ruin(file)
+    again = Ledger(file)
+    again.put("new", ENTRY)
+    again.close()
+    assert len(list(tmp_path.glob("l.sqlite.unreadable-*"))) == 1
+    third = Ledger(file)
+    assert third.get("new") == ENTRY
+    third.close()
+
+
+def test_an_empty_file_is_a_new_ledger(tmp_path):
+    """A zero-byte ledger, as a full disk leaves it, is simply filled."""
+    (tmp_path / "l.sqlite").touch()
+    ledger = Ledger(tmp_path / "l.sqlite")
+    ledger.put("a", ENTRY)
+    ledger.close()
+    assert reopened_entry(tmp_path / "l.sqlite") == ENTRY
+
+
+def reopened_entry(file: Path) -> Entry | None:
+    ledger = Ledger(file)
+    try:
+        return ledger.get("a")
+    finally:
+        ledger.close()
+
+
+def test_a_write_that_fails_is_kept_for_the_next(tmp_path, caplog):
+    """While another process blocks the database, entries stay in memory and are written later."""
+    ledger = Ledger(tmp_path / "l.sqlite")
+    ledger._db.execute("PRAGMA busy_timeout = 0")
+    blocker = sqlite3.connect(tmp_path / "l.sqlite", isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    ledger.put("a", ENTRY)
+    ledger.save()
+    ledger.save()
+    assert [r.getMessage().count("can't be written") for r in caplog.records] == [1]
+    blocker.execute("ROLLBACK")
+    blocker.close()
+    ledger.close()
+    assert reopened_entry(tmp_path / "l.sqlite") == ENTRY

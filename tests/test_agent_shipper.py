@@ -1,0 +1,396 @@
+"""The agent's core against the real store: whatever happens between them, the trees end equal and nothing is sent in vain."""
+
+import os
+import random
+import shutil
+
+import pytest
+from direct import Pair
+from processes import assert_trees_equal, differences, read_mirror, read_spool
+
+from ml_logger import layout
+from ml_logger.errors import StopSending, TryAgain
+
+LINE = b'{"_step": 1, "loss": 0.25}\n'
+
+
+@pytest.fixture
+def pair(tmp_path):
+    made = Pair(tmp_path, settle_s=2.0, batch_bytes=4096)
+    yield made
+    made.close()
+
+
+def assert_equal(pair):
+    assert_trees_equal(pair.spool, pair.data_dir)
+
+
+def names(pair):
+    return {os.fsdecode(name) for name in read_mirror(pair.data_dir)}
+
+
+def test_streams_and_whole_files_arrive(pair):
+    """Small, empty and large files of both kinds end up equal, in folders of any depth."""
+    pair.append("run/metrics.jsonl", LINE * 1000)
+    pair.append("run/empty.log", b"")
+    pair.append("run/text.log", b"x" * 10)
+    pair.write("run/images/a%2Fb/0001.png", random.Random(1).randbytes(50_000))
+    pair.write("run/empty.pt", b"")
+    pair.write("ü/ \u65e5\u672c/1.npy", b"\0" * 4096)
+    pair.drain()
+    assert_equal(pair)
+
+
+def test_nothing_is_sent_twice(pair):
+    """A second round over an unchanged spool sends nothing and asks nothing."""
+    pair.append("m.jsonl", LINE)
+    pair.write("i.png", b"12345")
+    pair.drain()
+    before = (len(pair.transport.sent), len(pair.transport.stats))
+    for _ in range(3):
+        pair.shipper.ship_once()
+    assert (len(pair.transport.sent), len(pair.transport.stats)) == before
+    assert pair.transport.sent_bytes == len(LINE) + 5
+
+
+def test_a_growing_stream_ships_whole_lines_only(pair):
+    """The unfinished last line waits for its end; the mirror never holds half a record of a living writer."""
+    pair.append("m.jsonl", LINE + b'{"_st')
+    pair.now_s = (pair.spool / "m.jsonl").stat().st_mtime
+    done = pair.shipper.ship_once()
+    assert read_mirror(pair.data_dir) == {b"m.jsonl": LINE}
+    assert done.settles_in_s == pytest.approx(2.0, abs=0.1)
+    assert [p.path for p in done.left] == ["m.jsonl"]
+    pair.append("m.jsonl", b'ep": 2}\n')
+    pair.shipper.ship_once()
+    assert_equal(pair)
+
+
+def test_an_unfinished_line_ships_once_its_writer_is_gone(pair):
+    """While somebody holds the writer's lock the tail waits, however old it is; then it is shipped as it is."""
+    import fcntl
+
+    pair.append("m.jsonl", LINE + b"torn")
+    pair.now_s += 1e10
+    with open(pair.spool / "m.jsonl", "ab") as writer:
+        fcntl.flock(writer, fcntl.LOCK_SH)
+        done = pair.shipper.ship_once()
+        assert done.settles_in_s is None
+        assert read_mirror(pair.data_dir) == {b"m.jsonl": LINE}
+    pair.shipper.ship_once()
+    assert_equal(pair)
+
+
+def test_a_line_longer_than_a_batch(pair):
+    """A line of many batches waits until it is whole, then goes in parts."""
+    pair.append("m.jsonl", LINE + b"a" * 50_000)
+    pair.now_s = (pair.spool / "m.jsonl").stat().st_mtime
+    pair.shipper.ship_once()
+    assert read_mirror(pair.data_dir) == {b"m.jsonl": LINE}
+    pair.append("m.jsonl", b"\n" + LINE)
+    pair.drain()
+    assert_equal(pair)
+
+
+def test_event_files_need_no_line_ends(pair):
+    """TensorBoard's event files are binary: what is there is shipped."""
+    pair.append("events.out.tfevents.1.host", b"\x00\x01\n\x02")
+    pair.now_s = (pair.spool / "events.out.tfevents.1.host").stat().st_mtime
+    pair.shipper.ship_once()
+    assert_equal(pair)
+
+
+def test_a_whole_file_settles_first_unless_seen_complete(pair):
+    """A foreign file that was written just now waits; one that was seen to be closed does not."""
+    pair.write("a.pt", b"1")
+    pair.write("b.pt", b"2")
+    pair.now_s = (pair.spool / "a.pt").stat().st_mtime
+    done = pair.shipper.ship_once([str(pair.spool / "b.pt")])
+    assert names(pair) == {"b.pt"}
+    assert 0 < done.settles_in_s <= 2.0
+
+
+def test_a_clock_in_the_past_does_not_hold_files_back(pair):
+    """A file whose time lies in the future settles by being watched."""
+    pair.write("a.pt", b"1")
+    pair.now_s = 1000.0
+    pair.shipper.ship_once()
+    assert names(pair) == set()
+    pair.now_s += 2.1
+    pair.shipper.ship_once()
+    assert names(pair) == {"a.pt"}
+
+
+def test_a_rewritten_file_is_shipped_again(pair):
+    """Each version of a checkpoint replaces the last, shorter or longer, and no other name appears."""
+    for size in (5000, 20_000, 0, 3):
+        pair.write("model.pt", random.Random(size).randbytes(size))
+        pair.drain()
+        assert_equal(pair)
+
+
+@pytest.mark.parametrize("forget", [False, True])
+def test_a_rewrite_across_a_restart(pair, forget):
+    """A version written while the agent was down replaces the old one, with the ledger or without."""
+    pair.write("model.pt", b"old" * 5000)
+    pair.drain()
+    pair.restart_agent(lose_ledger=forget)
+    pair.write("model.pt", b"new" * 7000)
+    pair.drain()
+    assert_equal(pair)
+
+
+@pytest.mark.parametrize("lost", [0, 1, 2, 5, 9])
+def test_a_lost_answer_costs_nothing(pair, lost):
+    """When the answer to a batch is lost after the store has done it, the resend stores nothing twice."""
+    pair.append("m.jsonl", LINE * 500)
+    pair.write("big.pt", random.Random(2).randbytes(20_000))
+    pair.write("small.png", b"png")
+    pair.transport.lose_answer = [TryAgain("lost")] * lost
+    for _ in range(lost):
+        pair.now_s += 1e9
+        with pytest.raises(TryAgain):
+            pair.shipper.ship_once()
+    pair.drain()
+    assert_equal(pair)
+
+
+@pytest.mark.parametrize("forget", [False, True])
+@pytest.mark.parametrize("stop_after", range(12))
+def test_the_agent_dies_after_any_batch(pair, stop_after, forget):
+    """A new agent goes on where the receiver stands; without the ledger next to nothing is sent twice."""
+    pair.append("m.jsonl", LINE * 500)
+    pair.write("big.pt", random.Random(2).randbytes(30_000))
+    pair.now_s += 1e10
+    real_send, sent = pair.transport.send, 0
+
+    def dying(*args, **kwargs):
+        nonlocal sent
+        outcomes = real_send(*args, **kwargs)
+        sent += 1
+        if sent > stop_after:
+            raise StopSending("killed before it could learn")
+        return outcomes
+
+    pair.transport.send = dying
+    with pytest.raises(StopSending):
+        pair.shipper.ship_once()
+    pair.transport.send = real_send
+    pair.restart_agent(lose_ledger=forget)
+    pair.drain()
+    assert_equal(pair)
+    assert pair.transport.sent_bytes <= len(LINE) * 500 + 30_000 + 2 * 4096
+
+
+def test_a_lost_ledger_sends_nothing(pair):
+    """Without a ledger every file is compared by size and CRC, and no byte goes again."""
+    pair.append("m.jsonl", LINE * 300)
+    pair.write("big.pt", random.Random(2).randbytes(30_000))
+    pair.write("e.pt", b"")
+    pair.drain()
+    before = pair.transport.sent_bytes
+    pair.restart_agent(lose_ledger=True)
+    pair.drain()
+    assert pair.transport.sent_bytes == before
+    assert_equal(pair)
+
+
+def test_an_old_ledger_is_corrected_by_the_receiver(pair, tmp_path):
+    """A ledger from an earlier backup moves forward to what the receiver holds."""
+    pair.append("m.jsonl", LINE)
+    pair.drain()
+    pair.ledger.close()
+    shutil.copytree(pair.state_dir, tmp_path / "backup")
+    pair.open_agent()
+    pair.append("m.jsonl", LINE * 100)
+    pair.drain()
+    pair.ledger.close()
+    shutil.rmtree(pair.state_dir)
+    shutil.copytree(tmp_path / "backup", pair.state_dir)
+    pair.open_agent()
+    pair.append("m.jsonl", LINE)
+    pair.drain()
+    assert_equal(pair)
+
+
+def test_a_receiver_that_lost_the_tail_of_a_live_stream_is_refilled(pair):
+    """After a restore from a backup the stream goes on from what the receiver holds."""
+    pair.append("m.jsonl", LINE * 100)
+    pair.drain()
+    os.truncate(pair.data_dir / "m.jsonl", 50 * len(LINE) + 7)
+    pair.restart_receiver()
+    pair.append("m.jsonl", LINE)
+    pair.drain()
+    assert_equal(pair)
+
+
+def test_a_replaced_stream_keeps_both(pair):
+    """A foreign log that was truncated and written anew is shipped beside what was shipped before."""
+    pair.append("app.log", b"old line\n" * 100)
+    pair.drain()
+    (pair.spool / "app.log").write_bytes(b"new line\n" * 10)
+    pair.drain()
+    pair.append("app.log", b"newer line\n")
+    pair.drain()
+    beside = layout.digest_name("app.log", b"new line\n")
+    assert read_mirror(pair.data_dir) == {
+        b"app.log": b"old line\n" * 100,
+        beside.encode(): b"new line\n" * 10 + b"newer line\n",
+    }
+
+
+def test_a_stream_replaced_by_an_equal_one_goes_on(pair):
+    """A file with another inode and the same beginning (a copied spool) is no new stream."""
+    pair.append("m.jsonl", LINE * 20)
+    pair.drain()
+    content = (pair.spool / "m.jsonl").read_bytes()
+    pair.write("m.jsonl", content + LINE)
+    pair.drain()
+    assert_equal(pair)
+
+
+def test_two_machines_with_one_run_name_keep_both(tmp_path, monkeypatch):
+    """Streams and whole files of two senders under one name both reach the receiver, and stay told apart."""
+    first, second = Pair(tmp_path / "1"), Pair(tmp_path / "2")
+    second.transport = first.transport
+    monkeypatch.setattr("ml_logger.agent.shipper.source_of", lambda spool: "the second machine")
+    second.open_agent()
+    for number, one in enumerate((first, second, first, second)):
+        one.append("run/m.jsonl", b"step,loss\n%d\n" % number)
+        one.write("run/model.pt", b"weights %d" % number)
+        one.drain()
+    mirror = read_mirror(first.data_dir)
+    own = layout.digest_name("run/model.pt", b"the second machine")
+    assert mirror[b"run/model.pt"] == b"weights 2"
+    assert mirror[own.encode()] == b"weights 3"
+    streams = [content for name, content in mirror.items() if name.endswith(b".jsonl")]
+    assert sorted(streams) == [b"step,loss\n0\nstep,loss\n2\n", b"step,loss\n1\nstep,loss\n3\n"]
+    first.close()
+    second.ledger.close()
+
+
+def test_many_machines_with_the_same_first_line(tmp_path, monkeypatch):
+    """A CSV header that all have in common does not stop any of them from being kept."""
+    store = None
+    for number in range(5):
+        pair = Pair(tmp_path / str(number))
+        if store is None:
+            store = pair
+        pair.transport.store = store.transport.store
+        monkeypatch.setattr("ml_logger.agent.shipper.source_of", lambda spool, n=number: f"machine {n}")
+        pair.open_agent()
+        pair.append("r.csv", b"step,loss\n" + b"same\n" * 3 + b"%d\n" % number)
+        pair.drain()
+        pair.ledger.close()
+    expected = {b"step,loss\n" + b"same\n" * 3 + b"%d\n" % n for n in range(5)}
+    assert set(read_mirror(store.data_dir).values()) == expected
+    store.transport.store.close()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [b"new\nline", b"back\\slash", b"\xff\xfe.log", b"\x01", "\u65e5\u672c\u8a9e.pt".encode(), b"a%b\n", b"~", b" "],
+)
+def test_names_the_wire_does_not_carry_are_escaped(pair, name):
+    """Such a file is shipped under its escaped name; any other under its own."""
+    pair.write(os.fsdecode(name), b"content\n")
+    pair.drain()
+    expected = layout.remote_path(os.fsdecode(name)).encode()
+    assert read_mirror(pair.data_dir) == {expected: b"content\n"}
+
+
+def test_names_of_every_length(pair):
+    """Names up to the file system's limit arrive, whole and as streams."""
+    for length in (200, 240, 254, 255):
+        pair.write("w" * length, b"w")
+        pair.append("s" * (length - 4) + ".log", LINE)
+    pair.drain()
+    assert_equal(pair)
+
+
+def test_a_path_that_is_too_deep_is_set_aside(pair):
+    """One file that no receiver may store is listed with the reason; the others arrive."""
+    deep = "/".join(["d"] * 70) + "/f.log"
+    pair.append(deep, LINE)
+    pair.append("ok.log", LINE)
+    pair.now_s += 1e10
+    done = pair.shipper.ship_once()
+    assert [(p.path, "components" in p.reason) for p in done.left] == [(deep, True)]
+    assert names(pair) == {"ok.log"}
+
+
+def test_a_rejected_file_blocks_nothing_and_is_tried_again(pair):
+    """A file where the receiver has a folder is set aside; when that is mended it arrives."""
+    (pair.data_dir / "x.log").mkdir(parents=True)
+    pair.append("x.log", LINE)
+    pair.append("y.log", LINE)
+    pair.now_s += 1e10
+    assert [p.path for p in pair.shipper.ship_once().left] == ["x.log"]
+    assert names(pair) == {"y.log"}
+    (pair.data_dir / "x.log").rmdir()
+    assert pair.shipper.ship_once().left != ()
+    pair.now_s += 601
+    pair.shipper.ship_once()
+    assert_equal(pair)
+
+
+def test_a_file_that_changes_while_it_is_read_is_read_again(pair, monkeypatch):
+    """What is stored is one version of the file, never a mixture."""
+    from ml_logger.agent import local_file
+
+    pair.write("model.pt", b"a" * 3000)
+    pair.now_s += 1e10
+    real = local_file.read_range
+
+    def changing(fd, offset, length):
+        data = real(fd, offset, length)
+        if data.startswith(b"a"):
+            (pair.spool / "model.pt").write_bytes(b"b" * 3001)
+        return data
+
+    monkeypatch.setattr(local_file, "read_range", changing)
+    pair.shipper.ship_once()
+    assert names(pair) == set()
+    pair.drain()
+    assert_equal(pair)
+
+
+def test_a_refused_batch_is_halved(pair):
+    """A receiver with a smaller limit gets smaller batches, down to one file, and all arrives."""
+    pair.transport.max_body_bytes = 1500
+    rng = random.Random(3)
+    for number in range(20):
+        pair.write(f"{number}.png", rng.randbytes(300))
+    pair.append("m.log", LINE * 400)
+    pair.write("big.png", rng.randbytes(9000))
+    pair.drain()
+    assert_equal(pair)
+
+
+def test_a_local_file_that_goes_away_is_no_error(pair):
+    """A file deleted in the spool stays in the mirror."""
+    pair.append("a.log", LINE)
+    pair.drain()
+    (pair.spool / "a.log").unlink()
+    pair.append("b.log", LINE)
+    pair.drain()
+    assert differences({b"a.log": LINE, **read_spool(pair.spool)}, read_mirror(pair.data_dir)) == []
+
+
+def test_streams_go_before_whole_files(pair):
+    """A new metric line does not wait behind a backlog of checkpoints."""
+    pair.write("big.pt", random.Random(1).randbytes(40_000))
+    pair.append("m.jsonl", LINE)
+    pair.now_s += 1e10
+    pair.shipper.ship_once()
+    ops = [item.path for manifest in pair.transport.sent for item in manifest.items]
+    assert ops[0] == "m.jsonl"
+
+
+def test_a_remote_prefix_is_a_folder_on_the_receiver(tmp_path):
+    """Everything goes under the prefix."""
+    pair = Pair(tmp_path, remote_prefix="team/host")
+    pair.append("run/m.jsonl", LINE)
+    pair.drain()
+    assert read_mirror(pair.data_dir) == {b"team/host/run/m.jsonl": LINE}
+    pair.close()
