@@ -1,1 +1,1 @@
-"""x."""
+"""The receiver: takes batches over HTTP and keeps them as plain files, durable before the answer."""

@@ -1,0 +1,146 @@
+"""``ml-logger-server``: reads the config, starts the receiver, says its URL, and stops at SIGTERM or SIGINT.
+
+Exit codes: 0 after a signal, 2 for what the person who started it can mend (one line on stderr).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import errno
+import logging
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import NoReturn
+
+import orjson
+
+from ..errors import ConfigError, UsageError
+from ..settings import read_token
+from .app import make_app, start_site
+from .auth import Door, require_safe_bind
+from .config import ENV_PREFIX, Log, ServerConfig, load_config
+from .local_store import LocalStore
+from .store import Store
+
+_log = logging.getLogger(__name__)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    try:
+        flags = vars(_parser().parse_args(argv))
+        run(_config(flags.pop("config"), flags))
+    except UsageError as error:
+        print(f"ml-logger-server: {error.one_line()}", file=sys.stderr)
+        return 2
+    return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, hint="see ml-logger-server --help")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="ml-logger-server",
+        description="Receive logs and keep them as plain files.",
+        epilog=f"Every key of the config can also be set by a variable: {ENV_PREFIX}DATA_DIR, …",
+    )
+    parser.add_argument("--version", action="version", version=f"ml-logger-server {version('ml-logger')}")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="a server.yaml; flags count more")
+    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="where the files are kept")
+    parser.add_argument("--host", help="address to listen on (default 127.0.0.1)")
+    parser.add_argument("--port", type=int, help="port to listen on, 0 for any free one (default 8081)")
+    parser.add_argument("--token-file", type=Path, metavar="FILE", help="file with the bearer token on its first line")
+    parser.add_argument("--log-level", choices=["debug", "info", "warning", "error"], help="default info")
+    return parser
+
+
+def _config(file: Path | None, flags: dict[str, object]) -> ServerConfig:
+    if file is None and flags["data_dir"] is None and not os.environ.get(ENV_PREFIX + "DATA_DIR"):
+        raise ConfigError("no data directory is given", hint="add --data-dir DIR or --config FILE")
+    return load_config(file, os.environ, flags)
+
+
+def _token(config: ServerConfig) -> str | None:
+    # A file that is named counts more than a variable that may be there for the agent on the same machine.
+    return read_token(None, config.token_file, {} if config.token_file else os.environ)
+
+
+def run(config: ServerConfig) -> None:
+    """Serve until SIGTERM or SIGINT; raises `UsageError` for what can't be used as it is."""
+    door = Door(_token(config))
+    require_safe_bind(config.host, door)
+    _start_logging(config.log)
+    _raise_descriptor_limit()
+    store = LocalStore(config.data_dir, min_free_bytes=config.min_free_bytes)
+    try:
+        asyncio.run(_serve(config, store, door))
+    finally:
+        store.close()
+
+
+async def _serve(config: ServerConfig, store: Store, door: Door) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    app = make_app(store, door, config.limits)
+    try:
+        runner, url = await start_site(app, config.host, config.port, stop_timeout_s=config.stop_timeout_s)
+    except OSError as error:
+        raise _why_not_bound(config, error) from None
+    print(url, flush=True)
+    _log.info("storing in %s", config.data_dir)
+    await stop.wait()
+    _log.info("stopping")
+    await runner.cleanup()
+
+
+def _why_not_bound(config: ServerConfig, error: OSError) -> UsageError:
+    hints = {
+        errno.EADDRINUSE: "stop the other program, or give --port 0 for any free one",
+        errno.EACCES: "ports below 1024 need rights; give a higher --port",
+    }
+    reason = os.strerror(error.errno) if error.errno in hints else error.strerror
+    return UsageError(
+        f"can't listen on {config.host} port {config.port}: {reason}",
+        hint=hints.get(error.errno or 0, "give --host an address of this machine"),
+    )
+
+
+def _raise_descriptor_limit() -> None:
+    """Take as many open files as the system allows without asking: 1,024 are few for many agents."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+# --- logging
+
+
+class _JsonLines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, object] = {
+            "time": record.created,
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["trace"] = self.formatException(record.exc_info)
+        return orjson.dumps(line).decode()
+
+
+def _start_logging(log: Log) -> None:
+    handler = logging.StreamHandler()
+    text = logging.Formatter("%(asctime)sZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
+    text.converter = time.gmtime
+    handler.setFormatter(_JsonLines() if log.format == "json" else text)
+    logging.basicConfig(level=log.level.upper(), handlers=[handler])

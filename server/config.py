@@ -1,0 +1,81 @@
+"""The receiver's config: every key with its type and default. `config/server.yaml` shows and explains them all."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from ..errors import ConfigError
+from ..settings import load_settings, nearest_path
+
+ENV_PREFIX = "ML_LOGGER_SERVER_"
+_MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one request may cost; sizes in bytes, times in seconds."""
+
+    max_body_bytes: int = 64 * _MIB
+    max_expanded_bytes: int = 64 * _MIB
+    max_manifest_bytes: int = 4 * _MIB
+    max_items: int = 10_000
+    max_paths: int = 10_000
+    body_timeout_s: float = 120.0
+    max_requests_in_memory: int = 8
+
+
+@dataclass(frozen=True)
+class Log:
+    """What is logged on stderr, and how."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["text", "json"] = "text"
+
+
+@dataclass(frozen=True)
+class ServerConfig:
+    """All keys of ``server.yaml``; `data_dir` is the only one that must be there."""
+
+    data_dir: Path
+    host: str = "127.0.0.1"
+    port: int = 8081
+    token_file: Path | None = None
+    min_free_bytes: int = 256 * _MIB
+    stop_timeout_s: float = 30.0
+    limits: Limits = field(default_factory=Limits)
+    log: Log = field(default_factory=Log)
+
+
+def load_config(file: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any]) -> ServerConfig:
+    """Return the config from flags, ``ML_LOGGER_SERVER_…`` variables and `file`; raises `ConfigError`.
+
+    Relative paths in the file are taken from the file's folder, those of flags and variables from the current one.
+    """
+    log_level = flags.get("log_level")
+    given = {key: value for key, value in flags.items() if key != "log_level"}
+    config = load_settings(ServerConfig, file=file, environ=environ, env_prefix=ENV_PREFIX, flags=given)
+    if log_level is not None:
+        config = dataclasses.replace(config, log=dataclasses.replace(config.log, level=log_level))
+    _require_ranges(config)
+
+    def absolute(key: str, value: Path) -> Path:
+        is_from_file = given.get(key) is None and not environ.get(ENV_PREFIX + key.upper())
+        return nearest_path(value, file.parent if file is not None and is_from_file else Path())
+
+    token_file = None if config.token_file is None else absolute("token_file", config.token_file)
+    return dataclasses.replace(config, data_dir=absolute("data_dir", config.data_dir), token_file=token_file)
+
+
+def _require_ranges(config: ServerConfig) -> None:
+    if not 0 <= config.port <= 65535:
+        raise ConfigError(f"port {config.port} is none", hint="give one from 0 (any free one) to 65535")
+    if config.min_free_bytes < 0:
+        raise ConfigError(f"min_free_bytes is {config.min_free_bytes}", hint="give 0 or more")
+    numbers = {f"limits.{key}": value for key, value in dataclasses.asdict(config.limits).items()}
+    for name, value in {**numbers, "stop_timeout_s": config.stop_timeout_s}.items():
+        if not 0 < value < float("inf"):
+            raise ConfigError(f"{name} is {value}", hint="give a number above 0")

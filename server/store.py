@@ -1,0 +1,75 @@
+"""The seam between the HTTP side and whatever keeps the bytes: a handful of methods at file meaning.
+
+The promise every store makes: what it answers (`apply`, `stat`) speaks of durable bytes only; a hostile path costs its
+own item and writes nothing; the same batch applied again changes nothing. One conformance suite tests any store.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ..wire import Held, Manifest, Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One name in a folder; size in bytes and time of the last change in ns since the epoch (folders have size 0)."""
+
+    name: str
+    kind: Literal["file", "dir"]
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Entries sorted by name; `next_after` is the `after` of the next page, None on the last one."""
+
+    entries: tuple[Entry, ...]
+    next_after: str | None
+
+
+class StoredFile(ABC):
+    """One stored file open for reading, as it was when it was opened: `size` in bytes, `mtime_ns`, `version` (a tag)."""
+
+    size: int
+    mtime_ns: int
+    version: str
+
+    @abstractmethod
+    def read(self, offset: int, length: int) -> bytes:
+        """Return up to `length` bytes from `offset`; fewer only at the end of the file."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of the file."""
+
+
+class Store(ABC):
+    """What a receiver needs of a storage engine. Thread-safe; every method may block.
+
+    Each raises `StoreFull` below the free-space floor and `StoreError` where the engine fails.
+    """
+
+    @abstractmethod
+    def stat(self, paths: Sequence[str]) -> list[Held | None]:
+        """Return what is durably held of each path; None where nothing is or can be."""
+
+    @abstractmethod
+    def apply(self, manifest: Manifest, payloads: Sequence[bytes | memoryview]) -> list[Outcome]:
+        """Apply a batch and return one outcome an item, in their order, once everything stored is durable."""
+
+    @abstractmethod
+    def open(self, path: str) -> StoredFile:
+        """Open a file for reading; raises `BadPath` or `NotHeld`."""
+
+    @abstractmethod
+    def list(self, folder: str, *, after: str = "", limit: int = 1000) -> Listing:
+        """Return up to `limit` entries of a folder (empty: the root) with names past `after`; `BadPath` or `NotHeld`."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of everything the store holds."""

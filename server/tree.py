@@ -1,0 +1,126 @@
+"""The data directory, entered component by component.
+
+No symbolic link is ever followed, so no path leads out of the tree whatever a person or another program put there. A
+folder is durable once the entry in its parent is fsynced; that is done once for each folder and process, and remembered.
+Folders made by a process that died before its fsync are unknown to the next one, which fsyncs them again.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import BadPath, NotHeld, UsageError
+from .disk import Disk
+
+_Identity = tuple[int, int]
+Unsynced = dict[str, set[_Identity]]
+"""Folders (paths in the tree) with entries that are not yet durable, and which child folders that would settle."""
+
+_MISFITS = {
+    errno.ENOTDIR: "a file or link stands where a folder should be",
+    errno.ELOOP: "a symbolic link stands there",
+    errno.EISDIR: "a folder stands there",
+    errno.ENXIO: "something that is no plain file stands there",
+    errno.ENAMETOOLONG: "the receiver's file system refuses so long a name",
+    errno.EINVAL: "the receiver's file system refuses such a name",
+    errno.EILSEQ: "the receiver's file system refuses such a name",
+}
+_MOST_REMEMBERED = 100_000
+
+
+@contextmanager
+def fitting(path: str) -> Iterator[None]:
+    """Turn the errors that say that `path` can't ever be stored here into `BadPath`, and a missing one into `NotHeld`."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise NotHeld(f"{path[:200]!a} is not held", path=path) from None
+    except OSError as error:
+        if error.errno not in _MISFITS:
+            raise
+        raise BadPath(f"path {path[:80]!a}: {_MISFITS[error.errno]}", path=path) from None
+
+
+class Tree:
+    """Opens folders and files below `root`; raises `UsageError` if `root` can't be made or written."""
+
+    def __init__(self, root: Path, disk: Disk) -> None:
+        self.root = root
+        self.disk = disk
+        self._durable: set[_Identity] = set()
+        self._guard = threading.Lock()
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            self.root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise UsageError(
+                f"data directory {root} can't be used: {error.strerror}",
+                hint="give --data-dir a folder you may write to",
+            ) from None
+
+    def close(self) -> None:
+        """Close the root."""
+        os.close(self.root_fd)
+
+    def open_folder(self, path: str, *, create: bool = False, unsynced: Unsynced | None = None) -> int:
+        """Return a descriptor of the folder `path` (empty: the root), made with its parents if `create`.
+
+        Folders on the way whose entry is not known to be durable are noted in `unsynced`. Raises `NotHeld` if it is
+        missing, `BadPath` if something else stands in the way.
+        """
+        fd, walked = os.dup(self.root_fd), ""
+        for name in path.split("/") if path else ():
+            try:
+                with fitting(path):
+                    below = self._enter(name, fd, create=create)
+            finally:
+                os.close(fd)
+            fd = below
+            if unsynced is not None:
+                self._note(fd, walked, unsynced)
+            walked = f"{walked}/{name}" if walked else name
+        return fd
+
+    def _enter(self, name: str, fd: int, *, create: bool) -> int:
+        try:
+            return self.disk.open_folder(name, fd)
+        except FileNotFoundError:
+            if not create:
+                raise
+        try:
+            self.disk.make_folder(name, fd)
+        except FileExistsError:
+            return self.disk.open_folder(name, fd)
+        below = self.disk.open_folder(name, fd)
+        with self._guard:
+            self._durable.discard(_identity(below))  # a number used again after a folder was removed
+        return below
+
+    def _note(self, fd: int, parent: str, unsynced: Unsynced) -> None:
+        identity = _identity(fd)
+        with self._guard:
+            is_durable = identity in self._durable
+        if not is_durable:
+            unsynced.setdefault(parent, set()).add(identity)
+
+    def sync_folder(self, path: str, settled: set[_Identity]) -> None:
+        """Make the entries of the folder `path` durable, and remember that the folders `settled` now are."""
+        fd = self.open_folder(path)
+        try:
+            self.disk.sync(fd)
+        finally:
+            os.close(fd)
+        with self._guard:
+            if len(self._durable) > _MOST_REMEMBERED:
+                self._durable.clear()
+            self._durable |= settled
+
+
+def _identity(fd: int) -> _Identity:
+    found = os.fstat(fd)
+    return found.st_dev, found.st_ino
