@@ -23,6 +23,8 @@ from typing import Any, TypeVar
 
 import orjson
 
+from .color import Color
+
 Unstorable = Callable[[str, object], None]
 """Called with the top-level key and the value for each value that was stored as its ``repr``."""
 
@@ -101,7 +103,7 @@ class _Walk:
             self._open.discard(id(value))
 
     def _plain_object(self, value: Any) -> Any:
-        if isinstance(value, enum.Enum):
+        if isinstance(value, (enum.Enum, Color)):
             return self.plain(value.value)
         for kinds, rule in _LEAF_RULES:
             if isinstance(value, kinds):
@@ -198,8 +200,6 @@ def _python_only(answer: Any, value: Any) -> Any:
     """Return `answer` unless it is of the same odd type again (a longdouble's ``item`` is a longdouble)."""
     if type(answer) is not type(value):
         return answer
-    if hasattr(value, "__float__") and not hasattr(value, "imag"):
-        return float(value)
     number = complex(value)
     if number.imag:
         raise _NotStorable

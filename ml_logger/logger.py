@@ -81,6 +81,8 @@ class ML_Logger:
         self._lock = threading.RLock()
         self._streams: dict[str, StreamWriter] = {}
         self._is_started = False
+        self._is_forked = False
+        self._dropped_before = 0
         self._cells: dict[str, Cell] = {}
         self._cells_step: Any = None
         _living.add(self)
@@ -234,18 +236,18 @@ class ML_Logger:
         run = streams.pop(RUN, None)
         for stream in streams.values():
             stream.close()
+            self._dropped_before += stream.dropped
         if run is not None and is_started:
             event = {"event": "end", "_timestamp": time.time(), "state": state, "pid": os.getpid()}
             if error is not None:
                 event["error"] = "".join(traceback.format_exception_only(type(error), error)).strip()
-            dropped = sum(stream.dropped for stream in streams.values())
-            run.append(encode_record(event | ({"dropped": dropped} if dropped else {})))
+            run.append(encode_record(event | ({"dropped": self._dropped_before} if self._dropped_before else {})))
             run.close()
 
     @property
     def dropped(self) -> int:
         """The number of records that could not be written since the run was opened."""
-        return sum(stream.dropped for stream in self._streams.values())
+        return self._dropped_before + sum(stream.dropped for stream in self._streams.values())
 
     # --- files
 
@@ -268,7 +270,9 @@ class ML_Logger:
         with self._lock:
             if not self._is_started:
                 self._is_started = True
-                self._append(RUN, encode_record(origin.start_event()))
+                self._append(RUN, encode_record(origin.start_event(is_forked=self._is_forked)))
+                if self._is_forked:
+                    _close_with_multiprocessing()
             if name not in self._streams:
                 self._streams[name] = StreamWriter(str(self.log_directory), name, segment_bytes=self.segment_bytes)
             return self._streams[name]
@@ -317,7 +321,7 @@ class ML_Logger:
     def _tell_failure(self, where: str, error: Exception) -> None:
         kind = f"{where}: {type(error).__name__}"
         self.failures[kind] += 1
-        self._tell_once(kind, "%s() failed, training goes on: %s: %s", where, type(error).__name__, error)
+        self._tell_once(kind, "%s() failed, training goes on: %s: %s", where.strip("_"), type(error).__name__, error)
 
     def _tell_once(self, kind: str, message: str, *details: object) -> None:
         if kind not in self._told:
@@ -337,6 +341,7 @@ class ML_Logger:
         self._lock = threading.RLock()
         self._streams = {}
         self._is_started = False
+        self._is_forked = True
         self._cells = {}
 
     def __del__(self) -> None:
@@ -420,7 +425,7 @@ def _section(value: Any) -> dict[str, Any] | None:
     else:
         return None
     return {
-        str(key): member.value if type(member) is Color else member
+        str(key): member
         for key, member in members.items()
         if not (str(key).startswith("__") and str(key).endswith("__"))
     }
@@ -493,6 +498,13 @@ def _close_all() -> None:
     error = getattr(sys, "last_value", None)
     for logger in list(_living):
         logger._close_after(error)
+
+
+def _close_with_multiprocessing() -> None:
+    """Make a forked worker of multiprocessing end its runs: it leaves without running ``atexit``."""
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None:
+        util.Finalize(None, _close_all, exitpriority=0)
 
 
 def _after_fork() -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 
-def start_event() -> dict[str, Any]:
-    """Return the first record of ``run.jsonl``."""
+def start_event(*, is_forked: bool = False) -> dict[str, Any]:
+    """Return the first record of ``run.jsonl``; a forked child says so, since it may leave without an end of its own."""
     event: dict[str, Any] = {
         "event": "start",
         "_timestamp": time.time(),
@@ -23,7 +23,7 @@ def start_event() -> dict[str, Any]:
         "python": platform.python_version(),
     }
     commit = git_commit(event["cwd"]) if event["cwd"] else None
-    return event | ({"git": commit} if commit else {})
+    return event | ({"git": commit} if commit else {}) | ({"forked": True} if is_forked else {})
 
 
 def _working_directory() -> str | None:

@@ -105,8 +105,9 @@ class Run:
         parts = self.parts(RUN)
         if any(is_being_written(str(part)) for part in parts):
             return "running"
-        states = [str(event.get("state")) for event in self._records(RUN) if event.get("event") == "end"]
-        return "unfinished" if len(states) < len(parts) or not states else states[-1]
+        ends = [_end_of(list(read_records(part, self._count_bad))) for part in parts]
+        known = [state for state in ends if state != "left"]
+        return known[-1] if known else "unfinished"
 
     def last_values(self) -> Record:
         """Return the last value of every key that ``log`` was given."""
@@ -121,6 +122,13 @@ class Run:
 
     def _count_bad(self, _line: bytes) -> None:
         self.bad_lines += 1
+
+
+def _end_of(events: list[Record]) -> str:
+    """Return how one process ended; a forked child that wrote no end has just ``left``."""
+    states = [str(event.get("state")) for event in events if event.get("event") == "end"]
+    was_forked = any(event.get("forked") for event in events)
+    return states[-1] if states else "left" if was_forked else "unfinished"
 
 
 def find_runs(root: str | os.PathLike[str]) -> list[Run]:

@@ -1,0 +1,232 @@
+"""Whatever is logged becomes one line of strict JSON, and the rest of the record survives what can't."""
+
+import dataclasses
+import datetime
+import decimal
+import enum
+import json
+import math
+import pathlib
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ml_logger.encode import encode_record, scalar, text_of
+
+
+def refuse_constant(name):
+    raise AssertionError(f"{name} is not strict JSON")
+
+
+def stored(value):
+    """Return what a strict reader finds for `value`, and what was told as unstorable."""
+    told = []
+    line = encode_record({"before": 1, "key": value, "after": 2}, lambda key, v: told.append(key))
+    assert line.endswith(b"\n")
+    assert line.count(b"\n") == 1
+    record = json.loads(line, parse_constant=refuse_constant)
+    assert (record["before"], record["after"]) == (1, 2)
+    return record["key"], told
+
+
+class Hue(enum.Enum):
+    RED = "red"
+    NOT_A_NUMBER = math.nan
+
+
+@dataclasses.dataclass
+class Point:
+    x: float
+    y: object
+
+
+class Tensor:
+    """What a scalar of an unknown library looks like."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def item(self):
+        if isinstance(self.value, list):
+            raise TypeError("only one element tensors can be converted")
+        return self.value
+
+
+class Listed(Tensor):
+    def tolist(self):
+        return self.value
+
+
+class Eager:
+    """A tensor that only knows how to become numpy."""
+
+    def __init__(self, value):
+        self.value = np.array(value)
+
+    def numpy(self):
+        return self.value
+
+
+VALUES = [
+    (0.1, 0.1),
+    (True, True),
+    (None, None),
+    ("text", "text"),
+    (math.nan, "NaN"),
+    (math.inf, "Infinity"),
+    (-math.inf, "-Infinity"),
+    ([1, math.nan, None], [1, "NaN", None]),
+    ([0.5], [0.5]),
+    ({"a": {"b": -math.inf}}, {"a": {"b": "-Infinity"}}),
+    (2**53 + 1, 2**53 + 1),
+    (2**64 - 1, 2**64 - 1),
+    (2**64, 2**64),
+    (-(2**63) - 1, -(2**63) - 1),
+    (10**300, 10**300),
+    ([10**30], [10**30]),
+    (10**5000, hex(10**5000)),
+    (decimal.Decimal("0.1"), 0.1),
+    (decimal.Decimal("NaN"), "NaN"),
+    (decimal.Decimal("-Infinity"), "-Infinity"),
+    (decimal.Decimal("1E+999999"), "1E+999999"),
+    (datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.timezone.utc), "2026-01-02T03:04:05+00:00"),
+    (datetime.date(2026, 1, 2), "2026-01-02"),
+    (datetime.timedelta(seconds=1.5), 1.5),
+    (Hue.RED, "red"),
+    (Hue.NOT_A_NUMBER, "NaN"),
+    (pathlib.Path("a/b"), "a/b"),
+    (b"bytes \xff", "bytes \\xff"),
+    ({3}, [3]),
+    ((1, 2), [1, 2]),
+    ({1: "a", None: "b"}, {"1": "a", "None": "b"}),
+    (Point(1.0, math.nan), {"x": 1.0, "y": "NaN"}),
+    (np.array(1.5), 1.5),
+    (np.array([1.5]), 1.5),
+    (np.array([[[7]]]), 7),
+    (np.array([1.0, math.nan]), [1.0, "NaN"]),
+    (np.array([[1, 2], [3, 4]])[:, ::-1], [[2, 1], [4, 3]]),
+    (np.array(["a", "b"]), ["a", "b"]),
+    (np.array([]), []),
+    (np.float32(0.1), 0.1),
+    (np.float32("nan"), "NaN"),
+    (np.longdouble(0.5), 0.5),
+    (np.clongdouble(2), 2.0),
+    (np.bool_(True), True),
+    (np.str_("s"), "s"),
+    (np.datetime64("2026-01-02"), "2026-01-02T00:00:00"),
+    ([np.float32(0.1), None], [0.1, None]),
+    (Tensor(0.25), 0.25),
+    (Tensor(math.nan), "NaN"),
+    (Listed([0.25]), 0.25),
+    (Listed([1.0, math.inf]), [1.0, "Infinity"]),
+    (Eager(0.5), 0.5),
+    (Eager([1, 2]), [1, 2]),
+]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), VALUES, ids=[f"{i}-{type(v).__name__}" for i, (v, _) in enumerate(VALUES)]
+)
+def test_values(value, expected):
+    """Every kind of value has its JSON form and none of these is told as unstorable."""
+    got, told = stored(value)
+    assert got == expected
+    assert type(got) is type(expected)
+    assert not told
+
+
+@pytest.mark.parametrize("kind", "bhilqBHILQefd")
+def test_numpy_scalars_read_back_equal(kind):
+    """The extremes of every numpy number type come back as the same number of that type."""
+    dtype = np.dtype(kind)
+    info = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
+    for value in (dtype.type(info.max), dtype.type(info.min), dtype.type(1)):
+        got, _ = stored(value)
+        assert dtype.type(got) == value
+
+
+def test_negative_zero_keeps_its_sign():
+    """-0.0 is not 0.0."""
+    assert math.copysign(1, stored(-0.0)[0]) == -1
+    assert math.copysign(1, stored([-0.0, None])[0][0]) == -1
+
+
+class Broken:
+    def __repr__(self):
+        raise OSError("no repr either")
+
+    def item(self):
+        raise OSError("not today")
+
+
+def cycle():
+    loop = [1]
+    loop.append(loop)
+    return loop
+
+
+def deep():
+    nested = []
+    for _ in range(5000):
+        nested = [nested]
+    return nested
+
+
+@pytest.mark.parametrize(
+    "value", [object(), Broken(), 1j, Tensor, lambda: 0, cycle(), deep(), {"in": {"side": object()}}, Tensor([1, 2])]
+)
+def test_unstorable_becomes_its_repr_and_is_told(value):
+    """What has no JSON form costs itself alone, and the caller hears of its key once."""
+    _, told = stored(value)
+    assert told == ["key"]
+
+
+def test_lone_surrogates_are_escaped():
+    """Text that is not Unicode is kept readable, as a value and as a key."""
+    assert stored("a\ud800")[0] == "'a\\ud800'"
+    assert json.loads(encode_record({"k\udfff": 1})) == {"k\\udfff": 1}
+
+
+def test_keys_that_are_not_text():
+    """Keys of any type become text, numbers as they are written."""
+    record = encode_record({1: 1, 0.5: 2, None: 3, np.int64(7): 4, ("a",): 5})
+    assert json.loads(record) == {"1": 1, "0.5": 2, "None": 3, "7": 4, "('a',)": 5}
+
+
+def test_scalar_unwraps_only_single_elements():
+    """A step may be an array or tensor of one element; other values pass as they are."""
+    assert scalar(np.array([3])) == scalar(np.int64(3)) == scalar(Tensor(3)) == 3
+    both = np.array([1, 2])
+    assert scalar(both) is both
+    assert scalar("3") == "3"
+
+
+def test_text_for_people():
+    """A number is shown with its own digits, whatever library it comes from."""
+    shown = [np.float32(0.1), np.array([0.1], dtype=np.float32), Tensor(0.1), 10, (64,), None]
+    assert [text_of(value) for value in shown] == ["0.1", "0.1", "0.1", "10", "(64,)", "None"]
+    assert text_of(Broken()) == "<Broken whose repr fails>"
+
+
+json_like = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary() | st.dates() | st.decimals(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text() | st.integers(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(st.text(), json_like, max_size=5))
+def test_anything_is_one_line_of_strict_json(record):
+    """For any nested record the result is one line that a strict reader parses, with every key in it."""
+    line = encode_record(record)
+    assert line.count(b"\n") == 1
+    assert len(json.loads(line, parse_constant=refuse_constant)) == len(record)
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False) | st.integers())
+def test_numbers_read_back_the_same(number):
+    """Every finite float and every integer of any size comes back the same, on both paths."""
+    assert json.loads(encode_record({"k": number}))["k"] == number
+    assert json.loads(encode_record({"k": number, "n": None}))["k"] == number

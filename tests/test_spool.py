@@ -1,0 +1,271 @@
+"""Streams have one writer for life, records are whole, and a broken disk costs counts, not training."""
+
+import copy
+import errno
+import fcntl
+import multiprocessing
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+import ml_logger.spool as spool
+from ml_logger.layout import part_of
+from ml_logger.spool import StreamWriter, is_being_written, write_whole
+
+
+@pytest.fixture
+def writer(tmp_path):
+    made = StreamWriter(str(tmp_path / "run"), "metrics.jsonl")
+    yield made
+    made.close()
+
+
+def files(tmp_path):
+    parts = sorted((tmp_path / "run").iterdir(), key=lambda p: part_of(p.name, "metrics.jsonl"))
+    return {p.name: p.read_bytes() for p in parts}
+
+
+def test_first_record_creates_the_file(tmp_path, writer):
+    """Nothing exists before the first record, and the record is in the file when append returns."""
+    assert not (tmp_path / "run").exists()
+    assert writer.append(b"one\n")
+    assert files(tmp_path) == {"metrics.jsonl": b"one\n"}
+    assert writer.path() == str(tmp_path / "run/metrics.jsonl")
+
+
+def test_a_second_writer_takes_the_next_number(tmp_path, writer):
+    """Two writers of one stream never share a file, and a number once passed is not used again."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/metrics.3.jsonl").write_bytes(b"old\n")
+    other = StreamWriter(str(tmp_path / "run"), "metrics.jsonl")
+    assert writer.append(b"a\n")
+    assert other.append(b"b\n")
+    assert files(tmp_path) == {"metrics.3.jsonl": b"old\n", "metrics.4.jsonl": b"a\n", "metrics.5.jsonl": b"b\n"}
+    other.close()
+
+
+def test_segments_roll(tmp_path):
+    """A record that would pass the segment goes to the next number; one that is larger by itself is still whole."""
+    writer = StreamWriter(str(tmp_path / "run"), "metrics.jsonl", segment_bytes=8)
+    for record in (b"aaa\n", b"bbb\n", b"ccc\n", b"larger than a segment\n", b"d\n"):
+        assert writer.append(record)
+    writer.close()
+    assert list(files(tmp_path).values()) == [b"aaa\nbbb\n", b"ccc\n", b"larger than a segment\n", b"d\n"]
+
+
+def test_lock_is_held_while_open(tmp_path, writer):
+    """Whoever can lock the file exclusively knows that its writer is gone."""
+    writer.append(b"a\n")
+    path = str(tmp_path / "run/metrics.jsonl")
+    assert is_being_written(path)
+    writer.close()
+    assert not is_being_written(path)
+    assert not is_being_written(str(tmp_path / "nothing"))
+
+
+def test_a_probing_agent_is_not_waited_for(tmp_path, writer, monkeypatch):
+    """If somebody holds the exclusive lock at the open, records are written all the same and the lock is taken later."""
+    real, held = fcntl.flock, []
+
+    def flock(fd, how):
+        if how == fcntl.LOCK_SH | fcntl.LOCK_NB and len(held) < spool._LOCK_TRIES:
+            held.append(fd)
+            raise BlockingIOError
+        return real(fd, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    assert writer.append(b"a\n")
+    assert not is_being_written(str(tmp_path / "run/metrics.jsonl"))
+    assert writer.append(b"b\n")
+    assert is_being_written(str(tmp_path / "run/metrics.jsonl"))
+
+
+def test_no_locks_on_this_file_system(tmp_path, writer, monkeypatch):
+    """Where flock is not supported, records are written without one."""
+    monkeypatch.setattr(fcntl, "flock", lambda fd, how: (_ for _ in ()).throw(OSError(errno.ENOLCK, "no locks")))
+    assert writer.append(b"a\n")
+    assert writer.append(b"b\n")
+    assert not is_being_written(str(tmp_path / "run/metrics.jsonl"))
+
+
+class FullDisk:
+    """os.write on a disk with `room` bytes left."""
+
+    def __init__(self, monkeypatch, room):
+        self.room = room
+        self.real = os.write
+        monkeypatch.setattr(spool.os, "write", self)
+
+    def __call__(self, fd, data):
+        if not self.room:
+            raise OSError(errno.ENOSPC, "no space left")
+        written = self.real(fd, bytes(data)[: self.room])
+        self.room -= written
+        return written
+
+
+def test_torn_record_is_cut_back(tmp_path, writer, monkeypatch):
+    """A record that did not fit leaves no trace, is counted, and logging goes on when space is back."""
+    disk = FullDisk(monkeypatch, 7)
+    assert writer.append(b"one\n")
+    assert not writer.append(b"two and more\n")
+    assert not writer.append(b"three\n")
+    assert files(tmp_path) == {"metrics.jsonl": b"one\n"}
+    assert writer.dropped == 2
+    assert writer.last_error.errno == errno.ENOSPC
+    disk.room = 100
+    assert writer.append(b"four\n")
+    assert files(tmp_path) == {"metrics.jsonl": b"one\nfour\n"}
+
+
+def test_torn_record_that_cannot_be_cut(tmp_path, writer, monkeypatch):
+    """If the torn tail can't be cut, the next record that fits starts on a new line, whatever happens in between."""
+    disk = FullDisk(monkeypatch, 7)
+    monkeypatch.setattr(spool.os, "ftruncate", lambda fd, size: (_ for _ in ()).throw(OSError(errno.EIO, "broken")))
+    writer.append(b"one\n")
+    assert not writer.append(b"two and more\n")
+    monkeypatch.undo()
+    disk = FullDisk(monkeypatch, 3)
+    assert not writer.append(b"three\n")
+    disk.room = 100
+    assert writer.append(b"four\n")
+    assert writer.append(b"five\n")
+    assert files(tmp_path) == {"metrics.jsonl": b"one\ntwo\nfour\nfive\n"}
+
+
+def test_short_write_that_is_no_failure(tmp_path, writer, monkeypatch):
+    """A write that takes only a part (a signal, a size limit) is carried on until the record is whole."""
+    real = os.write
+    monkeypatch.setattr(spool.os, "write", lambda fd, data: real(fd, bytes(data)[:2]))
+    assert writer.append(b"a long record\n")
+    assert files(tmp_path) == {"metrics.jsonl": b"a long record\n"}
+
+
+def test_deleted_directory_is_made_again(tmp_path, writer):
+    """After somebody deletes the directory the next record is in a new file that has a name."""
+    writer.append(b"a\n")
+    (tmp_path / "run/metrics.jsonl").unlink()
+    (tmp_path / "run").rmdir()
+    assert writer.append(b"b\n")
+    assert files(tmp_path) == {"metrics.1.jsonl": b"b\n"}
+
+
+def test_descriptor_closed_and_reused_by_others(tmp_path, writer):
+    """If other code closed our descriptor and opened its own under the number, its file is never written to."""
+    writer.append(b"a\n")
+    theirs = os.open(tmp_path / "theirs", os.O_RDWR | os.O_CREAT)
+    os.dup2(theirs, writer._fd)
+    assert writer.append(b"b\n")
+    assert (tmp_path / "theirs").read_bytes() == b""
+    os.close(theirs)
+    os.close(writer._fd)
+    assert writer.append(b"c\n")
+    assert list(files(tmp_path).values()) == [b"a\n", b"b\n", b"c\n"]
+
+
+def test_unwritable_place_is_counted(tmp_path):
+    """A directory that can't be made costs counted records; once it can be made, records arrive."""
+    (tmp_path / "run").write_text("a file where the directory should be")
+    writer = StreamWriter(str(tmp_path / "run"), "metrics.jsonl")
+    assert not writer.append(b"a\n")
+    assert not writer.append(b"b\n")
+    assert writer.dropped == 2
+    (tmp_path / "run").unlink()
+    assert writer.append(b"c\n")
+    writer.close()
+
+
+def test_threads_do_not_tear_records(tmp_path, writer):
+    """Sixteen threads on one writer: every record is there once, whole."""
+    records = [[f"{t}-{i}-{'x' * (i % 50)}\n".encode() for i in range(200)] for t in range(16)]
+    threads = [threading.Thread(target=lambda mine=mine: [writer.append(r) for r in mine]) for mine in records]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    lines = (tmp_path / "run/metrics.jsonl").read_bytes().splitlines(keepends=True)
+    assert sorted(lines) == sorted(record for mine in records for record in mine)
+
+
+def test_copies_open_their_own_file(tmp_path, writer):
+    """A pickled or copied writer writes on in a file of its own."""
+    writer.append(b"a\n")
+    for copied in (pickle.loads(pickle.dumps(writer)), copy.deepcopy(writer)):
+        assert copied.append(b"b\n")
+        copied.close()
+    assert list(files(tmp_path).values()) == [b"a\n", b"b\n", b"b\n"]
+
+
+def test_forked_child_writes_its_own_file(tmp_path, writer):
+    """After a fork parent and child never share a file, and the child's copy does not keep the parent's lock alive."""
+    writer.append(b"parent\n")
+    ready, go = multiprocessing.get_context("fork").Pipe()
+
+    def child():
+        writer.append(b"child\n")
+        ready.send("written")
+        ready.recv()
+
+    process = multiprocessing.get_context("fork").Process(target=child)
+    process.start()
+    assert go.recv() == "written"
+    writer.append(b"parent again\n")
+    assert files(tmp_path) == {"metrics.1.jsonl": b"child\n", "metrics.jsonl": b"parent\nparent again\n"}
+    writer.close()
+    assert not is_being_written(str(tmp_path / "run/metrics.jsonl"))
+    assert is_being_written(str(tmp_path / "run/metrics.1.jsonl"))
+    go.send("leave")
+    process.join(20)
+    assert process.exitcode == 0
+
+
+KILLED = """
+import sys
+from ml_logger.spool import StreamWriter
+writer = StreamWriter(sys.argv[1], "metrics.jsonl")
+number = 0
+while True:
+    if writer.append(b"%d\\n" % number):
+        sys.stdout.buffer.write(b"%d\\n" % number)
+        sys.stdout.buffer.flush()
+    number += 1
+"""
+
+
+def test_kill_leaves_every_acknowledged_record(tmp_path):
+    """After kill -9 the file holds every record whose append had returned, and nobody holds its lock."""
+    process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)], stdout=subprocess.PIPE)
+    acknowledged = [process.stdout.readline() for _ in range(300)]
+    process.send_signal(signal.SIGKILL)
+    acknowledged += [line for line in process.stdout.read().splitlines(keepends=True) if line.endswith(b"\n")]
+    process.wait(20)
+    process.stdout.close()
+    lines = (tmp_path / "metrics.jsonl").read_bytes().splitlines(keepends=True)
+    assert lines[: len(acknowledged)] == acknowledged
+    assert len(lines) <= len(acknowledged) + 1
+    assert not is_being_written(str(tmp_path / "metrics.jsonl"))
+
+
+def test_whole_file_appears_at_once(tmp_path):
+    """A whole file replaces its predecessor by rename and leaves no temporary name."""
+    path = tmp_path / "images/a/0001.png"
+    write_whole(str(path), b"old")
+    write_whole(str(path), b"new" * 100000)
+    assert path.read_bytes() == b"new" * 100000
+    assert [p.name for p in path.parent.iterdir()] == ["0001.png"]
+
+
+def test_failed_whole_file_leaves_the_old_one(tmp_path, monkeypatch):
+    """If the rename fails the old file stays and the temporary one goes."""
+    path = tmp_path / "a.png"
+    write_whole(str(path), b"old")
+    monkeypatch.setattr(spool.os, "replace", lambda a, b: (_ for _ in ()).throw(OSError(errno.EIO, "broken")))
+    with pytest.raises(OSError, match="broken"):
+        write_whole(str(path), b"new")
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
