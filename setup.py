@@ -33,6 +33,7 @@ setup(
         "pyyaml>=6.0",
         "requests>=2.31",
         "tqdm>=4.66",
+        "urllib3>=2.1",  # what requests is made of; read1 came with 2.1
         "watchdog>=4.0",
     ],
     extras_require={

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 import requests
+import urllib3
 from requests.auth import AuthBase
 
 from .. import wire
@@ -61,10 +62,9 @@ class Transport:
     def _post(self, path: str, body: bytes, headers: dict[str, str]) -> bytes:
         try:
             return self._try_post(path, body, headers)
-        except (requests.Timeout, requests.exceptions.SSLError, requests.exceptions.ProxyError) as error:
-            raise _translate(error) from error
-        except requests.ConnectionError:
-            # The usual reason is a keep-alive connection that the receiver has closed. Once, on a fresh one:
+        except requests.RequestException as error:
+            if not _is_stale(error):
+                raise _translate(error) from error
             self._session.close()
             self._session = _new_session()
         try:
@@ -128,7 +128,8 @@ def _new_session() -> requests.Session:
 
 def _read_answer(response: requests.Response, deadline: float) -> bytes:
     answer = bytearray()
-    for piece in response.iter_content(1 << 16):
+    # read1, since iter_content would wait for a full piece, however slowly it drips
+    while piece := _read_some(response):
         _check_deadline(deadline)
         answer += piece
         if len(answer) > MAX_ANSWER_BYTES:
@@ -138,9 +139,24 @@ def _read_answer(response: requests.Response, deadline: float) -> bytes:
     return bytes(answer)
 
 
+def _read_some(response: requests.Response) -> bytes:
+    try:
+        return bytes(response.raw.read1(1 << 16, decode_content=True))
+    except urllib3.exceptions.ReadTimeoutError as error:
+        raise requests.ReadTimeout(error) from error
+    except urllib3.exceptions.HTTPError as error:
+        raise requests.exceptions.ChunkedEncodingError(error) from error
+
+
 def _check_deadline(deadline: float) -> None:
     if time.monotonic() > deadline:
         raise requests.Timeout("the request took longer than timeouts.request_s")
+
+
+def _is_stale(error: requests.RequestException) -> bool:
+    """Whether the connection broke before an answer began: most often a keep-alive that the receiver has closed."""
+    others = (requests.Timeout, requests.exceptions.SSLError, requests.exceptions.ProxyError)
+    return isinstance(error, requests.ConnectionError) and not isinstance(error, others)
 
 
 def _translate(error: requests.RequestException) -> TryAgain:

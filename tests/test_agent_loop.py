@@ -1,0 +1,177 @@
+"""When rounds happen: back-off with jitter, the doorbell, and nothing that ends the loop but a stop."""
+
+import logging
+import threading
+
+import pytest
+from processes import wait_until
+
+from ml_logger.agent.config import AgentConfig, RetrySettings
+from ml_logger.agent.loop import Backoff, Loop
+from ml_logger.agent.scanner import Problem
+from ml_logger.agent.shipper import Round
+from ml_logger.agent.watcher import Doorbell, Watcher
+from ml_logger.errors import BadAnswer, StopSending, TryAgain
+
+
+def test_backoff_doubles_to_the_cap_with_full_jitter():
+    """The limit doubles to max_s and stays there; the wait is a random part of it, at the cap too."""
+    backoff = Backoff(RetrySettings(initial_s=1.0, max_s=8.0), jitter=lambda: 0.5)
+    assert [backoff.next_s(TryAgain("x")) for _ in range(6)] == [0.5, 1.0, 2.0, 4.0, 4.0, 4.0]
+    assert backoff.reset()
+    assert backoff.next_s(TryAgain("x")) == 0.5
+    many = Backoff(RetrySettings(initial_s=1.0, max_s=8.0))
+    waits = [many.next_s(TryAgain("x")) for _ in range(2000)][10:]
+    assert len(set(waits)) > 1000
+    assert 0 <= min(waits) < 1
+    assert 7 < max(waits) <= 8
+
+
+def test_backoff_honours_retry_after_and_waits_long_for_a_person():
+    """What the receiver asks for is the least; a refused token is asked about at the slowest pace from the start."""
+    backoff = Backoff(RetrySettings(initial_s=1.0, max_s=8.0), jitter=lambda: 0.5)
+    assert backoff.next_s(TryAgain("x", retry_after_s=30.0)) == 30.0
+    assert backoff.next_s(StopSending("x")) == 4.0
+
+
+class FakeShipper:
+    """Does what it is told in each round: raise an error or return a round."""
+
+    def __init__(self, *script):
+        self.script = list(script)
+        self.rounds = 0
+
+    def ship_once(self, complete_paths=()):
+        self.rounds += 1
+        step = self.script.pop(0) if self.script else Round()
+        if isinstance(step, Exception):
+            raise step
+        return step
+
+    def unshipped(self):
+        return [Problem("left", "not shipped yet")] if self.script else []
+
+
+@pytest.fixture
+def make_loop(tmp_path):
+    doorbell = Doorbell()
+
+    def make(shipper, **settings):
+        defaults = {"scan_interval_s": 60.0, "min_interval_s": 0.0, "retry": RetrySettings(0.001, 0.002)}
+        config = AgentConfig(spool=str(tmp_path), server="http://unused", **{**defaults, **settings})
+        return Loop([shipper], Watcher([tmp_path], doorbell), doorbell, config)
+
+    yield make
+    doorbell.close()
+
+
+def run_until(loop, condition):
+    results = []
+    thread = threading.Thread(target=lambda: results.append(loop.run()))
+    thread.start()
+    try:
+        wait_until(condition, 20)
+    finally:
+        loop.stop()
+        thread.join(20)
+    return results[0]
+
+
+def test_no_error_ends_the_loop(make_loop, caplog):
+    """Network errors, refused tokens, wrong answers and bugs are survived, and each is said."""
+    shipper = FakeShipper(TryAgain("no route"), StopSending("401"), BadAnswer("html"), ValueError("a bug"), Round(5, 1))
+    total = run_until(make_loop(shipper), lambda: shipper.rounds >= 5)
+    assert (total.shipped_bytes, total.left) == (5, ())
+    said = caplog.text
+    assert all(text in said for text in ("no route", "401", "html", "a bug"))
+
+
+def test_the_same_failure_is_said_once(make_loop, caplog):
+    """A long outage is one line when it begins and one when it ends."""
+    caplog.set_level(logging.INFO)
+    shipper = FakeShipper(*[TryAgain("no route")] * 50, Round(1, 1))
+    run_until(make_loop(shipper), lambda: shipper.rounds >= 51)
+    assert caplog.text.count("no route") == 1
+    assert caplog.text.count("answers again") == 1
+
+
+def test_an_event_in_the_spool_starts_a_round(make_loop, tmp_path):
+    """With a walk once a minute a new file is noticed at once, and a closed one is known to be complete."""
+    noted = []
+
+    class Noting(FakeShipper):
+        def ship_once(self, complete_paths=()):
+            noted.extend(complete_paths)
+            return super().ship_once()
+
+    def write_and_look():
+        (tmp_path / "model.pt").write_bytes(b"x")
+        return str(tmp_path / "model.pt") in noted
+
+    run_until(make_loop(Noting()), write_and_look)
+
+
+def test_hidden_files_ring_no_bell(tmp_path):
+    """The agent's own ledger in the spool does not wake it."""
+    doorbell = Doorbell()
+    watcher = Watcher([tmp_path], doorbell)
+    watcher.ensure_alive()
+    doorbell.wait(0)
+    (tmp_path / ".ml-logger-agent").mkdir()
+    (tmp_path / ".ml-logger-agent" / "ledger.sqlite").write_bytes(b"x")
+    (tmp_path / "seen").write_bytes(b"x")
+    wait_until(lambda: str(tmp_path / "seen") in doorbell._complete)
+    assert doorbell.take_complete() == {str(tmp_path / "seen")}
+    watcher.stop()
+    doorbell.close()
+
+
+def test_a_dead_observer_is_replaced(tmp_path):
+    """An observer thread that ended is started anew, and files are noticed again."""
+    doorbell = Doorbell()
+    watcher = Watcher([tmp_path], doorbell)
+    watcher.ensure_alive()
+    watcher._observer.stop()
+    watcher._observer.join()
+    watcher.ensure_alive()
+    (tmp_path / "f").write_bytes(b"x")
+    wait_until(lambda: str(tmp_path / "f") in doorbell.take_complete())
+    watcher.stop()
+    doorbell.close()
+
+
+def test_without_watches_the_timer_is_left(tmp_path, monkeypatch, caplog):
+    """An exhausted inotify limit is said once and stops nothing."""
+    from watchdog.observers import Observer
+
+    def refuse(self, *args, **kwargs):
+        raise OSError(28, "inotify watch limit reached")
+
+    monkeypatch.setattr(Observer, "start", refuse)
+    doorbell = Doorbell()
+    watcher = Watcher([tmp_path], doorbell)
+    watcher.ensure_alive()
+    watcher.ensure_alive()
+    assert caplog.text.count("inotify watch limit reached") == 1
+    watcher.stop()
+    doorbell.close()
+
+
+def test_draining_goes_on_while_there_is_something_to_wait_for(make_loop):
+    """Backlog, unsettled files and an absent receiver are waited for; then what is left is empty."""
+    shipper = FakeShipper(TryAgain("x"), Round(1, 1, has_backlog=True), Round(1, 1, settles_in_s=0.001), Round(1, 1))
+    total = make_loop(shipper).drain()
+    assert (total.shipped_bytes, total.left, shipper.rounds) == (3, (), 4)
+
+
+def test_draining_ends_at_its_time_with_a_list(make_loop):
+    """Without a receiver a drain ends after drain_timeout_s and says what is left."""
+    shipper = FakeShipper(*[TryAgain("x")] * 10**6)
+    total = make_loop(shipper, drain_timeout_s=0.05).drain()
+    assert [p.path for p in total.left] == ["left"]
+
+
+def test_draining_with_a_refused_token_raises(make_loop):
+    """`StopSending` reaches the command, which exits with 2."""
+    with pytest.raises(StopSending):
+        make_loop(FakeShipper(StopSending("401"))).drain()
