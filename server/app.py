@@ -13,7 +13,6 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import version
 from typing import Any, TypeVar
 from urllib.parse import unquote_to_bytes
 
@@ -22,6 +21,7 @@ from aiohttp import ClientError, web
 
 from .. import wire
 from ..errors import BadBatch, BadPath, BatchTooLarge, MLLoggerError, NotHeld, StoreError, StoreFull
+from ..version import __version__
 from .auth import Door
 from .byterange import maybe_range
 from .config import Limits
@@ -96,13 +96,11 @@ async def _errors_as_json(request: web.Request, handler: _Handler) -> web.Stream
 
 def _error(status: int, message: str, headers: dict[str, str] | None = None) -> web.Response:
     extra = {"Retry-After": str(_RETRY_AFTER_S[status])} if status in _RETRY_AFTER_S else {}
-    return _json({"error": " ".join(message.split())}, status=status, headers={**extra, **(headers or {})})
+    return _json(wire.encode_error(message), status=status, headers={**extra, **(headers or {})})
 
 
-def _json(record: object, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
-    return web.Response(
-        body=orjson.dumps(record) + b"\n", status=status, content_type="application/json", headers=headers
-    )
+def _json(body: bytes, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    return web.Response(body=body + b"\n", status=status, content_type="application/json", headers=headers)
 
 
 class _Receiver:
@@ -127,7 +125,7 @@ class _Receiver:
         raise Refused(401, "no valid token: send 'Authorization: Bearer TOKEN'", {"WWW-Authenticate": "Bearer"})
 
     async def healthz(self, _request: web.Request) -> web.Response:
-        return _json({"ok": True, "version": version("ml-logger")})
+        return _json(orjson.dumps({"ok": True, "version": __version__}))
 
     # --- storing
 
@@ -161,7 +159,7 @@ class _Receiver:
                 answer = await self._in_thread(self._unpack_and, work, packed, encoding)
         finally:
             body.release()
-        return web.Response(body=answer, content_type="application/json")
+        return _json(answer)
 
     def _unpack_and(self, work: Callable[[bytes], bytes], packed: bytes, encoding: str) -> bytes:
         most = self._limits.max_expanded_bytes
@@ -181,7 +179,8 @@ class _Receiver:
         after = request.query.get("after", "")
         listing = await self._in_thread(lambda: self._store.list(folder, after=after, limit=limit))
         entries = [{"name": e.name, "kind": e.kind, "size": e.size, "mtime_ns": e.mtime_ns} for e in listing.entries]
-        return _json({"v": wire.VERSION, "path": folder, "entries": entries, "next_after": listing.next_after})
+        answer = {"v": wire.VERSION, "path": folder, "entries": entries, "next_after": listing.next_after}
+        return _json(orjson.dumps(answer))
 
     async def read_file(self, request: web.Request) -> web.StreamResponse:
         file = await self._in_thread(self._store.open, _path_after(request, "/v1/files"))
@@ -252,7 +251,7 @@ class _Body:
         try:
             body = await asyncio.wait_for(self._read(request), limits.body_timeout_s)
         except asyncio.TimeoutError:
-            raise Refused(408, f"the body did not arrive within {limits.body_timeout_s:g} s", _CLOSE) from None
+            raise Refused(408, f"the body did not arrive within {limits.body_timeout_s:g} s") from None
         except (ClientError, ConnectionError, web.PayloadAccessError) as error:
             raise BadBatch(f"the body was cut: {type(error).__name__}") from None
         if promised is not None and promised != len(body):
@@ -271,9 +270,6 @@ class _Body:
 
     def release(self) -> None:
         self._receiver.give_room(self._taken_bytes)
-
-
-_CLOSE = {"Connection": "close"}
 
 
 def _path_after(request: web.Request, prefix: str) -> str:

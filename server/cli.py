@@ -15,7 +15,6 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn
 
@@ -23,6 +22,7 @@ import orjson
 
 from ..errors import ConfigError, UsageError
 from ..settings import read_token
+from ..version import __version__
 from .app import make_app, start_site
 from .auth import Door, require_safe_bind
 from .config import ENV_PREFIX, Log, ServerConfig, load_config
@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Receive logs and keep them as plain files.",
         epilog=f"Every key of the config can also be set by a variable: {ENV_PREFIX}DATA_DIR, …",
     )
-    parser.add_argument("--version", action="version", version=f"ml-logger-server {version('ml-logger')}")
+    parser.add_argument("--version", action="version", version=f"ml-logger-server {__version__}")
     parser.add_argument("--config", type=Path, metavar="FILE", help="a server.yaml; flags count more")
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="where the files are kept")
     parser.add_argument("--host", help="address to listen on (default 127.0.0.1)")

@@ -1,0 +1,419 @@
+"""What every store must do: the conformance suite, run over each engine."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from batches import append, apply, commit, content_of, held_of, names, results, stage
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ml_logger.errors import BadPath, NotHeld
+from ml_logger.server.local_store import LocalStore
+from ml_logger.server.store import Store
+
+ENGINES: dict[str, Callable[[Path], Store]] = {"local": LocalStore}
+
+LINES = b'{"_step":0}\n{"_step":1}\n{"_step":2}\n'
+OTHER = b'{"_step":9}\n{"_step":8}\n{"_step":7}\n'
+CUT = 12
+
+
+class Reopening:
+    """A store that can be closed and opened again, with nothing remembered."""
+
+    def __init__(self, engine: Callable[[Path], Store], root: Path) -> None:
+        self._engine, self._root = engine, root
+        self.store = engine(root)
+
+    def reopen(self) -> Store:
+        self.store.close()
+        self.store = self._engine(self._root)
+        return self.store
+
+
+@pytest.fixture(params=sorted(ENGINES))
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Reopening]:
+    place = Reopening(ENGINES[request.param], tmp_path / "data")
+    yield place
+    place.store.close()
+
+
+@pytest.fixture
+def store(place: Reopening) -> Store:
+    return place.store
+
+
+# --- streams
+
+
+def test_appends_make_the_file(store: Store) -> None:
+    """Two appends in a row give one file with both, and the outcome says what is held."""
+    assert [o.held for o in apply(store, append("a/m.jsonl", LINES, 0, CUT))] == [held_of(LINES[:CUT])]
+    assert [o.held for o in apply(store, append("a/m.jsonl", LINES, CUT))] == [held_of(LINES)]
+    assert content_of(store, "a/m.jsonl") == LINES
+
+
+def test_appends_to_one_file_in_one_batch(store: Store) -> None:
+    """Items of one batch build on each other in their order."""
+    assert results(store, append("m", LINES, 0, CUT), append("m", LINES, CUT)) == ["stored", "stored"]
+    assert content_of(store, "m") == LINES
+
+
+def test_a_resend_is_already_there(place: Reopening) -> None:
+    """A batch sent again after a lost answer changes nothing, also after a restart."""
+    parts = (append("m", LINES, 0, CUT), append("m", LINES, CUT), commit("w", b"whole"))
+    apply(place.store, *parts)
+    assert results(place.store, *parts) == ["ahead", "already", "already"]
+    assert results(place.reopen(), *parts) == ["ahead", "already", "already"]
+    assert content_of(place.store, "m") == LINES
+
+
+def test_a_gap_is_behind(store: Store) -> None:
+    """An append past the end is not stored; the answer says where to go on."""
+    apply(store, append("m", LINES, 0, CUT))
+    (outcome,) = apply(store, append("m", LINES, CUT + 5))
+    assert (outcome.result, outcome.held) == ("behind", held_of(LINES[:CUT]))
+    (outcome,) = apply(store, append("new/folder/m", LINES, CUT))
+    assert (outcome.result, outcome.held) == ("behind", held_of(b""))
+    assert names(store.list("").entries) == ["m"]
+
+
+@pytest.mark.parametrize("held_bytes", range(CUT, len(LINES)))
+def test_a_torn_write_is_completed(place: Reopening, held_bytes: int) -> None:
+    """An earlier write of the same payload that stopped anywhere is completed."""
+    apply(place.store, append("m", LINES, 0, held_bytes))
+    store = place.reopen()
+    assert results(store, append("m", LINES, CUT)) == ["stored"]
+    assert content_of(store, "m") == LINES
+
+
+def test_a_longer_file_is_ahead(store: Store) -> None:
+    """A payload that lies within what is held is answered with all that is held."""
+    apply(store, append("m", LINES))
+    (outcome,) = apply(store, append("m", LINES, 0, CUT))
+    assert (outcome.result, outcome.held) == ("ahead", held_of(LINES))
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        append("m", OTHER, len(OTHER)),  # right length, other CRC
+        append("m", OTHER),
+        append("m", LINES[:CUT] + OTHER[CUT:] + b"more"),
+        append("m", OTHER[:CUT] + LINES[CUT:], CUT),
+        append("m", OTHER + b"more", len(OTHER)),
+    ],
+)
+def test_other_bytes_are_diverged(place: Reopening, sent: object) -> None:
+    """Where prefix or overlap differ nothing is written, and the answer says what is held."""
+    apply(place.store, append("m", LINES))
+    for store in (place.store, place.reopen()):
+        (outcome,) = apply(store, sent)  # type: ignore[arg-type]
+        assert (outcome.result, outcome.held) == ("diverged", held_of(LINES))
+        assert content_of(store, "m") == LINES
+
+
+def test_an_empty_append_makes_an_empty_file(store: Store) -> None:
+    """Length 0 is a file with nothing in it, or a proof of what is held."""
+    assert results(store, append("m", b"")) == ["stored"]
+    assert results(store, append("m", b"")) == ["already"]
+    apply(store, append("m", LINES))
+    assert results(store, append("m", LINES, len(LINES))) == ["already"]
+    assert results(store, append("m", OTHER, len(OTHER))) == ["diverged"]
+    assert content_of(store, "m") == LINES
+
+
+def test_a_corrupt_payload_is_rejected(store: Store) -> None:
+    """A payload without its CRC is not written, and says that it was damaged; the others are stored."""
+    item, payload = append("bad", LINES)
+    flipped = bytes([payload[0] ^ 1]) + payload[1:]
+    first, second = apply(store, (item, flipped), append("good", LINES))
+    assert first.result == "rejected"
+    assert first.reason is not None
+    assert first.reason.startswith("payload corrupt")
+    assert second.result == "stored"
+    assert names(store.list("").entries) == ["good"]
+
+
+def test_a_prefix_that_lies_about_its_crc(store: Store) -> None:
+    """`crc_before` at offset 0 must be that of no bytes."""
+    item, payload = append("m", LINES, CUT)
+    moved = type(item)(item.path, item.op, type(item.offset)(0), item.length, item.crc_before, item.crc)
+    assert results(store, (moved, payload)) == ["diverged"]
+    assert store.stat(["m"]) == [None]
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    held=st.integers(0, 40),
+    sent=st.lists(st.tuples(st.integers(0, 40), st.integers(0, 20)), max_size=8),
+    flip=st.integers(0, 200),
+)
+def test_a_stream_is_always_a_prefix(
+    tmp_path_factory: pytest.TempPathFactory, held: int, sent: list[tuple[int, int]], flip: int
+) -> None:
+    """Whatever honest pieces arrive in whatever order, the file is a prefix of the sender's and never shrinks."""
+    content = bytes((i * 37 + flip) % 256 for i in range(64))
+    store = LocalStore(tmp_path_factory.mktemp("prefix"))
+    apply(store, append("m", content, 0, held))
+    size = held
+    for start, length in sent:
+        (outcome,) = apply(store, append("m", content, start, start + length))
+        stored = content_of(store, "m")
+        assert stored == content[: len(stored)]
+        assert len(stored) >= size
+        assert outcome.held == held_of(stored)
+        assert (outcome.result in ("stored", "already")) == (start <= size and len(stored) == start + length)
+        size = len(stored)
+    store.close()
+
+
+# --- whole files
+
+
+def test_a_small_file_is_one_commit(store: Store) -> None:
+    """One item with all the bytes makes the file, with its time."""
+    (outcome,) = apply(store, commit("images/a/0.png", b"PNG", mtime_ns=10**18))
+    assert (outcome.result, outcome.held) == ("stored", held_of(b"PNG"))
+    (entry,) = store.list("images/a").entries
+    assert (entry.name, entry.kind, entry.size, entry.mtime_ns) == ("0.png", "file", 3, 10**18)
+
+
+def test_a_large_file_is_staged_out_of_sight(place: Reopening) -> None:
+    """Staged bytes are in no listing, survive a restart, and become the file with the commit."""
+    assert results(place.store, stage("w", LINES, 0, CUT)) == ["stored"]
+    store = place.reopen()
+    assert (store.list("").entries, store.stat(["w"])) == ((), [None])
+    assert results(store, stage("w", LINES, CUT, 20), commit("w", LINES, 20)) == ["stored", "stored"]
+    assert content_of(store, "w") == LINES
+
+
+def test_staging_resumes(store: Store) -> None:
+    """A staged copy answers like a stream: behind, ahead, already, torn."""
+    apply(store, stage("w", LINES, 0, CUT))
+    (outcome,) = apply(store, commit("w", LINES, CUT + 1))
+    assert (outcome.result, outcome.held) == ("behind", held_of(LINES[:CUT]))
+    assert results(store, stage("w", LINES, 0, CUT)) == ["already"]
+    (outcome,) = apply(store, stage("w", LINES, 0, CUT - 1))
+    assert (outcome.result, outcome.held) == ("ahead", held_of(LINES[:CUT]))
+    assert results(store, stage("w", LINES, CUT - 2, CUT + 2), commit("w", LINES, CUT + 2)) == ["stored", "stored"]
+
+
+def test_a_staged_copy_of_other_bytes_is_begun_again(store: Store) -> None:
+    """A staged copy that is not a prefix of what is sent is of no use to anybody: the sender starts anew."""
+    apply(store, stage("w", OTHER, 0, CUT))
+    (outcome,) = apply(store, commit("w", LINES, CUT))
+    assert (outcome.result, outcome.held) == ("behind", held_of(b""))
+    apply(store, stage("w", OTHER))
+    assert results(store, commit("w", LINES)) == ["stored"]
+    apply(store, stage("v", LINES + b"longer"))
+    assert results(store, commit("v", LINES)) == ["stored"]
+    assert [content_of(store, path) for path in ("w", "v")] == [LINES, LINES]
+
+
+def test_uploads_do_not_mix(store: Store) -> None:
+    """Two versions, and two sources, each build their own copy."""
+    apply(store, stage("w", LINES, 0, CUT, upload="one"))
+    apply(store, stage("w", OTHER, 0, CUT, upload="two"))
+    apply(store, stage("w", OTHER, 0, CUT, upload="one"), source="source-2")
+    assert results(store, commit("w", LINES, CUT, upload="one")) == ["stored"]
+    assert content_of(store, "w") == LINES
+
+
+def test_a_new_version_replaces_its_own_source(store: Store) -> None:
+    """The source that stored a file may store a newer one there."""
+    apply(store, commit("w", LINES))
+    assert results(store, commit("w", OTHER, upload="2", replaces=held_of(LINES))) == ["stored"]
+    assert content_of(store, "w") == OTHER
+
+
+def test_another_source_does_not_replace(place: Reopening) -> None:
+    """Two machines with one name: the second is told what is held; what it names as replaced it may replace."""
+    apply(place.store, commit("w", LINES))
+    store = place.reopen()
+    (outcome,) = apply(store, commit("w", OTHER), source="source-2")
+    assert (outcome.result, outcome.held) == ("diverged", held_of(LINES))
+    assert content_of(store, "w") == LINES
+    assert results(store, commit("w", OTHER, replaces=held_of(OTHER)), source="source-2") == ["diverged"]
+    assert results(store, commit("w", OTHER, replaces=held_of(LINES)), source="source-2") == ["stored"]
+
+
+def test_the_same_file_from_another_source_is_already_there(store: Store) -> None:
+    """Equal bytes are no conflict."""
+    apply(store, commit("w", LINES))
+    assert results(store, commit("w", LINES), source="source-2") == ["already"]
+
+
+def test_a_whole_file_and_a_stream_under_one_name(store: Store) -> None:
+    """A batch may hold them in any order; each sees what the one before it did."""
+    parts = (commit("w", LINES), append("w", LINES + b"x", len(LINES)), commit("w", OTHER, upload="2"))
+    first, second, third = results(store, *parts)
+    assert (first, second) == ("stored", "stored")
+    assert content_of(store, "w") == {"stored": OTHER, "diverged": LINES + b"x"}[third]
+
+
+def test_an_empty_whole_file(store: Store) -> None:
+    """A file of no bytes is a file."""
+    assert results(store, commit("w", b"")) == ["stored"]
+    assert store.stat(["w"]) == [held_of(b"")]
+
+
+# --- paths
+
+HOSTILE = [
+    "",
+    "/etc/passwd",
+    "../out",
+    "a/../../out",
+    "a/./b",
+    "a//b",
+    "a/",
+    ".",
+    "..",
+    "a\0b",
+    "a\\b",
+    "a\nb",
+    "a\x7fb",
+    "a\x85b",
+    ".ml-logger/stage/x",
+    ".ML-Logger/x",
+    "x" * 256,
+    "/".join(["d"] * 65),
+    "/".join(["x" * 200] * 11),
+    "\ud800",
+]
+
+
+@pytest.mark.parametrize("path", HOSTILE)
+def test_a_hostile_path_costs_its_own_item(store: Store, tmp_path: Path, path: str) -> None:
+    """It is rejected with a reason, nothing is written anywhere, and the rest of the batch is stored."""
+    outcomes = apply(store, append(path, LINES), commit(path, LINES), stage(path, LINES), append("good", LINES))
+    assert [o.result for o in outcomes] == ["rejected"] * 3 + ["stored"]
+    assert all(o.reason for o in outcomes[:3])
+    assert names(store.list("").entries) == ["good"]
+    assert [p.name for p in tmp_path.iterdir()] == ["data"]
+    assert store.stat([path, "good"]) == [None, held_of(LINES)]
+    with pytest.raises(BadPath):
+        store.open(path)
+
+
+def test_a_file_is_no_folder(store: Store) -> None:
+    """A file where a folder should be, or a folder where a file should be, costs that item alone."""
+    apply(store, append("file", LINES), append("folder/m", LINES))
+    parts = (append("file/m", LINES), commit("file/w", LINES), append("folder", LINES), commit("folder", LINES))
+    assert results(store, *parts, append("new", LINES)) == ["rejected"] * 4 + ["stored"]
+    assert store.stat(["folder", "file/m"]) == [None, None]
+    for path in ("folder", "file/m", "none", "none/m"):
+        with pytest.raises(NotHeld):
+            store.open(path)
+
+
+def test_names_keep_their_unicode(store: Store) -> None:
+    """Composed and decomposed, spaces, emoji, percent signs: stored as they came."""
+    paths = ["caf\u00e9", "cafe\u0301", " a b ", "%41", "\U0001f600", "a" * 255, "…/‮x"]
+    assert set(results(store, *(append(p, p.encode()) for p in paths))) == {"stored"}
+    assert [content_of(store, p).decode() for p in paths] == paths
+
+
+# --- reading back
+
+
+def test_stat_answers_in_order(store: Store) -> None:
+    """Each path gets its own answer, also one that is asked for twice."""
+    apply(store, append("b", LINES), append("a", OTHER))
+    assert store.stat(["b", "none", "a", "b"]) == [held_of(LINES), None, held_of(OTHER), held_of(LINES)]
+
+
+def test_a_listing_is_sorted_and_paged(store: Store) -> None:
+    """Pages follow each other without a gap; the receiver's own folder is never in them."""
+    apply(store, *(append(f"run/{n:02}", LINES) for n in range(10)), append("top", LINES))
+    assert names(store.list("").entries) == ["run", "top"]
+    seen: list[str] = []
+    after: str | None = ""
+    while after is not None:
+        page = store.list("run", after=after, limit=3)
+        seen += names(page.entries)
+        after = page.next_after
+    assert seen == [f"{n:02}" for n in range(10)]
+
+
+def test_what_is_not_a_folder_is_not_listed(store: Store) -> None:
+    """Files and missing folders are not held as folders; hostile ones are refused."""
+    apply(store, append("file", LINES))
+    for folder in ("file", "none"):
+        with pytest.raises(NotHeld):
+            store.list(folder)
+    for folder in ("..", ".ml-logger", "/"):
+        with pytest.raises(BadPath):
+            store.list(folder)
+
+
+def test_an_open_file_keeps_its_size(store: Store) -> None:
+    """A reader sees the file as long as it was; its version tells a longer one apart."""
+    apply(store, append("m", LINES, 0, CUT))
+    before = store.open("m")
+    apply(store, append("m", LINES, CUT))
+    after = store.open("m")
+    assert (before.size, after.size) == (CUT, len(LINES))
+    assert before.version != after.version
+    assert before.read(3, 4) == LINES[3:7]
+    assert after.read(len(LINES) - 2, 100) == LINES[-2:]
+    before.close()
+    after.close()
+
+
+# --- many at once
+
+
+def side_by_side(*works: Callable[[], object]) -> None:
+    """Run `works` in threads that start together, and raise what any of them raised."""
+    barrier, errors = threading.Barrier(len(works)), []
+
+    def run(work: Callable[[], object]) -> None:
+        barrier.wait()
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001  # handed to the test's own thread
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=(work,)) for work in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not any(thread.is_alive() for thread in threads), "a thread is stuck"
+    if errors:
+        raise errors[0]
+
+
+def test_one_stream_from_many_threads(store: Store) -> None:
+    """The same pieces from four senders at once give the file once."""
+    content = bytes(range(256)) * 20
+    pieces = [append("m", content, start, start + 64) for start in range(0, len(content), 64)]
+    side_by_side(*[lambda: [apply(store, piece) for piece in pieces]] * 4)
+    assert content_of(store, "m") == content
+
+
+def test_batches_that_share_files_in_other_orders(store: Store) -> None:
+    """Two batches with the same files the other way round do not wait for each other for ever."""
+    forth = [append(f"m{n}", LINES) for n in range(20)] + [commit(f"w{n}", LINES) for n in range(20)]
+    side_by_side(*[lambda: apply(store, *forth), lambda: apply(store, *reversed(forth))] * 3)
+    assert store.stat([item.path for item, _ in forth]) == [held_of(LINES)] * 40
+
+
+def test_two_first_commits_of_one_name(store: Store) -> None:
+    """Of sources that commit one name at once exactly one is stored; every other is told that it diverged."""
+    contents = [bytes([n]) * 1000 for n in range(6)]
+    outcomes: dict[int, str] = {}
+
+    def send(n: int) -> None:
+        (outcomes[n],) = results(store, commit("w", contents[n]), source=f"source-{n}")
+
+    side_by_side(*[lambda n=n: send(n) for n in range(6)])
+    assert sorted(outcomes.values()) == ["diverged"] * 5 + ["stored"]
+    (winner,) = [n for n, result in outcomes.items() if result == "stored"]
+    assert content_of(store, "w") == contents[winner]
