@@ -1,0 +1,92 @@
+"""The ml-logger command shows runs and compares trees, and says in one line what is wrong."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ml_logger import ML_Logger
+from ml_logger.cli import main
+
+COMMAND = str(Path(sys.executable).parent / "ml-logger")
+
+
+@pytest.fixture(autouse=True)
+def _plain_environment(monkeypatch):
+    for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def logs(tmp_path, capsys):
+    with ML_Logger(tmp_path / "logs", prefix="exp/one") as run:
+        run.log_params(G={"rate": 0.001, "name": None})
+        run.log(1, loss=0.25, accuracy=1 / 3)
+        run.log(2, loss=float("nan"))
+    capsys.readouterr()
+    return tmp_path / "logs"
+
+
+def test_ls(logs, capsys):
+    """ls names each run with its state, number of records, last step and last values."""
+    assert main(["ls", str(logs)]) == 0
+    assert capsys.readouterr().out == "exp/one  finished  2 records  step 2  loss=nan accuracy=0.333333\n"
+
+
+def test_show(logs, capsys):
+    """show prints the parameters and the last values as the tables that training prints."""
+    assert main(["show", str(logs / "exp/one")]) == 0
+    out = capsys.readouterr().out
+    assert "             rate              │ 0.001               \n" in out
+    assert "│        loss        │        nan         │\n" in out
+    assert out.endswith("finished, last step 2\n")
+
+
+def test_verify(logs, tmp_path, capsys):
+    """verify exits with 0 and one line for equal trees, else with 1 and a line per difference."""
+    shutil.copytree(logs, tmp_path / "mirror")
+    assert main(["verify", str(logs), str(tmp_path / "mirror")]) == 0
+    assert capsys.readouterr().out.startswith("equal: 4 files, ")
+    (tmp_path / "mirror/exp/one/metrics.jsonl").unlink()
+    assert main(["verify", str(logs), str(tmp_path / "mirror")]) == 1
+    assert capsys.readouterr().out == "missing 'exp/one/metrics.jsonl'\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["no-such-command"],
+        ["ls"],
+        ["ls", "no-such-directory"],
+        ["ls", "."],
+        ["show", "."],
+        ["verify", "."],
+        ["verify", ".", "no-such-directory"],
+        ["--no-such-flag"],
+    ],
+)
+def test_bad_usage_is_one_line(tmp_path, arguments):
+    """Every misuse of the installed command is one line on stderr that names the thing, and exit code 2."""
+    result = subprocess.run([COMMAND, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("ml-logger")
+    assert result.stderr.count("\n") == 1
+
+
+def test_no_progress_bar_in_a_pipe(logs):
+    """Without a terminal nothing but the result is written."""
+    result = subprocess.run([COMMAND, "verify", logs, logs], capture_output=True, text=True, timeout=60)
+    assert result.stderr == ""
+    assert result.stdout.startswith("equal: ")
+
+
+def test_reader_of_the_output_goes_away(logs):
+    """A closed pipe (`ml-logger show … | head`) ends the command without a traceback."""
+    process = subprocess.Popen([COMMAND, "show", logs / "exp/one"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    assert b"Traceback" not in process.stderr.read()
+    process.stderr.close()
+    process.wait(60)

@@ -1,0 +1,109 @@
+"""What was written is read back, up to the last whole line, whatever else is in the files."""
+
+import math
+import subprocess
+import sys
+
+import pytest
+
+from ml_logger import ML_Logger
+from ml_logger.reader import Run, as_numbers, find_runs, read_records
+
+
+def test_only_whole_lines_count(tmp_path):
+    """At every length of a growing file exactly its whole lines are read."""
+    data = b'{"a": 1}\n{"a": 2}\n{"a": 3}\n'
+    path = tmp_path / "metrics.jsonl"
+    for size in range(len(data) + 1):
+        path.write_bytes(data[:size])
+        assert [r["a"] for r in read_records(path)] == list(range(1, data[:size].count(b"\n") + 1))
+
+
+def test_bad_lines_are_passed_over_and_told(tmp_path):
+    """Lines that are no JSON object are told to the caller and hide none of the others."""
+    path, bad = tmp_path / "metrics.jsonl", []
+    path.write_bytes(b'{"a": 1}\n{"a": 2\n\x00\xff\n[3]\n\n{"a": 4}\n')
+    assert [r["a"] for r in read_records(path, bad.append)] == [1, 4]
+    assert bad == [b'{"a": 2\n', b"\x00\xff\n", b"[3]\n", b"\n"]
+
+
+def test_long_integers_are_exact(tmp_path):
+    """Integers keep every digit, also past 64 bits."""
+    numbers = [2**53 + 1, 2**64 - 1, 2**64, -(2**63) - 1, 10**300]
+    with ML_Logger(tmp_path) as run:
+        for number in numbers:
+            run.log(1, n=number, silent=True)
+    assert [r["n"] for r in Run(tmp_path).metrics] == numbers
+
+
+def test_special_floats():
+    """The three names become floats, at any depth; any other text stays text."""
+    numbers = as_numbers({"a": "NaN", "b": ["Infinity", {"c": "-Infinity"}], "d": "nan", "e": "Infinity "})
+    assert math.isnan(numbers["a"])
+    assert numbers["b"] == [math.inf, {"c": -math.inf}]
+    assert (numbers["d"], numbers["e"]) == ("nan", "Infinity ")
+
+
+def test_parts_come_in_the_order_of_their_numbers(tmp_path):
+    """Part 10 follows part 9, and a file that only looks like a part is left alone."""
+    for number in (10, 0, 9, 2):
+        name = f"metrics.{number}.jsonl" if number else "metrics.jsonl"
+        (tmp_path / name).write_text(f'{{"part": {number}}}\n')
+    (tmp_path / "metrics.x.jsonl").write_text('{"part": "no"}\n')
+    assert [r["part"] for r in Run(tmp_path).metrics] == [0, 2, 9, 10]
+
+
+def test_params_are_merged(tmp_path):
+    """Sections of several calls are merged, a later key over an earlier one."""
+    with ML_Logger(tmp_path) as run:
+        run.log_params(G={"a": 1, "b": 2}, lr=0.1)
+        run.log_params(G={"b": 3}, H={"c": None})
+    assert Run(tmp_path).params == {"G": {"a": 1, "b": 3}, "lr": 0.1, "H": {"c": None}}
+
+
+def test_last_values(tmp_path):
+    """The last value of each key is found, also of keys that not every step logs."""
+    with ML_Logger(tmp_path) as run:
+        run.log(1, a=1, b=math.inf, silent=True)
+        run.log(2, a=2, silent=True)
+    last = Run(tmp_path).last_values()
+    assert (last["_step"], last["a"], last["b"]) == (2, 2, math.inf)
+
+
+@pytest.mark.parametrize(
+    ("ending", "state"), [("", "finished"), ("1 / 0", "failed"), ("import os; os._exit(0)", "unfinished")]
+)
+def test_state_of_an_ended_run(tmp_path, ending, state):
+    """A run that ended is finished, failed, or unfinished when its process went without a word."""
+    code = f"import sys, ml_logger\nml_logger.logger.configure(sys.argv[1])\nml_logger.logger.log(1, a=1)\n{ending}"
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, timeout=60)
+    assert Run(tmp_path).state == state
+
+
+def test_state_of_a_running_run(tmp_path):
+    """A run whose process lives is running; one without any event is unfinished."""
+    assert Run(tmp_path).state == "unfinished"
+    with ML_Logger(tmp_path) as run:
+        run.log(1, a=1, silent=True)
+        assert Run(tmp_path).state == "running"
+    assert Run(tmp_path).state == "finished"
+
+
+def test_a_re_run_decides_the_state(tmp_path):
+    """A re-run in the same directory that finishes makes the run a finished one."""
+    with pytest.raises(ValueError, match="first"), ML_Logger(tmp_path) as run:
+        run.log(1, a=1, silent=True)
+        raise ValueError("first")
+    assert Run(tmp_path).state == "failed"
+    with ML_Logger(tmp_path) as run:
+        run.log(1, a=1, silent=True)
+    assert Run(tmp_path).state == "finished"
+
+
+def test_runs_are_found(tmp_path):
+    """Every directory with a run's streams is a run, the root included; dot-directories are not looked into."""
+    for name in ("b", "a/x", ".hidden"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "metrics.2.jsonl").touch()
+    (tmp_path / "a/other.jsonl").touch()
+    assert [run.path.relative_to(tmp_path).as_posix() for run in find_runs(tmp_path)] == ["a/x", "b"]
