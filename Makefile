@@ -1,19 +1,30 @@
-# The same few commands for people and CI. Everything is installed into .venv/ on first use.
+# The same few commands for people and CI. Each makes the virtual environment it needs on first use.
 
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed-dev
 
-.PHONY: help venv check test
+# the demo has one of its own, so that it shows what a user gets, and scikit-learn stays out of the other
+DEMO_VENV  ?= .venv-demo
+DEMO_STAMP := $(DEMO_VENV)/.installed-demo
+
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --editable
+
+.PHONY: help demo test check venv clean
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
-venv: $(STAMP)  ## make the virtual environment
-$(STAMP): setup.py
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	touch $@
+demo: $(DEMO_STAMP)  ## train, log, ship, lose the receiver on the way, compare
+	@$(DEMO_VENV)/bin/python demo/run.py
+$(DEMO_STAMP): setup.py
+	@echo "installing into $(DEMO_VENV)/ (once, about a minute)"
+	@$(PYTHON) -m venv $(DEMO_VENV)
+	@$(DEMO_VENV)/bin/python $(PIP_INSTALL) '.[demo]'
+	@touch $@
+
+test: venv  ## all tests
+	$(BIN)/python -m pytest -n 2
 
 check: venv  ## ruff, and mypy strict on the three packages
 	$(BIN)/ruff check .
@@ -21,5 +32,13 @@ check: venv  ## ruff, and mypy strict on the three packages
 	rm -rf build/typed && $(BIN)/python setup.py --quiet build_py --build-lib build/typed
 	cd build/typed && ../../$(BIN)/mypy --config-file ../../pyproject.toml --cache-dir ../.mypy_cache -p ml_logger
 
-test: venv  ## all tests
-	$(BIN)/python -m pytest -n 2
+venv: $(STAMP)  ## make the virtual environment for developing
+$(STAMP): setup.py
+	@echo "installing into $(VENV)/ (once, about a minute)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python $(PIP_INSTALL) '.[dev]'
+	@touch $@
+
+clean:  ## remove what these commands made
+	rm -rf $(VENV) $(DEMO_VENV) build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
