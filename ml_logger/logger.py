@@ -121,17 +121,21 @@ class ML_Logger:
         """
         if isinstance(step, Mapping):
             step, dicts = None, (step, *dicts)
-        step = scalar(index if step is None else step)
-        values = _merged(dicts, key_values)
-        record: dict[str, Any] = {} if step is None else {"_step": step}
-        record["_timestamp"] = time.time()
+        step = index if step is None else step
+        if type(step) is not int:
+            step = scalar(step)
+        values = _merged(dicts, key_values) if dicts else key_values
+        now = time.time()
+        record = {"_timestamp": now, **values} if step is None else {"_step": step, "_timestamp": now, **values}
         for key, value in values.items():
-            record[key] = value.value if type(value) is Color else value
+            if type(value) is Color:
+                record[key] = value.value
         self._append_record(METRICS, record)
         if step != self._cells_step:
             self._print_table()
+            self._cells_step = step
         if silent is not True:
-            self._show(step, values, _names(silent))
+            self._show(values, _names(silent))
         if flush:
             self._print_table()
 
@@ -287,20 +291,21 @@ class ML_Logger:
 
     # --- the table
 
-    def _show(self, step: Any, values: dict[str, Any], hidden: frozenset[str]) -> None:
+    def _show(self, values: dict[str, Any], hidden: frozenset[str]) -> None:
+        cells = {str(key): _cell(value) for key, value in values.items() if key not in hidden}
         with self._lock:
-            self._cells_step = step
-            for key, value in values.items():
-                if key not in hidden:
-                    self._cells[str(key)] = _cell(value)
+            self._cells.update(cells)
 
     def _print_table(self) -> None:
+        if not self._cells:
+            return
         with self._lock:
             cells, self._cells = self._cells, {}
         if cells:
-            out = sys.stdout
-            shown = step_table(cells, width=_terminal_width(out), is_colored=is_wanted(out))
-            self._print_both(shown, step_table(cells))
+            width, is_colored = _terminal_width(sys.stdout), is_wanted(sys.stdout)
+            kept = step_table(cells)
+            shown = step_table(cells, width=width, is_colored=is_colored) if width or is_colored else kept
+            self._print_both(shown, kept)
 
     def _print_both(self, shown: str, kept: str) -> None:
         """Print `shown` and append `kept` to text.log."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import sys
 import time
 from pathlib import Path
@@ -15,15 +14,21 @@ def start_event(*, is_forked: bool = False) -> dict[str, Any]:
     event: dict[str, Any] = {
         "event": "start",
         "_timestamp": time.time(),
-        "host": platform.node(),
+        "host": _host(),
         "pid": os.getpid(),
         "user": os.environ.get("USER") or os.environ.get("USERNAME"),
         "argv": list(getattr(sys, "argv", [])),
         "cwd": _working_directory(),
-        "python": platform.python_version(),
+        "python": ".".join(map(str, sys.version_info[:3])),
     }
     commit = git_commit(event["cwd"]) if event["cwd"] else None
     return event | ({"git": commit} if commit else {}) | ({"forked": True} if is_forked else {})
+
+
+def _host() -> str:
+    if sys.platform == "win32":
+        return os.environ.get("COMPUTERNAME", "")
+    return os.uname().nodename  # what platform.node() gives, without importing half the standard library
 
 
 def _working_directory() -> str | None:

@@ -61,14 +61,14 @@ class StreamWriter:
 
     def append(self, record: bytes) -> bool:
         """Write `record`, which ends in its newline, with one write; return whether it is in the file."""
-        with self._lock:
-            try:
+        try:
+            with self._lock:
                 self._write(record)
-            except OSError as error:
-                self.dropped += 1
-                self.last_error = error
-                return False
-            return True
+        except OSError as error:
+            self.dropped += 1
+            self.last_error = error
+            return False
+        return True
 
     def path(self) -> str | None:
         """Return the path of the file that is open for writing, or None."""
@@ -82,16 +82,18 @@ class StreamWriter:
 
     def _write(self, record: bytes) -> None:
         fd = self._ready_fd(len(record))
+        if self._is_torn:
+            record = b"\n" + record
         try:
-            written = os.write(fd, b"\n" + record if self._is_torn else record)
+            written = os.write(fd, record)
         except OSError as error:
             if error.errno not in _STALE:
                 raise
             self._forget()
-            fd = self._open()
+            fd, record = self._open(), record.removeprefix(b"\n")
             written = os.write(fd, record)
-        if written != len(record) + self._is_torn:
-            self._finish(fd, (b"\n" + record if self._is_torn else record)[written:], written)
+        if written != len(record):
+            self._finish(fd, record[written:], written)
         self._is_torn = False
 
     def _ready_fd(self, size_bytes: int) -> int:

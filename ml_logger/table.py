@@ -35,19 +35,41 @@ def step_table(cells: Mapping[str, Cell], *, width: int | None = None, is_colore
     """
     if not cells:
         return ""
-    rows = [(printable(key.replace("_", " ")), printable(cell.text), cell.color) for key, cell in cells.items()]
-    key_width = max(_CELL_WIDTH, *(columns(key) for key, _, _ in rows))
-    value_width = max(_CELL_WIDTH, *(columns(text) for _, text, _ in rows))
+    rows = [_Row.of(key, cell) for key, cell in cells.items()]
+    key_width = max(_CELL_WIDTH, max(row.key_columns for row in rows))
+    value_width = max(_CELL_WIDTH, max(row.text_columns for row in rows))
     if width is not None:
         value_width = min(value_width, max(_CELL_WIDTH, width - key_width - 3))
-    lines = [
-        f"│{_center(key, key_width)}│{_paint(_center(_cut(text, value_width), value_width), color, is_colored)}│\n"
-        for key, text, color in rows
-    ]
     between = f"├{'─' * key_width}┼{'─' * value_width}┤\n"
     top = f"╒{'═' * key_width}╤{'═' * value_width}╕\n"
     bottom = f"╘{'═' * key_width}╧{'═' * value_width}╛\n"
-    return top + between.join(lines) + bottom
+    return top + between.join([_line(row, key_width, value_width, is_colored) for row in rows]) + bottom
+
+
+class _Row(NamedTuple):
+    """A row's texts, measured once."""
+
+    key: str
+    key_columns: int
+    text: str
+    text_columns: int
+    color: str | None
+
+    @classmethod
+    def of(cls, key: str, cell: Cell) -> _Row:
+        key, text = printable(key.replace("_", " ")), printable(cell.text)
+        return cls(key, columns(key), text, columns(text), cell.color)
+
+
+def _line(row: _Row, key_width: int, value_width: int, is_colored: bool) -> str:
+    text, text_columns = row.text, row.text_columns
+    if text_columns > value_width:
+        text = _cut(text, value_width)
+        text_columns = columns(text)
+    value = _pad_both(text, value_width - text_columns)
+    if is_colored:
+        value = paint(value, row.color)
+    return f"│{_pad_both(row.key, key_width - row.key_columns)}│{value}│\n"
 
 
 def params_table(sections: Mapping[str, Mapping[str, str]], *, is_colored: bool = False) -> str:
@@ -59,7 +81,7 @@ def params_table(sections: Mapping[str, Mapping[str, str]], *, is_colored: bool 
     lines: list[str] = []
     for title, rows in sections.items():
         lines.append(closing if lines else "═" * (left + 1 + right) + "\n")
-        lines.append(_paint(_center(printable(title), _KEY_WIDTH), _TITLE_COLOR, is_colored) + "\n")
+        lines.append(_title(title, is_colored))
         lines.append(f"{'─' * left}┬{'─' * right}\n")
         lines += [
             f"{_center(printable(k), _KEY_WIDTH)} │ {_pad_right(printable(v), _CELL_WIDTH)}\n" for k, v in rows.items()
@@ -85,13 +107,18 @@ def printable(text: str) -> str:
     return "".join(ascii(c)[1:-1] if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") else c for c in text)
 
 
-def _paint(text: str, color: str | None, is_colored: bool) -> str:
-    return paint(text, color) if is_colored else text
+def _title(title: str, is_colored: bool) -> str:
+    text = _center(printable(title), _KEY_WIDTH)
+    return (paint(text, _TITLE_COLOR) if is_colored else text) + "\n"
 
 
 def _center(text: str, width: int) -> str:
-    missing = max(0, width - columns(text))
-    return " " * (missing // 2) + text + " " * (missing - missing // 2)
+    return _pad_both(text, max(0, width - columns(text)))
+
+
+def _pad_both(text: str, missing: int) -> str:
+    left = missing // 2
+    return " " * left + text + " " * (missing - left)
 
 
 def _pad_right(text: str, width: int) -> str:
@@ -99,8 +126,7 @@ def _pad_right(text: str, width: int) -> str:
 
 
 def _cut(text: str, width: int) -> str:
-    if columns(text) <= width:
-        return text
+    """Return `text`, which is wider than `width`, with an ellipsis at its end and in at most `width` columns."""
     kept, used = [], 0
     for character in text:
         used += _character_columns(character)
