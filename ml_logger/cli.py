@@ -6,18 +6,20 @@ Exit codes: 0, 1 if trees differ, 2 for anything the person at the keyboard can 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from .color import is_terminal, is_wanted
+from .color import is_terminal, is_wanted, terminal_width
 from .errors import UsageError
 from .reader import Run, find_runs
 from .table import Cell, params_table, step_table
 from .verify import compare_trees
 
 _SHOWN_VALUES = 6
+_SHOWN_CHARACTERS = 24
 _Item = TypeVar("_Item")
 
 
@@ -31,13 +33,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with `arguments` (those of the process by default) and return its exit code."""
     options = _parser().parse_args(arguments)
     try:
-        return int(options.command(options))
+        code = int(options.command(options))
+        sys.stdout.flush()
     except UsageError as error:
         print(f"ml-logger: {error.one_line()}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # whoever read the output (`| head`) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
         print(f"ml-logger: {error.filename or 'input'}: {error.strerror or error}", file=sys.stderr)
         return 2
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -72,7 +79,7 @@ def _summary(run: Run, root: Path) -> str:
     for record in records:
         last.update(record)
     step = f"  step {last['_step']}" if "_step" in last else ""
-    values = [f"{key}={_text(value)}" for key, value in last.items() if not key.startswith("_")]
+    values = [f"{key}={_short(_text(value))}" for key, value in last.items() if not key.startswith("_")]
     more = " …" if len(values) > _SHOWN_VALUES else ""
     name = run.path.relative_to(root).as_posix()
     return f"{name}  {run.state}  {len(records)} records{step}  {' '.join(values[:_SHOWN_VALUES])}{more}".rstrip()
@@ -88,7 +95,7 @@ def _show(options: argparse.Namespace) -> int:
     is_colored = is_wanted(sys.stdout)
     print(params_table(texts, is_colored=is_colored), end="")
     cells = {key: Cell(_text(value)) for key, value in last.items() if not key.startswith("_")}
-    print(step_table(cells, is_colored=is_colored), end="")
+    print(step_table(cells, width=terminal_width(sys.stdout), is_colored=is_colored), end="")
     step = f", last step {last['_step']}" if "_step" in last else ""
     print(f"{run.state}{step}")
     return 0
@@ -113,6 +120,10 @@ def _existing(directory: Path) -> Path:
     if not directory.is_dir():
         raise UsageError(f"{str(directory)!r} is not a directory")
     return directory
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 1] + "…"
 
 
 def _text(value: Any) -> str:

@@ -91,6 +91,19 @@ def is_terminal(stream: Any) -> bool:
     return answer
 
 
+def terminal_width(stream: Any) -> int | None:
+    """Return the columns of the terminal (``COLUMNS``, if set, beats it), or None if there is none."""
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal() and int(columns):
+        return int(columns)
+    if not is_terminal(stream):
+        return None
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or None
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
 def percent(value: Any) -> str:
     """Return a fraction as a percentage with one decimal: ``percent(0.85)`` is ``85.0%``."""
     return f"{value * 100:.1f}%"

@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar, cast
 
 from . import image, origin
-from .color import Color, is_terminal, is_wanted
+from .color import Color, is_wanted, terminal_width
 from .encode import encode_record, plain, scalar, text_of
 from .errors import LogDirectoryError
 from .layout import HISTOGRAMS, METRICS, PARAMETERS, RUN, TEXT, escape_key
@@ -138,6 +138,7 @@ class ML_Logger:
             self._show(values, _names(silent))
         if flush:
             self._print_table()
+            _flush_stdout()
 
     @_never_raises
     def log_params(self, /, **sections: Any) -> None:
@@ -216,6 +217,7 @@ class ML_Logger:
     def flush(self) -> None:
         """Print the table that is still being gathered; the records themselves are on disk already."""
         self._print_table()
+        _flush_stdout()
 
     @_never_raises
     def close(self) -> None:
@@ -302,7 +304,7 @@ class ML_Logger:
         with self._lock:
             cells, self._cells = self._cells, {}
         if cells:
-            width, is_colored = _terminal_width(sys.stdout), is_wanted(sys.stdout)
+            width, is_colored = terminal_width(sys.stdout), is_wanted(sys.stdout)
             kept = step_table(cells)
             shown = step_table(cells, width=width, is_colored=is_colored) if width or is_colored else kept
             self._print_both(shown, kept)
@@ -480,19 +482,6 @@ def _flush_stdout() -> None:
         sys.stdout.flush()
     except (OSError, ValueError, AttributeError) as error:
         _log.debug("standard output can't be flushed: %s", error)
-
-
-def _terminal_width(stream: Any) -> int | None:
-    """Return the columns of the terminal (``COLUMNS``, if set, beats it), or None if there is none."""
-    columns = os.environ.get("COLUMNS", "")
-    if columns.isdecimal() and int(columns):
-        return int(columns)
-    if not is_terminal(stream):
-        return None
-    try:
-        return os.get_terminal_size(stream.fileno()).columns or None
-    except (OSError, ValueError, AttributeError):
-        return None
 
 
 # --- the end of the process

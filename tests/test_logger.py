@@ -512,6 +512,7 @@ def test_standard_output_is_gone(tmp_path, run, monkeypatch, closed):
     monkeypatch.setattr(sys, "stdout", stream)
     run.log(1, a=1, flush=True)
     run.print("x", flush=True)
+    run.flush()
     assert records(tmp_path)[0]["a"] == 1
     assert (tmp_path / "run/text.log").read_text().endswith("x\n")
     assert not run.failures
