@@ -1,0 +1,81 @@
+"""A receiver's HTTP side in a thread of the test's own process, on a free port."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import requests
+
+from ml_logger.server.app import make_app, start_site
+from ml_logger.server.auth import Door
+from ml_logger.server.config import Limits
+from ml_logger.server.store import Store
+
+
+@dataclass
+class Site:
+    """Where it listens, and a session that shows its token."""
+
+    url: str
+    session: requests.Session
+
+    def post(self, path: str, body: bytes, **headers: str) -> requests.Response:
+        shown = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.session.post(self.url + path, data=body, headers=shown, timeout=30)
+
+    def get(self, path: str, **headers: str) -> requests.Response:
+        shown = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.session.get(self.url + path, headers=shown, timeout=30)
+
+    def connect(self) -> socket.socket:
+        parts = urlsplit(self.url)
+        return socket.create_connection((parts.hostname, parts.port), timeout=30)
+
+
+@contextmanager
+def serving(store: Store, *, token: str | None = None, limits: Limits | None = None) -> Iterator[Site]:
+    """Serve `store` until the block ends."""
+    started: list[str] = []
+    is_up, loop = threading.Event(), asyncio.new_event_loop()
+    stop = asyncio.Event()
+
+    async def serve() -> None:
+        app = make_app(store, Door(token), limits or Limits())
+        runner, url = await start_site(app, "127.0.0.1", 0, stop_timeout_s=5)
+        started.append(url)
+        is_up.set()
+        await stop.wait()
+        await runner.cleanup()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
+    thread.start()
+    try:
+        assert is_up.wait(30)
+        with requests.Session() as session:
+            session.trust_env = False
+            if token is not None:
+                session.headers["Authorization"] = f"Bearer {token}"
+            yield Site(started[0], session)
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join(30)
+        assert not thread.is_alive(), "the receiver did not stop"
+        loop.close()
+
+
+def exchange(connection: socket.socket, request: bytes, *, is_cut: bool = False) -> bytes:
+    """Send raw bytes, with `is_cut` say that no more come, return all that is answered, and close."""
+    with connection:
+        connection.sendall(request)
+        if is_cut:
+            connection.shutdown(socket.SHUT_WR)
+        answer = b""
+        while chunk := connection.recv(1 << 16):
+            answer += chunk
+        return answer
