@@ -155,10 +155,10 @@ class Commands:
             path.chmod(0o600)
         return path
 
-    def write_agent_config(self, spool: Path, server: str, **settings: object) -> Path:
-        """Write an agent config with short waits, `settings` over them, and return its path."""
+    def write_agent_config(self, spool: Path | str | None, server: str | None, **settings: object) -> Path:
+        """Write an agent config with short waits, `settings` over them, and return its path; None leaves a key out."""
         config = {
-            "spool": str(spool),
+            "spool": None if spool is None else str(spool),
             "server": server,
             "token_file": str(self.token_file()),
             "settle_s": 0.05,

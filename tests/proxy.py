@@ -24,51 +24,89 @@ class ConnectionEnded(Exception):
     """The other side closed, or a behaviour wants the connection closed."""
 
 
+class Behaviour:
+    """What the proxy does with one request."""
+
+    def act(self, exchange: Exchange) -> None:
+        """Do it; raises ConnectionEnded where the client is to be cut off."""
+        raise NotImplementedError
+
+
 @dataclass(frozen=True)
-class Pass:
+class Pass(Behaviour):
     """Forward the request and the answer."""
 
+    def act(self, exchange: Exchange) -> None:
+        exchange.client.sendall(exchange.ask().raw)
+
 
 @dataclass(frozen=True)
-class Drop:
+class Drop(Behaviour):
     """Forward nothing and close the client's connection; with `reset` by a TCP reset."""
 
     reset: bool = False
 
+    def act(self, exchange: Exchange) -> None:
+        if self.reset:
+            # linger of 0 seconds: close() sends RST instead of FIN
+            exchange.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        raise ConnectionEnded
+
 
 @dataclass(frozen=True)
-class CutRequest:
+class CutRequest(Behaviour):
     """Forward the first `after_bytes` bytes of the request (head included; negative: from its end), close both sides."""
 
     after_bytes: int
 
+    def act(self, exchange: Exchange) -> None:
+        with exchange.proxy.connect() as server:
+            server.sendall(exchange.request.raw[: self.after_bytes])
+        raise ConnectionEnded
+
 
 @dataclass(frozen=True)
-class CutResponse:
+class CutResponse(Behaviour):
     """Forward the request and only the first `after_bytes` bytes of the answer (negative: from its end), then close."""
 
     after_bytes: int
 
+    def act(self, exchange: Exchange) -> None:
+        exchange.client.sendall(exchange.ask().raw[: self.after_bytes])
+        raise ConnectionEnded
+
 
 @dataclass(frozen=True)
-class Delay:
+class Delay(Behaviour):
     """Wait `delay_s` seconds before the request is forwarded."""
 
     delay_s: float
 
+    def act(self, exchange: Exchange) -> None:
+        exchange.proxy.pause(self.delay_s)
+        exchange.client.sendall(exchange.ask().raw)
+
 
 @dataclass(frozen=True)
-class Duplicate:
+class Duplicate(Behaviour):
     """Send the same request twice to the server; the client gets the second answer."""
 
+    def act(self, exchange: Exchange) -> None:
+        exchange.ask()
+        exchange.client.sendall(exchange.ask().raw)
+
 
 @dataclass(frozen=True)
-class LoseAnswer:
+class LoseAnswer(Behaviour):
     """Let the server have the request and wait for its whole answer, then close the client's connection."""
 
+    def act(self, exchange: Exchange) -> None:
+        exchange.ask()
+        raise ConnectionEnded
+
 
 @dataclass(frozen=True)
-class Answer:
+class Answer(Behaviour):
     """Answer by the proxy itself; the server sees nothing."""
 
     status: int
@@ -76,9 +114,14 @@ class Answer:
     content_type: str = "text/plain"
     headers: tuple[tuple[str, str], ...] = ()
 
+    def act(self, exchange: Exchange) -> None:
+        fields = [("Content-Type", self.content_type), ("Content-Length", str(len(self.body))), *self.headers]
+        head = f"HTTP/1.1 {self.status} By The Proxy\r\n" + "".join(f"{k}: {v}\r\n" for k, v in fields) + "\r\n"
+        exchange.client.sendall(head.encode("latin-1") + self.body)
+
 
 @dataclass(frozen=True)
-class Hold:
+class Hold(Behaviour):
     """Forward the first `after_bytes` bytes of the request, set `is_held`, wait for `release`, then go on.
 
     Negative `after_bytes` count from the request's end. What follows may meet a server that has died meanwhile.
@@ -88,8 +131,28 @@ class Hold:
     is_held: threading.Event = field(default_factory=threading.Event)
     release: threading.Event = field(default_factory=threading.Event)
 
+    def act(self, exchange: Exchange) -> None:
+        with exchange.proxy.connect() as server:
+            server.sendall(exchange.request.raw[: self.after_bytes])
+            self.is_held.set()
+            self.release.wait(IDLE_TIMEOUT_S)
+            server.sendall(exchange.request.raw[self.after_bytes :])
+            exchange.client.sendall(exchange.read_answer(server).raw)
 
-Behaviour = Pass | Drop | CutRequest | CutResponse | Delay | Duplicate | LoseAnswer | Answer | Hold
+
+@dataclass(frozen=True)
+class HoldAnswer(Behaviour):
+    """Let the server have the request, set `is_held` once its whole answer is here, pass that on after `release`."""
+
+    is_held: threading.Event = field(default_factory=threading.Event)
+    release: threading.Event = field(default_factory=threading.Event)
+
+    def act(self, exchange: Exchange) -> None:
+        answer = exchange.ask()
+        self.is_held.set()
+        self.release.wait(IDLE_TIMEOUT_S)
+        exchange.client.sendall(answer.raw)
+
 
 HTML = Answer(200, b"<!doctype html><html><body>Please sign in to the hotel's network</body></html>", "text/html")
 """What a captive portal says to everything."""
@@ -188,7 +251,7 @@ class Proxy:
         behaviour = self._next_behaviour(path)
         exchange = Exchange(self, request, client)
         try:
-            exchange.run(behaviour)
+            behaviour.act(exchange)
         finally:
             with self._lock:
                 self.seen.append(Seen(method, path, len(request.body), behaviour, exchange.status))
@@ -229,67 +292,17 @@ class Exchange:
         self.client = client
         self.status: int | None = None
 
-    def run(self, behaviour: Behaviour) -> None:
-        """Do with the request what `behaviour` says; raises ConnectionEnded where the client is to be cut off."""
-        match behaviour:
-            case Pass():
-                self.client.sendall(self._ask().raw)
-            case Drop(reset):
-                self._cut_off(reset)
-            case CutRequest(after_bytes):
-                self._send_part(after_bytes)
-            case CutResponse(after_bytes):
-                self.client.sendall(self._ask().raw[:after_bytes])
-                raise ConnectionEnded
-            case Delay(delay_s):
-                self.proxy.pause(delay_s)
-                self.client.sendall(self._ask().raw)
-            case Duplicate():
-                self._ask()
-                self.client.sendall(self._ask().raw)
-            case LoseAnswer():
-                self._ask()
-                raise ConnectionEnded
-            case Answer():
-                self.client.sendall(encode_answer(behaviour))
-            case Hold():
-                self._hold(behaviour)
-
-    def _ask(self) -> Message:
+    def ask(self) -> Message:
+        """Send the whole request to the server and return its whole answer."""
         with self.proxy.connect() as server:
             server.sendall(self.request.raw)
-            return self._read_answer(server)
+            return self.read_answer(server)
 
-    def _read_answer(self, server: socket.socket) -> Message:
+    def read_answer(self, server: socket.socket) -> Message:
+        """Return the server's answer and keep its status."""
         answer = Reader(server).read_response(has_body=not self.request.start_line.startswith("HEAD "))
         self.status = answer.status
         return answer
-
-    def _cut_off(self, reset: bool) -> None:
-        if reset:
-            # linger of 0 seconds: close() sends RST instead of FIN
-            self.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        raise ConnectionEnded
-
-    def _send_part(self, after_bytes: int) -> None:
-        with self.proxy.connect() as server:
-            server.sendall(self.request.raw[:after_bytes])
-        raise ConnectionEnded
-
-    def _hold(self, hold: Hold) -> None:
-        with self.proxy.connect() as server:
-            server.sendall(self.request.raw[: hold.after_bytes])
-            hold.is_held.set()
-            hold.release.wait(IDLE_TIMEOUT_S)
-            server.sendall(self.request.raw[hold.after_bytes :])
-            self.client.sendall(self._read_answer(server).raw)
-
-
-def encode_answer(answer: Answer) -> bytes:
-    """Return `answer` as bytes of HTTP/1.1."""
-    fields = [("Content-Type", answer.content_type), ("Content-Length", str(len(answer.body))), *answer.headers]
-    head = f"HTTP/1.1 {answer.status} By The Proxy\r\n" + "".join(f"{k}: {v}\r\n" for k, v in fields) + "\r\n"
-    return head.encode("latin-1") + answer.body
 
 
 class Reader:

@@ -9,7 +9,20 @@ from dataclasses import dataclass, field
 
 import pytest
 import requests
-from proxy import HTML, Answer, CutRequest, CutResponse, Delay, Drop, Duplicate, Hold, LoseAnswer, Pass, Proxy
+from proxy import (
+    HTML,
+    Answer,
+    CutRequest,
+    CutResponse,
+    Delay,
+    Drop,
+    Duplicate,
+    Hold,
+    HoldAnswer,
+    LoseAnswer,
+    Pass,
+    Proxy,
+)
 
 OpenProxy = Callable[[tuple[str, int]], Proxy]
 
@@ -114,6 +127,19 @@ def test_holds_half_a_request_until_released(echo: Echo, open_proxy: OpenProxy) 
     hold.release.set()
     sender.join(10)
     assert answers == echo.got == [b"body"]
+
+
+def test_holds_an_answer_until_released(echo: Echo, open_proxy: OpenProxy) -> None:
+    """The server has the whole request while its answer is held."""
+    proxy, hold, answers = open_proxy(echo.address), HoldAnswer(), []
+    proxy.script("/v1/batch", hold)
+    sender = threading.Thread(target=lambda: answers.append(post(proxy, b"body").content))
+    sender.start()
+    assert hold.is_held.wait(10)
+    assert (echo.got, answers) == ([b"body"], [])
+    hold.release.set()
+    sender.join(10)
+    assert answers == [b"body"]
 
 
 def test_a_dead_target_closes_the_client_and_a_new_one_serves(echo: Echo, open_proxy: OpenProxy) -> None:
