@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import fcntl
-import json
 import logging
 import os
 import signal
@@ -18,8 +17,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..errors import ConfigError, MLLoggerError, UsageError
+from ..journal import start_logging
+from ..settings import OneLineParser
 from ..version import __version__
-from .config import AgentConfig, LogSettings, current_token, load_config
+from .config import AgentConfig, current_token, load_config
 from .ledger import Ledger
 from .loop import Loop, Total
 from .settling import Clock
@@ -32,10 +33,10 @@ log = logging.getLogger(__name__)
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the agent; return the exit code."""
-    arguments = _parse(argv)
     try:
+        arguments = _parse(argv)
         config = load_config(arguments.config, os.environ, _flags(arguments))
-        _set_up_logging(config.log)
+        start_logging(config.log)
         current_token(config, os.environ)
         return _run(config, is_once=arguments.once)
     except MLLoggerError as error:
@@ -44,14 +45,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="ml-logger-agent", description="Ship a spool directory to an ML_Logger receiver, every byte once."
     )
     parser.add_argument(
         "--config", type=Path, metavar="FILE", help="agent.yaml; flags and ML_LOGGER_AGENT_… go before it"
     )
     parser.add_argument("--once", action="store_true", help="ship all there is, then exit")
-    parser.add_argument("--spool", help="the directory the training logs to")
+    parser.add_argument("--spool", type=Path, help="the directory the training logs to")
     parser.add_argument("--server", help="the receiver's URL, such as http://storage:8081")
     parser.add_argument("--token-file", type=Path, help="a file with the token on its first line")
     parser.add_argument("--state-dir", type=Path, help="where the agent keeps what it remembers")
@@ -133,24 +134,3 @@ def _report(total: Total) -> int:
     for problem in total.left:
         print(f"  {ascii(problem.path)[1:-1]}: {problem.reason}", file=sys.stderr)
     return 1
-
-
-def _set_up_logging(settings: LogSettings) -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_JsonFormatter() if settings.format == "json" else _TextFormatter())
-    logging.basicConfig(level=settings.level.upper(), handlers=[handler], force=True)
-    logging.getLogger("urllib3").setLevel(logging.WARNING)
-    logging.getLogger("watchdog").setLevel(logging.WARNING)
-
-
-class _TextFormatter(logging.Formatter):
-    def __init__(self) -> None:
-        super().__init__("%(asctime)s %(levelname)-7s %(message)s")
-
-
-class _JsonFormatter(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        fields = {"time": record.created, "level": record.levelname.lower(), "message": record.getMessage()}
-        if record.exc_info:
-            fields["exception"] = self.formatException(record.exc_info)
-        return json.dumps(fields)

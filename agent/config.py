@@ -10,8 +10,9 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from ..errors import BadPath, ConfigError
+from ..journal import LogSettings
 from ..layout import AGENT_DIR, STREAM_PATTERNS, check_path
-from ..settings import load_settings, nearest_path, read_token
+from ..settings import load_settings, read_token
 
 ENV_PREFIX = "ML_LOGGER_AGENT_"
 
@@ -34,18 +35,10 @@ class RetrySettings:
 
 
 @dataclass(frozen=True)
-class LogSettings:
-    """What the agent says on stderr."""
-
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["text", "json"] = "text"
-
-
-@dataclass(frozen=True)
 class AgentConfig:
     """The agent's settings; `spool` and `server` have no default."""
 
-    spool: str | tuple[str, ...]
+    spool: Path | tuple[Path, ...]
     server: str
     token: str | None = None
     token_file: Path | None = None
@@ -67,7 +60,7 @@ class AgentConfig:
 
     def spools(self) -> tuple[Path, ...]:
         """Return the spool directories, absolute."""
-        return tuple(Path(s) for s in ((self.spool,) if isinstance(self.spool, str) else self.spool))
+        return (self.spool,) if isinstance(self.spool, Path) else self.spool
 
     def state_dir_of(self, spool: Path) -> Path:
         """Return where the agent keeps what it remembers of `spool`."""
@@ -79,16 +72,13 @@ class AgentConfig:
 def load_config(file: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any]) -> AgentConfig:
     """Return the checked config; raise `ConfigError` with file, line, key and mend."""
     config = load_settings(AgentConfig, file=file, environ=environ, env_prefix=ENV_PREFIX, flags=flags)
-    return _check(_absolute(config, Path.cwd() if file is None else file.absolute().parent))
+    return _check(_normal(config))
 
 
-def _absolute(config: AgentConfig, base: Path) -> AgentConfig:
-    spools = (config.spool,) if isinstance(config.spool, str) else config.spool
+def _normal(config: AgentConfig) -> AgentConfig:
     return replace(
         config,
-        spool=tuple(os.path.realpath(nearest_path(Path(s), base)) for s in spools),
-        token_file=nearest_path(config.token_file, base) if config.token_file else None,
-        state_dir=nearest_path(config.state_dir, base) if config.state_dir else None,
+        spool=tuple(Path(os.path.realpath(spool)) for spool in config.spools()),
         server=config.server.rstrip("/"),
         remote_prefix=config.remote_prefix.strip("/").replace("{hostname}", os.uname().nodename),
     )

@@ -30,8 +30,8 @@ STREAM_PATTERNS = ("*.jsonl", "*.log", "*.txt", "*.csv", "events.out.tfevents.*"
 """Names of append-only files; everything else is a whole file."""
 
 COMPRESSED_PATTERNS = (
-    *("*.png", "*.jpg", "*.jpeg", "*.gif", "*.webp", "*.mp4", "*.webm", "*.mp3", "*.ogg", "*.pdf"),
-    *("*.npz", "*.gz", "*.tgz", "*.bz2", "*.xz", "*.zst", "*.zip", "*.7z", "*.parquet", "*.safetensors", "*.pt", "*.pth"),
+    *("*.png", "*.jpg", "*.jpeg", "*.gif", "*.webp", "*.mp4", "*.webm", "*.mp3", "*.ogg", "*.pdf", "*.npz", "*.gz"),
+    *("*.tgz", "*.bz2", "*.xz", "*.zst", "*.zip", "*.7z", "*.parquet", "*.safetensors", "*.pt", "*.pth"),
 )
 """Names of files that compression makes no smaller: pictures, archives, and weights, which look like noise."""
 

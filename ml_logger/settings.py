@@ -7,27 +7,36 @@ the nearest known key; nothing is ever guessed. The only file read is the one th
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import difflib
 import types
 import typing
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union
+from typing import Any, Literal, NoReturn, TypeVar, Union
 
 import yaml
 
-from .errors import ConfigError
+from .errors import ConfigError, UsageError
 
 T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
 class _Place:
-    """Where a value came from, for messages: ``agent.yaml, line 3`` or ``environment variable ML_LOGGER_…``."""
+    """Where a value came from, for messages: ``agent.yaml, line 3`` or ``environment variable ML_LOGGER_…``.
+
+    Relative paths in it start at `folder`: the config file's for what stands there, else the current one.
+    """
 
     source: str
     line: int | None = None
+    folder: Path = Path()
+
+    def at(self, node: yaml.Node) -> _Place:
+        """Return the place of `node` in the same source."""
+        return dataclasses.replace(self, line=node.start_mark.line + 1)
 
     def __str__(self) -> str:
         return self.source if self.line is None else f"{self.source}, line {self.line}"
@@ -46,7 +55,9 @@ def load_settings(
 ) -> T:
     """Return a `cls` built from `flags`, then ``<env_prefix>KEY`` variables of `environ`, then `file`, then defaults.
 
-    Flags that are None count as not given. Raises `ConfigError` naming the place, the key and the mend.
+    Flags that are None count as not given; one called ``log.level`` sets that key of the section ``log``. Paths come out
+    absolute, ``~`` expanded: relative ones start at the config file's folder if they stand there, else at the current one.
+    Raises `ConfigError` naming the place, the key and the mend.
     """
     given: dict[str, _Given] = _read_file(file) if file is not None else {}
     source = _Place(str(file)) if file is not None else _Place("command line")
@@ -55,8 +66,22 @@ def load_settings(
         variable = env_prefix + key.upper()
         if environ.get(variable, "") != "":
             given[key] = _given_from_environment(environ[variable], variable, known[key])
-    given.update({k: _Given(v, _Place(f"flag --{k.replace('_', '-')}")) for k, v in flags.items() if v is not None})
+    for name, value in flags.items():
+        if value is not None:
+            place = _Place("flag --" + name.replace("_", "-").replace(".", "-"))
+            _put(given, name, _Given(value, place))
     return _build(cls, given, source, trail="")
+
+
+def _put(given: dict[str, _Given], name: str, value: _Given) -> None:
+    section, dot, key = name.partition(".")
+    if not dot:
+        given[name] = value
+        return
+    before = given.get(section)
+    if before is None or not isinstance(before.value, dict):
+        before = given[section] = _Given({}, value.place)
+    _put(before.value, key, value)
 
 
 def _given_from_environment(text: str, variable: str, wanted: Any) -> _Given:
@@ -68,7 +93,7 @@ def _given_from_environment(text: str, variable: str, wanted: Any) -> _Given:
         return _Given(text, place)
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
-        return _Given(None if node is None else _value_of(node, place.source), place)
+        return _Given(None if node is None else _value_of(node, place), place)
     except (yaml.YAMLError, RecursionError):
         return _Given(text, place)
 
@@ -85,7 +110,7 @@ def _read_file(file: Path) -> dict[str, _Given]:
         ) from None
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
-        return {} if node is None else _given_mapping(node, str(file))
+        return {} if node is None else _given_mapping(node, _Place(str(file), folder=file.absolute().parent))
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ConfigError(f"{file}, line {line}: not YAML: {error.problem}", hint="check the indentation") from None
@@ -95,29 +120,28 @@ def _read_file(file: Path) -> dict[str, _Given]:
         raise ConfigError(f"{file}: not YAML: nested too deep", hint="see the example in config/") from None
 
 
-def _given_mapping(node: yaml.Node, source: str) -> dict[str, _Given]:
-    place = _Place(source, node.start_mark.line + 1)
+def _given_mapping(node: yaml.Node, source: _Place) -> dict[str, _Given]:
+    place = source.at(node)
     if not isinstance(node, yaml.MappingNode):
         raise ConfigError(f"{place}: expected 'key: value' lines", hint="see the example in config/")
     given: dict[str, _Given] = {}
     for key_node, value_node in node.value:
         key = str(key_node.value)
-        key_place = _Place(source, key_node.start_mark.line + 1)
+        key_place = source.at(key_node)
         if key in given:
             raise ConfigError(f"{key_place}: key '{key}' is given twice", hint=f"first at {given[key].place}")
         given[key] = _Given(_value_of(value_node, source), key_place)
     return given
 
 
-def _value_of(node: yaml.Node, source: str) -> Any:
+def _value_of(node: yaml.Node, source: _Place) -> Any:
     if isinstance(node, yaml.MappingNode):
         return _given_mapping(node, source)
     loader = yaml.SafeLoader("")
     try:
         return loader.construct_object(node, deep=True)
     except ValueError as error:  # YAML takes 2024-13-45 for a date
-        place = _Place(source, node.start_mark.line + 1)
-        raise ConfigError(f"{place}: {error}", hint="put quotes around a value that is text") from None
+        raise ConfigError(f"{source.at(node)}: {error}", hint="put quotes around a value that is text") from None
     finally:
         loader.dispose()
 
@@ -170,21 +194,29 @@ def _try_convert(value: Any, wanted: Any, place: _Place, name: str) -> Any:
         fits = isinstance(value, dict)
         return _build(typing.cast(type, wanted), value, place, trail=name + ".") if fits else _MISFIT
     if typing.get_origin(wanted) is tuple:
+        element = typing.get_args(wanted)[0]
         fits = isinstance(value, (list, tuple)) and all(isinstance(v, str) for v in value)
-        return tuple(value) if fits else _MISFIT
+        return tuple(_try_scalar(v, element, place) for v in value) if fits else _MISFIT
     if typing.get_origin(wanted) is Literal:
         return value if value in typing.get_args(wanted) else _MISFIT
-    return _try_scalar(value, wanted)
+    return _try_scalar(value, wanted, place)
 
 
-def _try_scalar(value: Any, wanted: Any) -> Any:
+def _try_scalar(value: Any, wanted: Any, place: _Place) -> Any:
     if wanted is type(None):
         return None if value is None else _MISFIT
     if wanted is float and type(value) in (int, float):
         return float(value)
-    if wanted is Path and isinstance(value, str):
-        return Path(value)
-    return value if type(value) is wanted or (wanted is Path and isinstance(value, Path)) else _MISFIT
+    if wanted is Path and isinstance(value, (str, Path)):
+        return _absolute(Path(value), place)
+    return value if type(value) is wanted else _MISFIT
+
+
+def _absolute(path: Path, place: _Place) -> Path:
+    try:
+        return (place.folder / path.expanduser()).absolute()
+    except RuntimeError:
+        raise ConfigError(f"{place}: there is no home directory for {path}", hint="write the whole path") from None
 
 
 def _type_name(wanted: Any) -> str:
@@ -196,18 +228,6 @@ def _type_name(wanted: Any) -> str:
         return " or ".join(f"'{option}'" for option in typing.get_args(wanted))
     names = {str: "a string", int: "a whole number", float: "a number", bool: "true or false", Path: "a path"}
     return names.get(wanted, "empty" if wanted is type(None) else str(wanted))
-
-
-def nearest_path(value: Path, base: Path) -> Path:
-    """Return `value` with ``~`` expanded, and, where it is relative, taken from `base` (the config file's folder).
-
-    Raises `ConfigError` for the home of a user who does not exist.
-    """
-    try:
-        expanded = value.expanduser()
-    except RuntimeError:
-        raise ConfigError(f"path {value}: there is no such home directory", hint="write it in full") from None
-    return expanded if expanded.is_absolute() else (base / expanded).absolute()
 
 
 def read_token(token: str | None, token_file: Path | None, environ: Mapping[str, str]) -> str | None:
@@ -227,3 +247,11 @@ def read_token(token: str | None, token_file: Path | None, environ: Mapping[str,
     if not lines[0].strip():
         raise ConfigError(f"token file {token_file} is empty", hint="put the token on its first line")
     return lines[0].strip()
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """An argument parser whose complaints are `UsageError`s, which commands print in one line like all others."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise `UsageError`."""
+        raise UsageError(message, hint=f"see {self.prog} --help")

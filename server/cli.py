@@ -13,19 +13,16 @@ import os
 import resource
 import signal
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
-
-import orjson
 
 from ..errors import ConfigError, UsageError
-from ..settings import read_token
+from ..journal import start_logging
+from ..settings import OneLineParser, read_token
 from ..version import __version__
 from .app import make_app, start_site
 from .auth import Door, require_safe_bind
-from .config import ENV_PREFIX, Log, ServerConfig, load_config
+from .config import ENV_PREFIX, ServerConfig, load_config
 from .local_store import LocalStore
 from .store import Store
 
@@ -43,13 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message, hint="see ml-logger-server --help")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = OneLineParser(
         prog="ml-logger-server",
         description="Receive logs and keep them as plain files.",
         epilog=f"Every key of the config can also be set by a variable: {ENV_PREFIX}DATA_DIR, …",
@@ -60,7 +52,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", help="address to listen on (default 127.0.0.1)")
     parser.add_argument("--port", type=int, help="port to listen on, 0 for any free one (default 8081)")
     parser.add_argument("--token-file", type=Path, metavar="FILE", help="file with the bearer token on its first line")
-    parser.add_argument("--log-level", choices=["debug", "info", "warning", "error"], help="default info")
+    parser.add_argument(
+        "--log-level", choices=["debug", "info", "warning", "error"], dest="log.level", help="default info"
+    )
     return parser
 
 
@@ -79,7 +73,7 @@ def run(config: ServerConfig) -> None:
     """Serve until SIGTERM or SIGINT; raises `UsageError` for what can't be used as it is."""
     door = Door(_token(config))
     require_safe_bind(config.host, door)
-    _start_logging(config.log)
+    start_logging(config.log)
     _raise_descriptor_limit()
     store = LocalStore(config.data_dir, min_free_bytes=config.min_free_bytes)
     try:
@@ -120,27 +114,3 @@ def _raise_descriptor_limit() -> None:
     """Take as many open files as the system allows without asking: 1,024 are few for many agents."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-# --- logging
-
-
-class _JsonLines(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        line: dict[str, object] = {
-            "time": record.created,
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        if record.exc_info:
-            line["trace"] = self.formatException(record.exc_info)
-        return orjson.dumps(line).decode()
-
-
-def _start_logging(log: Log) -> None:
-    handler = logging.StreamHandler()
-    text = logging.Formatter("%(asctime)sZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
-    text.converter = time.gmtime
-    handler.setFormatter(_JsonLines() if log.format == "json" else text)
-    logging.basicConfig(level=log.level.upper(), handlers=[handler])

@@ -6,10 +6,11 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ..errors import ConfigError
-from ..settings import load_settings, nearest_path
+from ..journal import LogSettings
+from ..settings import load_settings
 
 ENV_PREFIX = "ML_LOGGER_SERVER_"
 _MIB = 1 << 20
@@ -29,14 +30,6 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Log:
-    """What is logged on stderr, and how."""
-
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["text", "json"] = "text"
-
-
-@dataclass(frozen=True)
 class ServerConfig:
     """All keys of ``server.yaml``; `data_dir` is the only one that must be there."""
 
@@ -47,27 +40,14 @@ class ServerConfig:
     min_free_bytes: int = 256 * _MIB
     stop_timeout_s: float = 30.0
     limits: Limits = field(default_factory=Limits)
-    log: Log = field(default_factory=Log)
+    log: LogSettings = field(default_factory=LogSettings)
 
 
 def load_config(file: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any]) -> ServerConfig:
-    """Return the config from flags, ``ML_LOGGER_SERVER_…`` variables and `file`; raises `ConfigError`.
-
-    Relative paths in the file are taken from the file's folder, those of flags and variables from the current one.
-    """
-    log_level = flags.get("log_level")
-    given = {key: value for key, value in flags.items() if key != "log_level"}
-    config = load_settings(ServerConfig, file=file, environ=environ, env_prefix=ENV_PREFIX, flags=given)
-    if log_level is not None:
-        config = dataclasses.replace(config, log=dataclasses.replace(config.log, level=log_level))
+    """Return the config from flags, ``ML_LOGGER_SERVER_…`` variables and `file`; raises `ConfigError`."""
+    config = load_settings(ServerConfig, file=file, environ=environ, env_prefix=ENV_PREFIX, flags=flags)
     _require_ranges(config)
-
-    def absolute(key: str, value: Path) -> Path:
-        is_from_file = given.get(key) is None and not environ.get(ENV_PREFIX + key.upper())
-        return nearest_path(value, file.parent if file is not None and is_from_file else Path())
-
-    token_file = None if config.token_file is None else absolute("token_file", config.token_file)
-    return dataclasses.replace(config, data_dir=absolute("data_dir", config.data_dir), token_file=token_file)
+    return config
 
 
 def _require_ranges(config: ServerConfig) -> None:

@@ -79,7 +79,7 @@ class Pair:
 
     def open_agent(self) -> None:
         self.ledger = Ledger(self.state_dir / "ledger.sqlite")
-        config = AgentConfig(spool=str(self.spool), server="http://unused", **self.settings)  # type: ignore[arg-type]
+        config = AgentConfig(spool=self.spool, server="http://unused", **self.settings)  # type: ignore[arg-type]
         clock = Clock(wall_ns=lambda: int(self.now_s * 1e9), steady_s=lambda: self.now_s)
         self.shipper = Shipper(self.spool, config, self.ledger, self.transport, clock)  # type: ignore[arg-type]
 

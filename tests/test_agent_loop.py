@@ -58,7 +58,7 @@ def make_loop(tmp_path):
 
     def make(shipper, **settings):
         defaults = {"scan_interval_s": 60.0, "min_interval_s": 0.0, "retry": RetrySettings(0.001, 0.002)}
-        config = AgentConfig(spool=str(tmp_path), server="http://unused", **{**defaults, **settings})
+        config = AgentConfig(spool=tmp_path, server="http://unused", **{**defaults, **settings})
         return Loop([shipper], Watcher([tmp_path], doorbell), doorbell, config)
 
     yield make

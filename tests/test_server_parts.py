@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ml_logger.errors import ConfigError, UsageError
+from ml_logger.journal import LogSettings
 from ml_logger.server.auth import Caller, Door, is_loopback, require_safe_bind
 from ml_logger.server.byterange import maybe_range
 from ml_logger.server.checksums import Checksums, Signature
-from ml_logger.server.config import Limits, Log, ServerConfig, load_config
+from ml_logger.server.config import Limits, ServerConfig, load_config
 from ml_logger.wire import Crc
 
 EXAMPLE = Path(__file__).parent.parent / "config" / "server.yaml"
@@ -28,7 +29,7 @@ def test_the_example_shows_every_key_with_its_default() -> None:
     text = EXAMPLE.read_text(encoding="utf-8")
     shown = yaml.safe_load(text)
     defaults = ServerConfig(Path("/tmp/ml_logger/data"))
-    for cls, keys in ((ServerConfig, shown), (Limits, shown["limits"]), (Log, shown["log"])):
+    for cls, keys in ((ServerConfig, shown), (Limits, shown["limits"]), (LogSettings, shown["log"])):
         assert list(keys) == [field.name for field in dataclasses.fields(cls)]
     assert load_config(EXAMPLE, {}, {}) == defaults
     lines = text.splitlines()
@@ -45,9 +46,9 @@ def test_flags_count_more_than_variables_and_these_more_than_the_file(tmp_path: 
     file = tmp_path / "server.yaml"
     file.write_text("data_dir: here\nport: 1\nhost: ::1\nlog: {level: error, format: json}\n", encoding="utf-8")
     environ = {"ML_LOGGER_SERVER_PORT": "2", "ML_LOGGER_SERVER_MIN_FREE_BYTES": "7"}
-    config = load_config(file, environ, {"port": 3, "host": None, "log_level": "debug"})
+    config = load_config(file, environ, {"port": 3, "host": None, "log.level": "debug"})
     assert (config.port, config.host, config.min_free_bytes) == (3, "::1", 7)
-    assert config.log == Log("debug", "json")
+    assert config.log == LogSettings("debug", "json")
     assert config.data_dir == tmp_path / "here"
     assert load_config(file, environ, {"data_dir": Path("there")}).data_dir == Path.cwd() / "there"
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from ml_logger.agent.config import AgentConfig
 from ml_logger.errors import ConfigError
 from ml_logger.server.config import ServerConfig
-from ml_logger.settings import load_settings, nearest_path, read_token
+from ml_logger.settings import load_settings, read_token
 
 CONFIG_DIR = Path(__file__).parent.parent / "config"
 
@@ -63,7 +63,7 @@ def refusal(tmp_path: Path, text: str, **given: Any) -> str:
 def test_every_kind_of_key_is_understood(tmp_path: Path) -> None:
     """Strings, lists, paths, numbers, true and false, choices and sections arrive typed; the rest has its default."""
     got = load(tmp_path, "spool: [a, b]\nstate_dir: x\nbatch_bytes: 9\nis_quiet: true\nretry: {initial_s: 3}\n")
-    assert got == Example(("a", "b"), state_dir=Path("x"), batch_bytes=9, is_quiet=True, retry=Retry(3.0))
+    assert got == Example(("a", "b"), state_dir=tmp_path / "x", batch_bytes=9, is_quiet=True, retry=Retry(3.0))
     assert isinstance(got.retry.initial_s, float)
 
 
@@ -93,7 +93,7 @@ def test_no_file_is_needed(tmp_path: Path) -> None:
         ("EX_TOKEN", "a: b", "token", "a: b"),
         ("EX_TOKEN", "2024-13-45", "token", "2024-13-45"),
         ("EX_TOKEN", "[unclosed", "token", "[unclosed"),
-        ("EX_STATE_DIR", "2024", "state_dir", Path("2024")),
+        ("EX_STATE_DIR", "2024", "state_dir", Path.cwd() / "2024"),
         ("EX_SPOOL", "[a, b]", "spool", ("a", "b")),
         ("EX_BATCH_BYTES", "12", "batch_bytes", 12),
         ("EX_IS_QUIET", "true", "is_quiet", True),
@@ -193,15 +193,16 @@ def test_no_text_raises_anything_but_config_error(tmp_path_factory: pytest.TempP
 def test_relative_paths_start_at_the_config_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A relative path means the same wherever the command is started; ``~`` is the home directory."""
     monkeypatch.setenv("HOME", "/home/me")
-    assert nearest_path(Path("spool"), tmp_path) == tmp_path / "spool"
-    assert nearest_path(Path("/spool"), tmp_path) == Path("/spool")
-    assert nearest_path(Path("~/spool"), tmp_path) == Path("/home/me/spool")
+    monkeypatch.chdir("/usr")
+    for shown, expected in (("state", tmp_path / "state"), ("/state", "/state"), ("~/state", "/home/me/state")):
+        assert load(tmp_path, f"spool: a\nstate_dir: {shown}\n").state_dir == Path(expected)
+    assert load(tmp_path, "spool: a\nstate_dir: b\n", flags={"state_dir": Path("c")}).state_dir == Path("/usr/c")
 
 
 def test_the_home_of_nobody_is_refused(tmp_path: Path) -> None:
     """``~name`` of a user who does not exist is a mistake in the config, not a crash."""
     with pytest.raises(ConfigError, match="~no-such-user"):
-        nearest_path(Path("~no-such-user/spool"), tmp_path)
+        load(tmp_path, "spool: a\nstate_dir: ~no-such-user/state\n")
 
 
 def test_a_token_comes_from_the_key_the_variable_or_the_file(tmp_path: Path) -> None:
