@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 import sys
 import threading
 import weakref
-from typing import Any
+from collections.abc import Callable
+from typing import Any, BinaryIO
 
 from .layout import numbered, part_of, temporary_name
 
@@ -51,23 +51,24 @@ class StreamWriter:
     def _begin(self) -> None:
         self.dropped = 0
         self.last_error: OSError | None = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # re-entrant: a user's signal handler may log in the middle of a call
         self._fd: int | None = None
         self._identity = (0, 0)
+        self._size = 0
         self._next_number = 0
         self._is_locked = False
-        self._is_torn = False
+        self._in_flight: tuple[int, bytes] | None = None  # where a record begins whose write has not returned, and it
         _writers.add(self)
 
     def append(self, record: bytes) -> bool:
         """Write `record`, which ends in its newline, with one write; return whether it is in the file."""
-        try:
-            with self._lock:
+        with self._lock:
+            try:
                 self._write(record)
-        except OSError as error:
-            self.dropped += 1
-            self.last_error = error
-            return False
+            except OSError as error:
+                self.dropped += 1
+                self.last_error = error
+                return False
         return True
 
     def path(self) -> str | None:
@@ -78,23 +79,62 @@ class StreamWriter:
     def close(self) -> None:
         """Close the file, which gives up its lock and so makes it final; a later append starts the next number."""
         with self._lock:
-            self._close()
+            self._forget()
 
     def _write(self, record: bytes) -> None:
         fd = self._ready_fd(len(record))
-        if self._is_torn:
-            record = b"\n" + record
         try:
-            written = os.write(fd, record)
+            self._put(fd, record)
         except OSError as error:
-            if error.errno not in _STALE:
+            is_at_limit = (
+                error.errno == errno.EFBIG and self._size > 0
+            )  # of the process or the file system: the next has room
+            if error.errno not in _STALE and not is_at_limit:
                 raise
             self._forget()
-            fd, record = self._open(), record.removeprefix(b"\n")
-            written = os.write(fd, record)
+            self._put(self._open(), record)
+
+    def _put(self, fd: int, record: bytes) -> None:
+        """Write `record` whole or, as far as it can be cut back, not at all; Ctrl-C may come between any two lines."""
+        if self._in_flight is not None and not self._try_mend(fd):
+            record = b"\n" + record
+        self._in_flight = (self._size, record)
+        written = os.write(fd, record)
         if written != len(record):
-            self._finish(fd, record[written:], written)
-        self._is_torn = False
+            self._finish(fd, record[written:])
+        self._in_flight = None
+
+    def _finish(self, fd: int, rest: bytes) -> None:
+        """Write the `rest` of a record of which a part went in; if that fails, cut it back and raise."""
+        try:
+            while rest:
+                count = os.write(fd, rest)
+                if count == 0:
+                    raise OSError(errno.EIO, "a write took nothing")
+                rest = rest[count:]
+        except OSError:
+            self._try_mend(fd)
+            raise
+
+    def _try_mend(self, fd: int) -> bool:
+        """Cut off a torn record, and return whether the file ends where a record may begin.
+
+        Whole lines of it (of a table in ``text.log``) stay: an agent ships whole lines of a living writer, so they may be gone.
+        """
+        if self._in_flight is None:
+            return True
+        start, record = self._in_flight
+        try:
+            size = os.fstat(fd).st_size
+            written = record[: max(0, size - start)]
+            end = start + (written.rfind(b"\n") + 1 if len(written) < len(record) else size - start)
+            if end < size:
+                os.ftruncate(fd, end)
+            self._size = min(size, end)
+        except OSError:
+            return False
+        self._in_flight = None
+        return True
 
     def _ready_fd(self, size_bytes: int) -> int:
         """Return a descriptor of a file that is ours, still has a name, and has room in its segment."""
@@ -108,13 +148,21 @@ class StreamWriter:
         if (status.st_dev, status.st_ino) != self._identity:
             self._fd = None  # somebody closed it, and the number is a file of theirs now: not ours to close
             return self._open()
-        is_full = status.st_size and status.st_size + size_bytes > self.segment_bytes
-        if status.st_nlink == 0 or is_full:
-            self._close()
+        self._size = status.st_size
+        if status.st_nlink == 0:
+            self._forget()
             return self._open()
         if not self._is_locked:
             self._is_locked = _try_lock(self._fd)
-        return self._fd
+        is_full = self._size and self._size + size_bytes > self.segment_bytes
+        return self._open_next(self._fd) if is_full else self._fd
+
+    def _open_next(self, fd: int) -> int:
+        """Return a descriptor of the next part, or `fd` again where none can be made (no descriptors left, read-only)."""
+        try:
+            return self._open()
+        except OSError:
+            return fd
 
     def _open(self) -> int:
         os.makedirs(self.directory, exist_ok=True)  # noqa: PTH103 - this module works on descriptors and plain strings
@@ -126,37 +174,29 @@ class StreamWriter:
                 number += 1
                 continue
             break
+        fd = _above_standard(fd)
         status = os.fstat(fd)
+        self._forget()  # the full one before it
         self._fd, self._identity, self._next_number = fd, (status.st_dev, status.st_ino), number + 1
-        self._is_torn = False
+        self._size, self._in_flight = 0, None
         self._is_locked = any(_try_lock(fd) for _ in range(_LOCK_TRIES))
         return fd
 
-    def _finish(self, fd: int, rest: bytes, written: int) -> None:
-        """Write the `rest` of a record of which only `written` bytes went in; if that fails, cut it back and raise."""
-        try:
-            while rest:
-                count = os.write(fd, rest)
-                rest, written = rest[count:], written + count
-        except OSError:
-            self._is_torn = not _try_cut(fd, written) or self._is_torn
-            raise
-
-    def _close(self) -> None:
-        if self._fd is not None:
-            self._forget()
-
     def _forget(self) -> None:
+        """Close our file, unless somebody did and the number is a file of theirs now."""
         fd, self._fd = self._fd, None
-        if fd is not None:
-            try:
+        if fd is None:
+            return
+        try:
+            status = os.fstat(fd)
+            if (status.st_dev, status.st_ino) == self._identity:
                 os.close(fd)
-            except OSError as error:
-                self.last_error = error
+        except OSError as error:
+            self.last_error = error
 
     def _after_fork(self) -> None:
         """In the child: let go of the parent's file; the next append opens one of the child's own."""
-        self._lock = threading.Lock()  # another thread of the parent may have held the old one
+        self._lock = threading.RLock()  # another thread of the parent may have held the old one
         self.dropped = 0
         self._next_number = 0
         self._forget()
@@ -173,16 +213,20 @@ class StreamWriter:
             self._forget()
 
 
-def write_whole(path: str, data: bytes) -> None:
-    """Write `data` to `path` so that it appears whole or not at all, folders included; raise `OSError` if it can't."""
+def fill_whole(path: str, fill: bytes | Callable[[BinaryIO], object]) -> None:
+    """Make the file at `path`, folders included, so that it appears whole or not at all; raise `OSError` if it can't.
+
+    `fill` is its bytes, or a function that writes them to the open file it is called with; what that raises passes.
+    """
     directory, name = os.path.split(path)
     os.makedirs(directory, exist_ok=True)  # noqa: PTH103 - as above
     temporary = os.path.join(directory, temporary_name(name, os.urandom(6).hex()))  # noqa: PTH118
     try:
-        with open(temporary, "xb", buffering=0) as file:
-            view = memoryview(data)
-            while view:
-                view = view[file.write(view) :]
+        with open(temporary, "xb") as file:
+            if isinstance(fill, bytes):
+                file.write(fill)
+            else:
+                fill(file)
         os.replace(temporary, path)  # noqa: PTH105
     except BaseException:
         _try_unlink(temporary)
@@ -243,15 +287,14 @@ def _try_lock(fd: int) -> bool:
     return True
 
 
-def _try_cut(fd: int, size_bytes: int) -> bool:
-    """Cut the last `size_bytes` off the file; never shipped so far, since agents ship only whole lines of a living writer."""
+def _above_standard(fd: int) -> int:
+    """Return `fd`, or a duplicate above 2: where standard output is closed, a ``printf`` must not end up in a stream."""
+    if fd > 2 or sys.platform == "win32":
+        return fd
     try:
-        status = os.fstat(fd)
-        if stat.S_ISREG(status.st_mode):
-            os.ftruncate(fd, max(0, status.st_size - size_bytes))
-    except OSError:
-        return False
-    return True
+        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+    finally:
+        os.close(fd)
 
 
 def _try_unlink(path: str) -> None:

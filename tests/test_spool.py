@@ -124,18 +124,63 @@ def test_torn_record_is_cut_back(tmp_path, writer, monkeypatch):
 
 
 def test_torn_record_that_cannot_be_cut(tmp_path, writer, monkeypatch):
-    """If the torn tail can't be cut, the next record that fits starts on a new line, whatever happens in between."""
+    """While the torn tail can't be cut, the next record that fits starts on a new line; once it can be, it is gone."""
     disk = FullDisk(monkeypatch, 7)
+    real = os.ftruncate
     monkeypatch.setattr(spool.os, "ftruncate", lambda fd, size: (_ for _ in ()).throw(OSError(errno.EIO, "broken")))
     writer.append(b"one\n")
     assert not writer.append(b"two and more\n")
-    monkeypatch.undo()
-    disk = FullDisk(monkeypatch, 3)
-    assert not writer.append(b"three\n")
     disk.room = 100
     assert writer.append(b"four\n")
-    assert writer.append(b"five\n")
-    assert files(tmp_path) == {"metrics.jsonl": b"one\ntwo\nfour\nfive\n"}
+    disk.room = 3
+    assert not writer.append(b"five and more\n")
+    assert files(tmp_path) == {"metrics.jsonl": b"one\ntwo\nfour\nfiv"}
+    disk.room = 100
+    monkeypatch.setattr(spool.os, "ftruncate", real)
+    assert writer.append(b"six\n")
+    assert files(tmp_path) == {"metrics.jsonl": b"one\ntwo\nfour\nsix\n"}
+
+
+def test_whole_lines_of_a_torn_table_stay(tmp_path, writer, monkeypatch):
+    """A record of many lines is cut back to the last whole one: an agent may have shipped those before."""
+    disk = FullDisk(monkeypatch, 9)
+    assert not writer.append(b"one\ntwo\nthree\n")
+    disk.room = 100
+    assert writer.append(b"four\n")
+    assert files(tmp_path) == {"metrics.jsonl": b"one\ntwo\nfour\n"}
+
+
+@pytest.mark.parametrize(("written", "left"), [(0, b""), (3, b""), (4, b"two\n")])
+def test_interrupt_in_a_write(tmp_path, writer, monkeypatch, written, left):
+    """Ctrl-C before, in the middle of, or right behind the write leaves whole records once the next one is written."""
+    writer.append(b"one\n")
+    real = os.write
+
+    def interrupted(fd, data):
+        real(fd, data[:written])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(spool.os, "write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        writer.append(b"two\n")
+    monkeypatch.setattr(spool.os, "write", real)
+    assert writer.append(b"three\n")
+    assert files(tmp_path) == {"metrics.jsonl": b"one\n" + left + b"three\n"}
+
+
+def test_no_descriptor_for_the_next_part(tmp_path, writer, monkeypatch):
+    """Where the next part can't be opened the full one takes the records, until it can."""
+    writer.segment_bytes = 8
+    real = os.open
+    monkeypatch.setattr(spool.os, "open", lambda *a: (_ for _ in ()).throw(OSError(errno.EMFILE, "too many")))
+    assert not writer.append(b"lost\n")
+    monkeypatch.setattr(spool.os, "open", real)
+    assert writer.append(b"one two\n")
+    monkeypatch.setattr(spool.os, "open", lambda *a: (_ for _ in ()).throw(OSError(errno.EMFILE, "too many")))
+    assert writer.append(b"three\n")
+    monkeypatch.setattr(spool.os, "open", real)
+    assert writer.append(b"four\n")
+    assert files(tmp_path) == {"metrics.jsonl": b"one two\nthree\n", "metrics.1.jsonl": b"four\n"}
 
 
 def test_short_write_that_is_no_failure(tmp_path, writer, monkeypatch):
@@ -166,6 +211,20 @@ def test_descriptor_closed_and_reused_by_others(tmp_path, writer):
     os.close(writer._fd)
     assert writer.append(b"c\n")
     assert list(files(tmp_path).values()) == [b"a\n", b"b\n", b"c\n"]
+
+
+def test_closing_leaves_the_files_of_others_open(tmp_path, writer):
+    """If other code closed our descriptor and opened its own under the number, close() does not close theirs."""
+    writer.append(b"a\n")
+    number = writer._fd
+    os.close(number)
+    theirs = os.open(tmp_path / "theirs", os.O_RDWR | os.O_CREAT)
+    os.dup2(theirs, number)
+    writer.close()
+    assert os.write(number, b"still open") == 10
+    os.close(number)
+    if theirs != number:
+        os.close(theirs)
 
 
 def test_unwritable_place_is_counted(tmp_path):
