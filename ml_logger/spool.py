@@ -213,7 +213,7 @@ class StreamWriter:
             self._forget()
 
 
-def fill_whole(path: str, fill: bytes | Callable[[BinaryIO], object]) -> None:
+def write_whole(path: str, fill: bytes | Callable[[BinaryIO], object]) -> None:
     """Make the file at `path`, folders included, so that it appears whole or not at all; raise `OSError` if it can't.
 
     `fill` is its bytes, or a function that writes them to the open file it is called with; what that raises passes.
