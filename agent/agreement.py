@@ -17,7 +17,7 @@ from .. import layout
 from ..wire import NOTHING, Held
 from . import local_file
 from .ledger import Entry
-from .scanner import LocalFile, Signature
+from .scanner import LocalFile
 
 log = logging.getLogger(__name__)
 
@@ -41,15 +41,6 @@ def plain_name(path: str, remote_prefix: str) -> str:
     """Return the name a local path has on the receiver unless other bytes are there."""
     name = layout.remote_path(path)
     return f"{remote_prefix}/{name}" if remote_prefix else name
-
-
-def still_begins_with(entry: Entry, fd: int, now: Signature) -> bool:
-    """Whether the open stream still begins with what was acknowledged; read again only if it is another file by now."""
-    seen = entry.seen
-    if now.size < entry.acked.size:
-        return False
-    was_only_extended = seen is not None and (seen.ino, seen.dev) == (now.ino, now.dev) and now.size >= seen.size
-    return was_only_extended or local_file.holds_prefix(fd, entry.acked)
 
 
 def agree_on_stream(
@@ -79,7 +70,8 @@ def try_agree(file: LocalFile, fd: int, name: str, held: Held | None) -> Entry |
         return Entry(name, NOTHING, file.signature)  # if the receiver's is longer, only the receiver can compare
     if not local_file.holds_prefix(fd, held):
         return None
-    return Entry(name, held, file.signature, is_done=held.size == file.signature.size)
+    is_done = held.size == file.signature.size
+    return Entry(name, held, file.signature, is_done, local_file.mark_of(fd, held.size))
 
 
 def agree_on_whole(file: LocalFile, fd: int, before: Entry, held: Held | None) -> Entry:

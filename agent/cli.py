@@ -13,7 +13,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ..errors import ConfigError, MLLoggerError, UsageError
@@ -36,9 +37,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = _parse(argv)
         config = load_config(arguments.config, os.environ, _flags(arguments))
+        environ: Mapping[str, str] = os.environ
+        if arguments.token_file is not None:  # a flag goes before the environment, and that before the file
+            config, environ = replace(config, token=None), {}
         start_logging(config.log)
-        current_token(config, os.environ)
-        return _run(config, is_once=arguments.once)
+        current_token(config, environ)
+        return _run(config, environ, is_once=arguments.once)
     except MLLoggerError as error:
         print(f"ml-logger-agent: {error.one_line()}", file=sys.stderr)
         return 2
@@ -66,11 +70,11 @@ def _flags(arguments: argparse.Namespace) -> dict[str, object]:
     return {name: getattr(arguments, name) for name in names}
 
 
-def _run(config: AgentConfig, *, is_once: bool) -> int:
+def _run(config: AgentConfig, environ: Mapping[str, str], *, is_once: bool) -> int:
     with contextlib.ExitStack() as stack:
         doorbell = Doorbell()
         stack.callback(doorbell.close)
-        shippers = [_open_shipper(config, spool, stack) for spool in config.spools()]
+        shippers = [_open_shipper(config, environ, spool, stack) for spool in config.spools()]
         loop = Loop(shippers, Watcher(config.spools(), doorbell), doorbell, config)
         with _stopping_on_signals(loop):
             log.info("shipping %s to %s", ", ".join(map(str, config.spools())), config.server)
@@ -78,14 +82,14 @@ def _run(config: AgentConfig, *, is_once: bool) -> int:
         return _report(total)
 
 
-def _open_shipper(config: AgentConfig, spool: Path, stack: contextlib.ExitStack) -> Shipper:
+def _open_shipper(config: AgentConfig, environ: Mapping[str, str], spool: Path, stack: contextlib.ExitStack) -> Shipper:
     state_dir = config.state_dir_of(spool)
     stack.enter_context(_only_agent(state_dir, spool))
     ledger = Ledger(state_dir / "ledger.sqlite")
     stack.callback(ledger.close)
     transport = Transport(
         config.server,
-        token=lambda: current_token(config, os.environ),
+        token=lambda: current_token(config, environ),
         timeouts=config.timeouts,
         compress=config.compression == "zstd",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from urllib.parse import urlsplit
 from ..errors import BadPath, ConfigError
 from ..journal import LogSettings
 from ..layout import AGENT_DIR, STREAM_PATTERNS, check_path
-from ..settings import load_settings, read_token
+from ..settings import MAX_TIME_S, load_settings, read_token
 
 ENV_PREFIX = "ML_LOGGER_AGENT_"
 
@@ -101,11 +102,12 @@ def _check(config: AgentConfig) -> AgentConfig:
 def _check_server(server: str) -> None:
     try:
         parts = urlsplit(server)
-        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and not parts.query
-    except ValueError:
+        host = (parts.hostname or "").encode("idna")
+        valid = parts.scheme in ("http", "https") and bool(host) and parts.port != 0 and not parts.query
+    except ValueError:  # UnicodeError, of a host name that can't be one, is a ValueError
         valid = False
     if not valid:
-        raise ConfigError(f"server '{server}' is not an http(s) URL", hint="write it like http://storage:8081")
+        raise ConfigError(f"server {server[:200]!a} is not an http(s) URL", hint="write it like http://storage:8081")
     if parts.username or parts.password:
         raise ConfigError("the server URL holds a user name or password", hint="use token_file instead")
 
@@ -114,40 +116,41 @@ def _check_spools(spools: tuple[Path, ...]) -> None:
     if not spools:
         raise ConfigError("key 'spool' names no directory", hint="give the directory the training logs to")
     for spool in spools:
-        if not spool.is_dir():
-            raise ConfigError(
-                f"spool {spool} is not a directory",
-                hint="create it, or set 'spool' to the log directory of the training",
-            )
+        _check_spool(spool)
     if len(set(spools)) != len(spools):
         raise ConfigError("key 'spool' names a directory twice", hint="name each once")
 
 
+def _check_spool(spool: Path) -> None:
+    mend = "create it, or set 'spool' to the log directory of the training"
+    try:
+        is_directory = stat.S_ISDIR(spool.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        is_directory = False
+    except OSError as error:
+        raise ConfigError(f"spool {spool} can't be read: {error.strerror}", hint=mend) from None
+    if not is_directory:
+        raise ConfigError(f"spool {spool} is not a directory", hint=mend)
+    if not os.access(spool, os.R_OK | os.X_OK):
+        raise ConfigError(
+            f"spool {spool} can't be read by this user", hint="change its permissions or the agent's user"
+        )
+
+
 def _check_numbers(config: AgentConfig) -> None:
-    positive = {
-        "batch_bytes": config.batch_bytes,
-        "batch_files": config.batch_files,
-        "scan_interval_s": config.scan_interval_s,
-        "timeouts.connect_s": config.timeouts.connect_s,
-        "timeouts.read_s": config.timeouts.read_s,
-        "timeouts.request_s": config.timeouts.request_s,
-        "retry.initial_s": config.retry.initial_s,
-        "retry.max_s": config.retry.max_s,
-    }
-    not_negative = {
-        "settle_s": config.settle_s,
-        "min_interval_s": config.min_interval_s,
-        "drain_timeout_s": config.drain_timeout_s,
-    }
-    for key, value in positive.items():
-        if not value > 0 or value == float("inf"):
+    for key in ("batch_bytes", "batch_files"):
+        if getattr(config, key) < 1:
+            raise ConfigError(f"key '{key}' must be at least 1", hint="see the comment beside it in config/")
+    times = {key: getattr(config, key) for key in ("settle_s", "min_interval_s", "drain_timeout_s", "scan_interval_s")}
+    sections = {"timeouts": config.timeouts, "retry": config.retry}
+    times |= {f"{name}.{key}": value for name, section in sections.items() for key, value in vars(section).items()}
+    may_be_zero = ("settle_s", "min_interval_s", "drain_timeout_s")
+    for key, value in times.items():
+        if not (0 < value <= MAX_TIME_S or (value == 0 and key in may_be_zero)):
+            least = "from 0" if key in may_be_zero else "more than 0 and"
             raise ConfigError(
-                f"key '{key}' must be more than 0, not {value}", hint="see the comment beside it in config/"
-            )
-    for key, value in not_negative.items():
-        if not value >= 0 or value == float("inf"):
-            raise ConfigError(
-                f"key '{key}' must be at least 0, not {value}", hint="see the comment beside it in config/"
+                f"key '{key}' must be {least} to {MAX_TIME_S:.0f} seconds, not {value}",
+                hint="see the comment beside it in config/",
             )
 
 

@@ -14,7 +14,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..errors import ConfigError
 from ..wire import Crc, Held, Offset
+from .local_file import Mark
 from .scanner import Signature
 
 log = logging.getLogger(__name__)
@@ -24,11 +26,12 @@ SCHEMA_VERSION = 1
 _CREATE = """
 CREATE TABLE IF NOT EXISTS files (
     path BLOB PRIMARY KEY, remote TEXT NOT NULL, acked_size INTEGER NOT NULL, acked_crc INTEGER NOT NULL,
-    size INTEGER, mtime_ns INTEGER, ino INTEGER, dev INTEGER, is_done INTEGER NOT NULL
+    size INTEGER, mtime_ns INTEGER, ino INTEGER, dev INTEGER, is_done INTEGER NOT NULL,
+    head_crc INTEGER, tail_crc INTEGER
 ) WITHOUT ROWID
 """
-_SELECT = "SELECT path, remote, acked_size, acked_crc, size, mtime_ns, ino, dev, is_done FROM files"
-_INSERT = "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_SELECT = "SELECT path, remote, acked_size, acked_crc, size, mtime_ns, ino, dev, is_done, head_crc, tail_crc FROM files"
+_INSERT = "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +40,14 @@ class Entry:
 
     `remote` is the path it is shipped under, `acked` what the receiver acknowledged of it, `seen` the state in which the local
     file was last read and found to begin with those bytes, and `is_done` whether nothing of that state was left to ship.
+    `mark` tells a long stream that was rewritten in place from one that grew.
     """
 
     remote: str
     acked: Held
     seen: Signature | None = None
     is_done: bool = False
+    mark: Mark | None = None
 
 
 class Ledger:
@@ -59,6 +64,8 @@ class Ledger:
         self._db = self._open()
 
     def _open(self) -> sqlite3.Connection:
+        if self._file.exists() and not os.access(self._file, os.R_OK | os.W_OK):
+            raise ConfigError(f"ledger {self._file} can't be written", hint="it is another user's: set 'state_dir'")
         try:
             return self._connect()
         except (sqlite3.DatabaseError, ValueError, TypeError) as error:
@@ -132,15 +139,17 @@ class Ledger:
 
 
 def _load(db: sqlite3.Connection) -> Iterator[tuple[str, Entry]]:
-    for path, remote, size, crc, *seen, is_done in db.execute(_SELECT):
+    for path, remote, size, crc, *seen, is_done, head, tail in db.execute(_SELECT):
         signature = Signature(*seen) if seen[0] is not None else None
-        yield os.fsdecode(path), Entry(remote, Held(Offset(int(size)), Crc(int(crc))), signature, bool(is_done))
+        mark = Mark(Crc(head), Crc(tail)) if head is not None else None
+        yield os.fsdecode(path), Entry(remote, Held(Offset(int(size)), Crc(int(crc))), signature, bool(is_done), mark)
 
 
 def _to_row(path: str, entry: Entry) -> tuple[object, ...]:
     seen = entry.seen
     state = (None,) * 4 if seen is None else (seen.size, seen.mtime_ns, seen.ino, seen.dev)
-    return (os.fsencode(path), entry.remote, entry.acked.size, entry.acked.crc, *state, entry.is_done)
+    ends = (None, None) if entry.mark is None else (entry.mark.head, entry.mark.tail)
+    return (os.fsencode(path), entry.remote, entry.acked.size, entry.acked.crc, *state, entry.is_done, *ends)
 
 
 def _move_aside(file: Path, aside: Path) -> None:

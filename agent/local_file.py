@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from .. import wire
@@ -14,6 +15,17 @@ from ..wire import Crc, Held, Offset
 from .scanner import Signature, signature_of
 
 READ_BYTES = 1 << 20
+
+MARK_BYTES = 64 << 10
+"""How much at either end of what was shipped is read again before more is shipped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """CRC-32 of the first and of the last `MARK_BYTES` of what was shipped of a stream."""
+
+    head: Crc
+    tail: Crc
 
 
 @contextmanager
@@ -65,6 +77,21 @@ def crc_of_prefix(fd: int, size: int) -> Crc | None:
 def holds_prefix(fd: int, held: Held) -> bool:
     """Whether the open file begins with exactly the bytes that `held` describes."""
     return crc_of_prefix(fd, held.size) == held.crc
+
+
+def mark_of(fd: int, size: int) -> Mark | None:
+    """Return the mark of the first `size` bytes; None where they are so few that all of them are read again instead."""
+    if size <= 2 * MARK_BYTES:
+        return None
+    head, tail = read_range(fd, 0, MARK_BYTES), read_range(fd, size - MARK_BYTES, MARK_BYTES)
+    return Mark(wire.crc32(head), wire.crc32(tail))
+
+
+def begins_with(fd: int, held: Held, mark: Mark | None) -> bool:
+    """Whether the open file still begins with the bytes that `held` describes, as far as `mark` tells."""
+    if os.fstat(fd).st_size < held.size:
+        return False
+    return holds_prefix(fd, held) if mark is None else mark_of(fd, held.size) == mark
 
 
 def has_newline(fd: int, start: int, end: int) -> bool:

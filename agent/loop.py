@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ..errors import BadAnswer, MLLoggerError, StopSending, TryAgain
+from ..errors import BadAnswer, MLLoggerError, ShipError, StopSending, TryAgain
 from .config import AgentConfig, RetrySettings
 from .scanner import Problem
 from .shipper import Round, Shipper
@@ -64,18 +64,26 @@ class Loop:
         self._doorbell = doorbell
         self._config = config
         self._backoff = Backoff(config.retry)
-        self._is_stopping = False
+        self._stops = 0
+        self._has_been_let_in = False
         self._shipped_bytes = 0
         self._shipped_files = 0
         self._last_said = ""
 
     def stop(self) -> None:
-        """End `run` after the round under way; safe in a signal handler."""
-        self._is_stopping = True
+        """End `run`, or, when it is draining already, `drain`, after the round under way; safe in a signal handler."""
+        self._stops += 1
         self._doorbell.ring()
 
+    @property
+    def _is_stopping(self) -> bool:
+        return self._stops > 0
+
     def run(self) -> Total:
-        """Ship until `stop`, then drain for at most `drain_timeout_s`; return what was done and what is left."""
+        """Ship until `stop`, then drain for at most `drain_timeout_s`; return what was done and what is left.
+
+        Raises `StopSending` if the very first answer refuses the token and no token file is there to be mended.
+        """
         while not self._is_stopping:
             self._watcher.ensure_alive()
             wait_s = self._try_round(max_wait_s=self._config.scan_interval_s)
@@ -86,12 +94,14 @@ class Loop:
     def drain(self) -> Total:
         """Ship all there is, waiting for files to settle and for the receiver, at most `drain_timeout_s` seconds.
 
-        Raises `StopSending` if no request will succeed until a person acts.
+        A `stop` meanwhile ends it early. Raises `StopSending` if no request will succeed until a person acts.
         """
-        self._is_stopping = True
+        stops = self._stops
         deadline_s = time.monotonic() + self._config.drain_timeout_s
-        while (wait_s := self._try_drain_round()) is not None and time.monotonic() < deadline_s:
-            time.sleep(max(0.0, min(wait_s, deadline_s - time.monotonic())))
+        while (
+            (wait_s := self._try_drain_round()) is not None and time.monotonic() < deadline_s and self._stops == stops
+        ):
+            self._rest(min(time.monotonic() + wait_s, deadline_s), stops)
         left = tuple(p for shipper in self._shippers for p in shipper.unshipped())
         return Total(self._shipped_bytes, self._shipped_files, left)
 
@@ -101,7 +111,7 @@ class Loop:
             done = self._round()
         except StopSending:
             raise
-        except (TryAgain, BadAnswer) as error:
+        except (ShipError, BadAnswer) as error:
             return self._note_failure(error)
         return 0.0 if done.has_backlog else done.settles_in_s
 
@@ -109,7 +119,9 @@ class Loop:
         """Do one round; return how many seconds to wait for the next if nobody rings. Negative: let nobody ring."""
         try:
             done = self._round()
-        except (TryAgain, StopSending, BadAnswer) as error:
+        except (ShipError, BadAnswer) as error:
+            if isinstance(error, StopSending) and not self._has_been_let_in and self._config.token_file is None:
+                raise
             return -self._note_failure(error)
         except Exception as error:  # the agent's one guard: whatever it is, the next round may be better
             log.exception("a round failed unexpectedly; the next one follows")
@@ -121,13 +133,15 @@ class Loop:
     def _wait(self, wait_s: float) -> None:
         """Wait for the bell, or, after a failure (negative), out the back-off; only a stop ends that early."""
         if wait_s < 0:
-            deadline_s = time.monotonic() - wait_s
-            while not self._is_stopping and (rest_s := deadline_s - time.monotonic()) > 0:
-                self._doorbell.wait(rest_s)
-                if not self._is_stopping:
-                    time.sleep(min(rest_s, self._config.min_interval_s))
+            self._rest(time.monotonic() - wait_s, self._stops)
         elif wait_s > 0 and self._doorbell.wait(wait_s) and not self._is_stopping:
             time.sleep(self._config.min_interval_s)
+
+    def _rest(self, deadline_s: float, stops: int) -> None:
+        """Wait until `deadline_s`, whoever rings; only a further stop ends it early."""
+        while self._stops == stops and (rest_s := deadline_s - time.monotonic()) > 0:
+            if self._doorbell.wait(rest_s) and self._stops == stops:
+                time.sleep(min(rest_s, max(self._config.min_interval_s, 0.01)))  # files change, and ring, meanwhile
 
     def _round(self) -> Round:
         complete = self._doorbell.take_complete()
@@ -141,6 +155,7 @@ class Loop:
         )
         self._shipped_bytes += done.shipped_bytes
         self._shipped_files += done.shipped_files
+        self._has_been_let_in = True
         if self._backoff.reset():
             log.info("the receiver answers again")
             self._last_said = ""

@@ -30,13 +30,17 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Bytes of one file that are ready to go, the state it was read in, and whether nothing ready is left behind them."""
+    """Bytes of one file that are ready to go, the state it was read in, and whether nothing ready is left behind them.
+
+    `mark` is that of the file up to the end of these bytes, where it has one.
+    """
 
     task: Task
     item: Item
     payload: bytes
     signature: Signature
     is_last: bool
+    mark: local_file.Mark | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +91,8 @@ class PieceReader:
             return None
         payload = chunk[: end - start]
         item = Item(entry.remote, "append", start, len(payload), entry.acked.crc, wire.crc32(payload, entry.acked.crc))
-        return Piece(task, item, payload, now, is_last=start + len(chunk) == now.size)
+        mark = local_file.mark_of(fd, item.end)
+        return Piece(task, item, payload, now, start + len(chunk) == now.size, mark)
 
     def _cut(self, file: LocalFile, fd: int, chunk: bytes, start: Offset, size: int) -> Offset:
         """Return where this chunk may end: at a line's end, unless no more of the line will come."""

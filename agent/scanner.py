@@ -62,9 +62,9 @@ def scan(root: Path, *, include: Sequence[str], exclude: Sequence[str]) -> tuple
                     folders.append(path)
                 elif matches_any(path, include):
                     files.extend(_try_regular_file(path, entry))
-        except FileNotFoundError:
-            continue  # deleted while we walked; what it held is gone by a person's will
         except OSError as error:
+            if folder and isinstance(error, FileNotFoundError):
+                continue  # deleted while we walked; what it held is gone by a person's will
             problems.append(Problem(folder or str(root), f"can't list this folder: {error.strerror}"))
     return files, problems
 

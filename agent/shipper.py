@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,7 +19,7 @@ from ..errors import BadPath, BatchRefused, TooLarge, TryAgain
 from ..version import __version__
 from ..wire import NOTHING, PAYLOAD_CORRUPT, Held, Manifest, Outcome
 from . import local_file
-from .agreement import agree_on_stream, agree_on_whole, own_name, plain_name, source_of, still_begins_with, try_agree
+from .agreement import agree_on_stream, agree_on_whole, own_name, plain_name, source_of, try_agree
 from .aside import Aside
 from .config import AgentConfig
 from .ledger import Entry, Ledger
@@ -56,7 +56,7 @@ class Round:
 @dataclass
 class _Tally:
     bytes: int = 0
-    paths: set[str] = field(default_factory=set)
+    files: int = 0
 
 
 class Shipper:
@@ -87,7 +87,7 @@ class Shipper:
         finally:
             self._ledger.save()
         waits_s = [s for s in (plan.settles_in_s, self._reader.tails_settle_in_s()) if s is not None]
-        return Round(tally.bytes, len(tally.paths), self._left(problems), min(waits_s, default=None), has_backlog)
+        return Round(tally.bytes, tally.files, self._left(problems), min(waits_s, default=None), has_backlog)
 
     def unshipped(self) -> list[Problem]:
         """Return every file that holds something the receiver has not acknowledged, by a new walk; sends nothing."""
@@ -100,6 +100,8 @@ class Shipper:
 
     def _scan(self) -> tuple[list[LocalFile], list[Problem]]:
         files, problems = scan(self._spool, include=self._config.include, exclude=self._config.exclude)
+        if problems:
+            return files, problems  # a folder that can't be listed now must not cost the memory of what is in it
         present = {f.path for f in files}
         for memory in (self._ledger, self._reader, self._aside, self._settling):
             memory.forget_all_but(present)
@@ -184,7 +186,11 @@ class Shipper:
             file, fd, self._plain_name(file), self._source, refused=refused, stat=self._transport.stat
         )
         if entry is None:
-            self._aside.put(file, "the receiver holds other bytes under every name that follows from its content")
+            self._aside.put(
+                file,
+                "the receiver holds other bytes under every name it may have; a file that is rewritten as a whole "
+                "should match none of the patterns in 'streams'",
+            )
         else:
             self._ledger.put(file.path, entry)
 
@@ -219,9 +225,14 @@ class Shipper:
 
     def _read_open(self, task: Task, fd: int, room: int) -> Piece | None:
         entry = self._entry(task.file)
-        if task.kind == "stream" and not still_begins_with(entry, fd, local_file.signature_now(fd)):
-            self._agree_anew(task.file, fd)
-            entry = self._entry(task.file)
+        if task.kind == "stream":
+            if not local_file.begins_with(fd, entry.acked, entry.mark):
+                self._agree_anew(task.file, fd)
+                entry = self._entry(task.file)
+            now = local_file.signature_now(fd)
+            if now.size == entry.acked.size > 0:  # only its times or inode have changed
+                self._ledger.put(task.file.path, replace(entry, seen=now, is_done=True))
+                return None
         return None if task.file.path in self._aside else self._reader.read(task, entry, fd, room)
 
     def _entry(self, file: LocalFile) -> Entry:
@@ -270,8 +281,8 @@ class Shipper:
         if outcome.result in ("stored", "already"):
             task.stalls = 0
             tally.bytes += piece.item.length
-            tally.paths.add(task.file.path)
-            self._acknowledge(piece, Held(piece.item.end, piece.item.crc))
+            tally.files += piece.is_last
+            self._acknowledge(piece, Held(piece.item.end, piece.item.crc), piece.mark)
             return not piece.is_last
         task.stalls += 1
         if task.stalls > MAX_STALLS:
@@ -280,7 +291,7 @@ class Shipper:
             self._visit(task.file, lambda fd: self._reposition(piece, outcome, fd))
         return task.file.path not in self._aside and not self._is_done(task.file)
 
-    def _acknowledge(self, piece: Piece, held: Held) -> None:
+    def _acknowledge(self, piece: Piece, held: Held, mark: local_file.Mark | None) -> None:
         file = piece.task.file
         if piece.item.op == "stage":
             self._reader.note_staged(file, held)
@@ -288,7 +299,8 @@ class Shipper:
         self._reader.end_upload(file.path)
         is_done = held.size == piece.signature.size
         self._ledger.put(
-            file.path, replace(self._entry(piece.task.file), acked=held, seen=piece.signature, is_done=is_done)
+            file.path,
+            replace(self._entry(piece.task.file), acked=held, seen=piece.signature, is_done=is_done, mark=mark),
         )
 
     def _reposition(self, piece: Piece, outcome: Outcome, fd: int) -> None:
@@ -306,9 +318,9 @@ class Shipper:
     def _reposition_stream(self, piece: Piece, outcome: Outcome, held: Held, fd: int) -> None:
         if outcome.result == "ahead" and held.size > piece.signature.size:
             # The receiver compared: it holds all there is here, and more (an older copy of the spool ships).
-            self._acknowledge(piece, Held(piece.item.end, piece.item.crc))
+            self._acknowledge(piece, Held(piece.item.end, piece.item.crc), piece.mark)
         elif outcome.result != "diverged" and held.size <= piece.signature.size and local_file.holds_prefix(fd, held):
-            self._acknowledge(piece, held)
+            self._acknowledge(piece, held, local_file.mark_of(fd, held.size))
         else:
             self._agree_anew(piece.task.file, fd, refused=self._entry(piece.task.file).remote)
 

@@ -41,10 +41,19 @@ class Transport:
         """Return what the receiver holds of each path, in order; None where it holds nothing."""
         held: list[Held | None] = []
         for start in range(0, len(paths), STAT_PATHS):
-            some = paths[start : start + STAT_PATHS]
-            answer = self._post("/v1/stat", wire.encode_stat_request(some), {"Content-Type": "application/json"})
-            held += wire.decode_stat_answer(answer, some)
+            held += self._stat_some(paths[start : start + STAT_PATHS])
         return held
+
+    def _stat_some(self, paths: Sequence[str]) -> list[Held | None]:
+        """Ask in one request, or, where the receiver refuses it, in halves."""
+        try:
+            answer = self._post("/v1/stat", wire.encode_stat_request(paths), {"Content-Type": "application/json"})
+        except BatchRefused:
+            if len(paths) == 1:
+                raise
+            half = len(paths) // 2
+            return self._stat_some(paths[:half]) + self._stat_some(paths[half:])
+        return wire.decode_stat_answer(answer, paths)
 
     def send(self, manifest: Manifest, payloads: Sequence[bytes], *, compressible: bool) -> list[Outcome]:
         """Send one batch and return the outcome of each item, in order."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import reprlib
 import types
 import typing
 from collections.abc import Mapping
@@ -21,6 +22,12 @@ import yaml
 from .errors import ConfigError, UsageError
 
 T = TypeVar("T")
+
+MAX_NUMBER = 2**53
+"""No number in a config is larger than this; times have bounds of their own."""
+
+MAX_TIME_S = 1e6
+"""No time in a config is longer than this (11 days), in seconds: the system's own calls take no more."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,8 +147,10 @@ def _value_of(node: yaml.Node, source: _Place) -> Any:
     loader = yaml.SafeLoader("")
     try:
         return loader.construct_object(node, deep=True)
-    except ValueError as error:  # YAML takes 2024-13-45 for a date
-        raise ConfigError(f"{source.at(node)}: {error}", hint="put quotes around a value that is text") from None
+    except (ValueError, KeyError, IndexError, AttributeError, TypeError) as error:  # a date that is none, !!int '', …
+        raise ConfigError(
+            f"{source.at(node)}: not a value of its type: {error}", hint="put quotes around a value that is text"
+        ) from None
     finally:
         loader.dispose()
 
@@ -175,11 +184,16 @@ def _convert(value: Any, wanted: Any, place: _Place, name: str) -> Any:
         converted = _try_convert(value, option, place, name)
         if converted is not _MISFIT:
             return converted
-    shown = "a mapping" if isinstance(value, dict) else ascii(value)[:80]
+    shown = "a mapping" if isinstance(value, dict) else _shown(value)
     expected = " or ".join(_type_name(o) for o in options)
     raise ConfigError(
         f"{place}: key '{name}' must be {expected}, not {shown}", hint="see the comment beside it in config/"
     )
+
+
+def _shown(value: Any) -> str:
+    """Return a value for a message, in bounded time and length (aliases in YAML make small files huge values)."""
+    return reprlib.repr(value).encode("ascii", "backslashreplace").decode()[:80]
 
 
 def _options(wanted: Any) -> tuple[Any, ...]:
@@ -205,14 +219,20 @@ def _try_convert(value: Any, wanted: Any, place: _Place, name: str) -> Any:
 def _try_scalar(value: Any, wanted: Any, place: _Place) -> Any:
     if wanted is type(None):
         return None if value is None else _MISFIT
+    if isinstance(value, str) and "\0" in value:
+        raise ConfigError(f"{place}: the value holds a NUL character", hint="remove it")
     if wanted is float and type(value) in (int, float):
-        return float(value)
+        return float(value) if abs(value) <= MAX_NUMBER else _MISFIT
+    if wanted is int and type(value) is int and abs(value) > MAX_NUMBER:
+        return _MISFIT
     if wanted is Path and isinstance(value, (str, Path)):
         return _absolute(Path(value), place)
     return value if type(value) is wanted else _MISFIT
 
 
 def _absolute(path: Path, place: _Place) -> Path:
+    if path == Path():  # what an unset shell variable leaves; nobody means the current folder by it
+        raise ConfigError(f"{place}: the path is empty", hint="name a file or folder")
     try:
         return (place.folder / path.expanduser()).absolute()
     except RuntimeError:
@@ -231,13 +251,15 @@ def _type_name(wanted: Any) -> str:
 
 
 def read_token(token: str | None, token_file: Path | None, environ: Mapping[str, str]) -> str | None:
-    """Return the bearer token, or None if none is set: ``token``, else ``$ML_LOGGER_TOKEN``, else the file's first line.
+    """Return the bearer token, or None if none is set: ``$ML_LOGGER_TOKEN``, else `token`, else the file's first line.
 
     Raises `ConfigError` if the file can't be read or is empty.
     """
-    direct = token or environ.get("ML_LOGGER_TOKEN")
+    direct = environ.get("ML_LOGGER_TOKEN") or token
     if direct or token_file is None:
         return direct or None
+    if token_file.exists() and not token_file.is_file():
+        raise ConfigError(f"token file {token_file} is no file", hint="give the path of a file with the token in it")
     try:
         lines = token_file.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:

@@ -1,8 +1,8 @@
 """Proof: whether the receiver's mirror is, byte for byte, what the spool holds.
 
-Reads both trees and trusts nothing that agent or receiver remember. Dotfiles of the spool (temporary names, the agent's state)
-and the receiver's own folder in the mirror are no part of the comparison; a spool name is looked for under the name it is
-shipped as.
+Reads both trees and trusts nothing that agent or receiver remember. No part of the comparison are symlinks, dotfiles of the
+spool (temporary names, the agent's state) and the receiver's own folder in the mirror; a spool name is looked for under the
+name it is shipped as.
 """
 
 from __future__ import annotations
@@ -88,6 +88,6 @@ def _files(root: Path, *, skip: Callable[[Path], bool]) -> dict[str, Path]:
         folders[:] = [name for name in folders if not skip(inside / name)]
         for name in names:
             path = Path(folder, name)
-            if not skip(inside / name) and path.is_file():
+            if not skip(inside / name) and path.is_file() and not path.is_symlink():
                 found[(inside / name).as_posix()] = path
     return found

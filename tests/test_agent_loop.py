@@ -11,7 +11,7 @@ from ml_logger.agent.loop import Backoff, Loop
 from ml_logger.agent.scanner import Problem
 from ml_logger.agent.shipper import Round
 from ml_logger.agent.watcher import Doorbell, Watcher
-from ml_logger.errors import BadAnswer, StopSending, TryAgain
+from ml_logger.errors import BadAnswer, BatchRefused, StopSending, TryAgain
 
 
 def test_backoff_doubles_to_the_cap_with_full_jitter():
@@ -79,11 +79,12 @@ def run_until(loop, condition):
 
 def test_no_error_ends_the_loop(make_loop, caplog):
     """Network errors, refused tokens, wrong answers and bugs are survived, and each is said."""
-    shipper = FakeShipper(TryAgain("no route"), StopSending("401"), BadAnswer("html"), ValueError("a bug"), Round(5, 1))
-    total = run_until(make_loop(shipper), lambda: shipper.rounds >= 5)
+    errors = [StopSending("401"), BadAnswer("html"), BatchRefused("too many paths"), ValueError("a bug")]
+    shipper = FakeShipper(TryAgain("no route"), Round(), *errors, Round(5, 1))
+    total = run_until(make_loop(shipper, scan_interval_s=0.001), lambda: shipper.rounds >= 7)
     assert (total.shipped_bytes, total.left) == (5, ())
     said = caplog.text
-    assert all(text in said for text in ("no route", "401", "html", "a bug"))
+    assert all(text in said for text in ("no route", "401", "html", "too many paths", "a bug"))
 
 
 def test_the_same_failure_is_said_once(make_loop, caplog):
@@ -175,3 +176,29 @@ def test_draining_with_a_refused_token_raises(make_loop):
     """`StopSending` reaches the command, which exits with 2."""
     with pytest.raises(StopSending):
         make_loop(FakeShipper(StopSending("401"))).drain()
+
+
+def test_a_token_that_never_worked_ends_the_agent(make_loop):
+    """Refused from the start and with no token file that could be mended, the agent says so and ends."""
+    with pytest.raises(StopSending):
+        make_loop(FakeShipper(TryAgain("x"), StopSending("401"))).run()
+
+
+def test_a_token_file_is_looked_at_again(make_loop, tmp_path):
+    """Refused from the start, but with a token file, the agent waits for it to be mended."""
+    shipper = FakeShipper(StopSending("401"), StopSending("401"), Round(1, 1))
+    total = run_until(make_loop(shipper, token_file=tmp_path / "token"), lambda: shipper.rounds >= 3)
+    assert total.shipped_bytes == 1
+
+
+def test_a_stop_ends_a_drain_early(make_loop):
+    """Ctrl-C while draining, or a second SIGTERM, ends the wait; what is left is listed."""
+    shipper = FakeShipper(*[TryAgain("x")] * 10**6)
+    loop = make_loop(shipper, drain_timeout_s=1000.0, retry=RetrySettings(500.0, 500.0))
+    results = []
+    thread = threading.Thread(target=lambda: results.append(loop.drain()))
+    thread.start()
+    wait_until(lambda: shipper.rounds == 1)
+    loop.stop()
+    thread.join(20)
+    assert [p.path for p in results[0].left] == ["left"]

@@ -394,3 +394,45 @@ def test_a_remote_prefix_is_a_folder_on_the_receiver(tmp_path):
     pair.drain()
     assert read_mirror(pair.data_dir) == {b"team/host/run/m.jsonl": LINE}
     pair.close()
+
+
+@pytest.mark.parametrize("size", [10, 5000, 300_000])
+@pytest.mark.parametrize("forget", [False, True])
+def test_a_stream_that_is_rewritten_longer_keeps_both(pair, size, forget):
+    """A file that is cut to nothing and written anew, past its old length, is noticed by what it holds."""
+    old = b"".join(b"old %d\n" % n for n in range(size // 6))
+    new = b"".join(b"new and longer %d\n" % n for n in range(size // 6))
+    pair.append("r.csv", old)
+    pair.drain()
+    pair.restart_agent(lose_ledger=forget)
+    with open(pair.spool / "r.csv", "wb") as file:  # the same inode
+        file.write(new)
+    pair.drain()
+    beside = layout.digest_name("r.csv", new[: new.index(b"\n") + 1])
+    assert read_mirror(pair.data_dir) == {b"r.csv": old, beside.encode(): new}
+
+
+def test_a_stream_that_was_only_touched_is_done(pair):
+    """New times or a new inode without new bytes leave nothing to ship."""
+    pair.append("m.jsonl", LINE)
+    pair.append("long.jsonl", LINE * 20_000)
+    pair.drain()
+    before = pair.transport.sent_bytes
+    os.utime(pair.spool / "m.jsonl", (1, 1))
+    content = (pair.spool / "long.jsonl").read_bytes()
+    pair.write("long.jsonl", content)
+    pair.drain(rounds=1)
+    assert pair.transport.sent_bytes == before
+    assert_equal(pair)
+
+
+def test_a_spool_that_is_gone_is_a_problem_and_no_memory_is_lost(pair, tmp_path):
+    """An unmounted spool is said, and when it is back nothing is sent again."""
+    pair.append("m.jsonl", LINE)
+    pair.drain()
+    before = pair.transport.sent_bytes, len(pair.transport.stats)
+    pair.spool.rename(tmp_path / "unmounted")
+    assert [p.path for p in pair.shipper.ship_once().left] == [str(pair.spool)]
+    (tmp_path / "unmounted").rename(pair.spool)
+    pair.drain(rounds=1)
+    assert (pair.transport.sent_bytes, len(pair.transport.stats)) == before

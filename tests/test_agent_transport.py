@@ -218,3 +218,12 @@ def test_every_exception_of_requests_is_translated(proxy, monkeypatch):
         monkeypatch.setattr(transport, "_try_post", fail)
         with pytest.raises(TryAgain):
             transport.stat(["a"])
+
+
+def test_a_refused_stat_is_asked_in_halves(proxy):
+    """A receiver that takes fewer paths gets fewer."""
+    paths = ["a", "b", "c"]
+    proxy.script("/v1/stat", Answer(413), Answer(200, wire.encode_stat_answer(["a"], [NOTHING])))
+    proxy.script("/v1/stat", Answer(200, wire.encode_stat_answer(["b", "c"], [None, None])))
+    with contextlib.closing(open_transport(proxy.url)) as transport:
+        assert transport.stat(paths) == [NOTHING, None, None]

@@ -205,11 +205,12 @@ def test_the_home_of_nobody_is_refused(tmp_path: Path) -> None:
         load(tmp_path, "spool: a\nstate_dir: ~no-such-user/state\n")
 
 
-def test_a_token_comes_from_the_key_the_variable_or_the_file(tmp_path: Path) -> None:
+def test_a_token_comes_from_the_variable_the_key_or_the_file(tmp_path: Path) -> None:
     """The first of the three that is set wins; none at all is None."""
     file = tmp_path / "token"
     file.write_text("  from-file \nsecond line\n", encoding="utf-8")
-    assert read_token("direct", file, {"ML_LOGGER_TOKEN": "env"}) == "direct"
+    assert read_token("direct", file, {"ML_LOGGER_TOKEN": "env"}) == "env"
+    assert read_token("direct", file, {}) == "direct"
     assert read_token(None, file, {"ML_LOGGER_TOKEN": "env"}) == "env"
     assert read_token(None, file, {"ML_LOGGER_TOKEN": ""}) == "from-file"
     assert read_token(None, None, {}) is None
