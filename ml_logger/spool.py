@@ -6,6 +6,12 @@ record is one ``os.write`` at the call, so it is in the kernel's page cache when
 (``kill -9``, a crash of the interpreter), which is what training needs, at a microsecond instead of milliseconds. Only a
 crash of the whole machine can take the last seconds, and those belong to the agent, which ships them within one.
 
+What stands before each write is a seek, not a stat (`_undisturbed_fd`). ``lseek`` tells in 0.25 µs, without leaving the
+machine, that the descriptor is still ours: code that closes all descriptors and opens its own (daemons, database drivers)
+would else find our lines in its file, whose position is ours only by chance. A stat costs four times that, and on NFS it
+first sends what was written to the server: a network round trip a record. It alone tells that the file was deleted, so it
+is asked every `LOOK_EVERY_S`; what is logged in between goes with the file, as if that had been deleted so much later.
+
 What a crash in the middle leaves: for a stream, nothing or (a full disk) a torn last line that no agent ships while the
 writer lives and every reader skips; for a whole file, a temporary name that every scanner ignores.
 """
@@ -18,6 +24,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable
+from time import monotonic
 from typing import Any, BinaryIO
 
 from .layout import numbered, part_of, temporary_name
@@ -31,6 +38,9 @@ _STALE = (errno.ESTALE, errno.EBADF, errno.ENOENT, errno.ENODEV)
 
 SEGMENT_BYTES = 64 << 20
 """A stream that would pass this size goes on in the next number."""
+
+LOOK_EVERY_S = 0.1
+"""How often, at most, a stream that is written to is looked at: a deleted file is noticed after at most this many seconds."""
 
 _writers: weakref.WeakSet[StreamWriter] = weakref.WeakSet()
 
@@ -55,6 +65,7 @@ class StreamWriter:
         self._fd: int | None = None
         self._identity = (0, 0)
         self._size = 0
+        self._look_at_s = 0.0
         self._next_number = 0
         self._is_locked = False
         self._in_flight: tuple[int, bytes] | None = None  # where a record begins whose write has not returned, and it
@@ -82,7 +93,9 @@ class StreamWriter:
             self._forget()
 
     def _write(self, record: bytes) -> None:
-        fd = self._ready_fd(len(record))
+        fd = self._undisturbed_fd(len(record))
+        if fd is None:
+            fd = self._ready_fd(len(record))
         try:
             self._put(fd, record)
         except OSError as error:
@@ -94,6 +107,17 @@ class StreamWriter:
             self._forget()
             self._put(self._open(), record)
 
+    def _undisturbed_fd(self, size_bytes: int) -> int | None:
+        """Return the descriptor if a seek finds all as the last record left it, and room; None if not, or if a look is due."""
+        fd = self._fd
+        if fd is None or self._in_flight is not None or monotonic() >= self._look_at_s:
+            return None
+        try:
+            position = os.lseek(fd, 0, os.SEEK_CUR)
+        except OSError:  # somebody closed it, or the number is a socket of theirs now
+            return None
+        return fd if position == self._size and 0 < position <= self.segment_bytes - size_bytes else None
+
     def _put(self, fd: int, record: bytes) -> None:
         """Write `record` whole or, as far as it can be cut back, not at all; Ctrl-C may come between any two lines."""
         if self._in_flight is not None and not self._try_mend(fd):
@@ -102,6 +126,7 @@ class StreamWriter:
         written = os.write(fd, record)
         if written != len(record):
             self._finish(fd, record[written:])
+        self._size += len(record)
         self._in_flight = None
 
     def _finish(self, fd: int, rest: bytes) -> None:
@@ -154,6 +179,7 @@ class StreamWriter:
             return self._open()
         if not self._is_locked:
             self._is_locked = _try_lock(self._fd)
+        self._look_at_s = monotonic() + LOOK_EVERY_S if self._is_locked else 0.0
         is_full = self._size and self._size + size_bytes > self.segment_bytes
         return self._open_next(self._fd) if is_full else self._fd
 
@@ -178,7 +204,7 @@ class StreamWriter:
         status = os.fstat(fd)
         self._forget()  # the full one before it
         self._fd, self._identity, self._next_number = fd, (status.st_dev, status.st_ino), number + 1
-        self._size, self._in_flight = 0, None
+        self._size, self._look_at_s, self._in_flight = 0, 0.0, None
         self._is_locked = any(_try_lock(fd) for _ in range(_LOCK_TRIES))
         return fd
 

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -198,6 +199,92 @@ def test_deleted_directory_is_made_again(tmp_path, writer):
     (tmp_path / "run").rmdir()
     assert writer.append(b"b\n")
     assert files(tmp_path) == {"metrics.1.jsonl": b"b\n"}
+
+
+class Clock:
+    """The spool's clock, which moves when it is told to."""
+
+    def __init__(self, monkeypatch):
+        self.now_s = 1000.0
+        monkeypatch.setattr(spool, "monotonic", lambda: self.now_s)
+
+
+def test_deleted_file_is_noticed_at_the_next_look(tmp_path, writer, monkeypatch):
+    """A stream that is written to all the time is looked at every LOOK_EVERY_S: then its records are in a new file."""
+    clock = Clock(monkeypatch)
+    for _ in range(3):
+        assert writer.append(b"a\n")
+    (tmp_path / "run/metrics.jsonl").unlink()
+    clock.now_s += spool.LOOK_EVERY_S * 0.9
+    assert writer.append(b"goes with the file\n")
+    clock.now_s += spool.LOOK_EVERY_S * 0.2
+    assert writer.append(b"b\n")
+    assert files(tmp_path) == {"metrics.1.jsonl": b"b\n"}
+
+
+def test_no_stat_a_record(tmp_path, writer, monkeypatch):
+    """Between two looks a record costs no stat, which on a network file system would be a round trip."""
+    clock = Clock(monkeypatch)
+    writer.append(b"a\n")
+    writer.append(b"a\n")
+    real, asked = os.fstat, []
+    monkeypatch.setattr(spool.os, "fstat", lambda fd: asked.append(fd) or real(fd))
+    for _ in range(100):
+        assert writer.append(b"a\n")
+    assert asked == []
+    clock.now_s += spool.LOOK_EVERY_S
+    assert writer.append(b"a\n")
+    assert len(asked) == 1
+    assert files(tmp_path) == {"metrics.jsonl": b"a\n" * 103}
+
+
+def test_file_cut_or_extended_by_others(tmp_path, writer, monkeypatch):
+    """Whatever somebody does to the file between two looks, each further record is whole and at its end."""
+    Clock(monkeypatch)
+    path = tmp_path / "run/metrics.jsonl"
+    for _ in range(3):
+        writer.append(b"a\n")
+    os.truncate(path, 0)
+    for record in (b"b\n", b"c\n"):
+        assert writer.append(record)
+    with path.open("ab") as theirs:
+        theirs.write(b"theirs\n")
+    for record in (b"d\n", b"e\n"):
+        assert writer.append(record)
+    assert files(tmp_path) == {"metrics.jsonl": b"b\nc\ntheirs\nd\ne\n"}
+
+
+@pytest.mark.parametrize("kind", ["file", "socket", "pipe"])
+def test_number_taken_over_between_two_looks(tmp_path, writer, monkeypatch, kind):
+    """Our number may become a file, socket or pipe of others at any moment: not one record gets into it."""
+    Clock(monkeypatch)
+    for _ in range(3):
+        writer.append(b"a\n")
+    number = writer._fd
+    ends = (
+        socket.socketpair()
+        if kind == "socket"
+        else os.pipe()
+        if kind == "pipe"
+        else [(tmp_path / "theirs").open("wb+")]
+    )
+    theirs = ends[-1] if kind == "pipe" else ends[-1].fileno()
+    if kind == "file":
+        os.write(theirs, b"their content")
+    os.dup2(theirs, number)
+    try:
+        assert writer.append(b"b\n")
+        assert files(tmp_path) == {"metrics.jsonl": b"a\n" * 3, "metrics.1.jsonl": b"b\n"}
+        if kind == "file":
+            assert (tmp_path / "theirs").read_bytes() == b"their content"
+        else:
+            os.set_blocking(ends[0] if kind == "pipe" else ends[0].fileno(), False)
+            with pytest.raises(BlockingIOError):
+                ends[0].recv(1) if kind == "socket" else os.read(ends[0], 1)
+    finally:
+        os.close(number)
+        for end in ends:
+            os.close(end) if kind == "pipe" else end.close()
 
 
 def test_descriptor_closed_and_reused_by_others(tmp_path, writer):
