@@ -28,12 +28,14 @@ from .color import (
 )
 from .errors import LogDirectoryError, MLLoggerError
 from .logger import ML_Logger, logger
+from .window import Stream
 
 __all__ = [
     "Color",
     "LogDirectoryError",
     "MLLoggerError",
     "ML_Logger",
+    "Stream",
     "blue",
     "brown",
     "cyan",

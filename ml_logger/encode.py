@@ -69,6 +69,15 @@ def _encode_slowly(record: dict[str, Any], unstorable: Unstorable | None) -> byt
     return orjson.dumps(plain, option=_OPTIONS)
 
 
+def encode_value(value: object, unstorable: Unstorable, name: str) -> bytes:
+    """Return any `value` as one line of strict JSON, newline included; `unstorable` is told about the key `name`."""
+    walk = _Walk()
+    line = orjson.dumps(walk.plain(value), option=_OPTIONS)
+    if walk.not_stored:
+        unstorable(name, walk.not_stored[0])
+    return line
+
+
 def plain(value: object) -> Any:
     """Return `value` as the JSON value it is stored as: a number, text, bool, None, list, or dict with text keys."""
     return _Walk().plain(value)

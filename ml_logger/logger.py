@@ -2,60 +2,58 @@
 
 Two promises shape this module. **What a call returned for is on disk**: each call encodes its record and appends it with one
 write, at once. **Training never suffers**: no call waits for a network, and none raises; whatever goes wrong inside is caught
-in one place (`_never_raises`), told once per kind through ``logging.getLogger("ml_logger")``, and counted in `failures`.
+in one place (`never_raises`), told once per kind through ``logging.getLogger("ml_logger")``, and counted in `failures`.
 Only the constructor and `configure` raise, since a run that can't store anything should say so before it starts.
 
-The printed table is a view: the values of one step, merged, shown when the step changes. A crash loses at most that view.
+The printed table is a view: the values of one step, merged, shown when the step changes. A crash loses at most that view, and
+the images that still wait for their encoder.
 """
 
 from __future__ import annotations
 
 import atexit
-import functools
-import io
-import logging
 import os
 import sys
 import threading
 import time
-import traceback
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar, cast
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-from . import image, origin
+from . import screen
+from .arrays import histogram
 from .color import Color, is_wanted, terminal_width
-from .encode import encode_record, plain, scalar, text_of
+from .destination import Destination, destination
+from .encode import encode_value, scalar, text_of
+from .encoder import QUEUE_BYTES, Encoder
 from .errors import LogDirectoryError
-from .layout import HISTOGRAMS, METRICS, PARAMETERS, RUN, TEXT, escape_key
-from .spool import SEGMENT_BYTES, StreamWriter, check_writable, write_whole
+from .layout import HISTOGRAMS, METRICS, PARAMETERS, TEXT
+from .media import Media
+from .params import as_section
+from .reader import Record, Run
+from .recording import Recording, never_raises, stream_name
+from .spool import SEGMENT_BYTES, check_writable
 from .table import Cell, params_table, step_table
+from .timers import Timers
 
-_log = logging.getLogger("ml_logger")
+EXIT_TIMEOUT_S = 60.0
+"""How long the end of a run waits for its images, by default."""
+
 _living: weakref.WeakSet[ML_Logger] = weakref.WeakSet()
-_Method = TypeVar("_Method", bound=Callable[..., None])
+_announced: set[str] = set()
 
 
-def _never_raises(method: _Method) -> _Method:
-    """Guard a public method: training goes on whatever happens in it, and the cause is told."""
-
-    @functools.wraps(method)
-    def guarded(self: ML_Logger, /, *args: Any, **kwargs: Any) -> None:
-        try:
-            method(self, *args, **kwargs)
-        except Exception as error:  # noqa: BLE001 - the one guard that keeps training alive
-            self._tell_failure(method.__name__, error)
-
-    return cast("_Method", guarded)
-
-
-class ML_Logger:
+class ML_Logger(Media, Timers):
     """Logs one run into a directory of plain files, and prints tables.
 
     `log_directory` is made absolute at once (``~`` and ``file://`` are understood), joined with the relative `prefix`, created,
-    and checked to be writable; `LogDirectoryError` says in one line why it can't be. Without a directory the tables are
-    printed and nothing is stored. A stream goes on in a new file after `segment_bytes`.
+    and checked to be writable; `LogDirectoryError` says in one line why it can't be. For the ``http(s)://`` URL of a receiver
+    it is ``$ML_LOGGER_SPOOL`` or ``~/.ml_logger/spool/<host_port>``, and the config of the agent that ships it is printed once;
+    no socket is opened. Without a directory the tables are printed and nothing is stored.
+
+    A stream goes on in a new file after `segment_bytes`. Images wait in a queue of at most `image_queue_bytes`; `flush`,
+    `close` and the end of the process wait for it, at most `exit_timeout_s` (None: as long as it takes).
 
     Usable as a context manager: leaving it closes the run, as failed if an exception passes. `failures` counts what went
     wrong inside, by method and kind of error; `dropped` is the number of records that could not be written.
@@ -67,22 +65,20 @@ class ML_Logger:
         prefix: str = "",
         *,
         segment_bytes: int = SEGMENT_BYTES,
+        image_queue_bytes: int = QUEUE_BYTES,
+        exit_timeout_s: float | None = EXIT_TIMEOUT_S,
     ) -> None:
-        directory = None if log_directory is None else run_directory(log_directory, prefix)
-        if directory is not None:
-            _check_directory(directory)
-        self._begin(directory, segment_bytes)
+        Timers.__init__(self)
+        self._begin(_opened(log_directory, prefix), segment_bytes, image_queue_bytes, exit_timeout_s)
 
-    def _begin(self, directory: str | None, segment_bytes: int) -> None:
+    def _begin(
+        self, directory: str | None, segment_bytes: int, image_queue_bytes: int, exit_timeout_s: float | None
+    ) -> None:
         self.log_directory = directory
-        self.segment_bytes = segment_bytes
-        self.failures: Counter[str] = Counter()
-        self._told: set[str] = set()
+        self.exit_timeout_s = exit_timeout_s
+        self._recording = Recording(directory, segment_bytes, _close_with_multiprocessing)
+        self._encoder = Encoder(image_queue_bytes)
         self._lock = threading.RLock()
-        self._streams: dict[str, StreamWriter] = {}
-        self._is_started = False
-        self._is_forked = False
-        self._dropped_before = 0
         self._cells: dict[str, Cell] = {}
         self._cells_step: Any = None
         _living.add(self)
@@ -93,17 +89,17 @@ class ML_Logger:
         prefix: str = "",
         *,
         segment_bytes: int = SEGMENT_BYTES,
+        image_queue_bytes: int = QUEUE_BYTES,
+        exit_timeout_s: float | None = EXIT_TIMEOUT_S,
     ) -> None:
         """Close the run so far and point this logger at another directory; arguments and errors as at construction."""
-        directory = None if log_directory is None else run_directory(log_directory, prefix)
-        if directory is not None:
-            _check_directory(directory)
+        directory = _opened(log_directory, prefix)
         self.close()
-        self._begin(directory, segment_bytes)
+        self._begin(directory, segment_bytes, image_queue_bytes, exit_timeout_s)
 
     # --- what is logged
 
-    @_never_raises
+    @never_raises
     def log(
         self,
         /,
@@ -123,14 +119,14 @@ class ML_Logger:
             step, dicts = None, (step, *dicts)
         step = index if step is None else step
         if type(step) is not int:
-            step = scalar(step)
+            step = scalar(step.value if type(step) is Color else step)
         values = _merged(dicts, key_values) if dicts else key_values
         now = time.time()
         record = {"_timestamp": now, **values} if step is None else {"_step": step, "_timestamp": now, **values}
         for key, value in values.items():
             if type(value) is Color:
                 record[key] = value.value
-        self._append_record(METRICS, record)
+        self._recording.append_record(METRICS, record)
         if step != self._cells_step:
             self._print_table()
             self._cells_step = step
@@ -138,59 +134,40 @@ class ML_Logger:
             self._show(values, _names(silent))
         if flush:
             self._print_table()
-            _flush_stdout()
+            screen.flush()
 
-    @_never_raises
+    @never_raises
+    def log_key_value(
+        self, /, *step_key_value: Any, step: Any = None, silent: bool = False, flush: bool = False, index: Any = None
+    ) -> None:
+        """Write one value, as ``log(step, {key: value})`` does: ``log_key_value(3, "loss", 0.5)``.
+
+        The step may as well come behind, ``log_key_value("loss", 0.5, 3)``, by name, or not at all.
+        """
+        first, *others = step_key_value
+        if isinstance(first, str) and len(others) <= 2:
+            key, value, step = first, others[0], (others[1:] or [step])[0]
+        else:
+            step, (key, value) = first, others
+        self.log(index if step is None else step, {key: value}, silent=silent, flush=flush)
+
+    log_keyvalue = log_key_value
+
+    @never_raises
     def log_params(self, /, **sections: Any) -> None:
         """Write parameters in named sections and print them as a table.
 
-        A section is a dict, a dataclass, a namespace, a class (its own attributes without dunders), or a single value.
+        A section is a dict, a dataclass, an argparse namespace, a class or its ``vars`` (without dunders), nested as deep as it
+        likes, or a single value.
         """
-        rows = {title: _section(value) for title, value in sections.items()}
+        rows = {title: as_section(value) for title, value in sections.items()}
         record = {"_timestamp": time.time()} | {t: r if r is not None else sections[t] for t, r in rows.items()}
-        self._append_record(PARAMETERS, record)
+        self._recording.append_record(PARAMETERS, record)
         shown = {t: {t: sections[t]} if r is None else r for t, r in rows.items()}
         texts = {title: {str(k): _cell(v).text for k, v in section.items()} for title, section in shown.items()}
         self._print_both(params_table(texts, is_colored=is_wanted(sys.stdout)), params_table(texts))
 
-    @_never_raises
-    def log_image(self, /, step: Any = None, namespace: str = "images", *, index: Any = None, **images: Any) -> None:
-        """Store each image as ``<namespace>/<key>/<step:04d>.png``.
-
-        An image is an array (or tensor, or Pillow image) H×W, H×W×1, H×W×3 or H×W×4: ``uint8``, or floats in 0..1 (or, if any
-        is above 1, in 0..255; NaN is black).
-        """
-        step = scalar(index if step is None else step)
-        for key, value in images.items():
-            self._log_one_image(f"{namespace}/{escape_key(key)}/{_file_stem(step)}.png", key, value)
-
-    @_never_raises
-    def _log_one_image(self, name: str, key: str, value: Any) -> None:
-        try:
-            pixels = image.as_pixels(value)
-        except image.BadImage as error:
-            self._tell_once(f"image {key}", "the image %r was not stored: %s", key, error)
-            return
-        if pixels.dtype.kind == "f" and (pixels != pixels).any():
-            self._tell_once(f"nan in image {key}", "the image %r holds NaN, shown as black", key)
-        self._write_whole(name, image.encode_png(pixels))
-
-    @_never_raises
-    def log_tensor(self, /, step: Any = None, namespace: str = "tensors", *, index: Any = None, **arrays: Any) -> None:
-        """Store each array as ``<namespace>/<key>/<step:04d>.npy`` (numpy's format, without pickled objects)."""
-        step = scalar(index if step is None else step)
-        for key, value in arrays.items():
-            self._log_one_tensor(f"{namespace}/{escape_key(key)}/{_file_stem(step)}.npy", value)
-
-    @_never_raises
-    def _log_one_tensor(self, name: str, value: Any) -> None:
-        import numpy as np  # lazily: importing ml_logger must not cost an import of numpy
-
-        buffer = io.BytesIO()
-        np.save(buffer, _as_array(value), allow_pickle=False)
-        self._write_whole(name, buffer.getvalue())
-
-    @_never_raises
+    @never_raises
     def log_histogram(self, /, step: Any = None, *, bins: Any = 64, index: Any = None, **values: Any) -> None:
         """Write the histogram of each array to ``histograms.jsonl``: ``{"counts": […], "edges": […]}``, one edge more.
 
@@ -200,26 +177,74 @@ class ML_Logger:
         step = scalar(index if step is None else step)
         record: dict[str, Any] = {} if step is None else {"_step": step}
         record["_timestamp"] = time.time()
-        record.update({key: _histogram(value, bins) for key, value in values.items()})
-        self._append_record(HISTOGRAMS, record)
+        for key, value in values.items():
+            self._add_histogram(record, key, value, bins)
+        self._recording.append_record(HISTOGRAMS, record)
 
-    @_never_raises
+    @never_raises
+    def _add_histogram(self, record: dict[str, Any], key: str, value: Any, bins: Any) -> None:
+        record[key] = histogram(value, bins)
+
+    @never_raises
+    def log_data(self, /, path: str | os.PathLike[str], data: Any) -> None:
+        """Append `data` (anything that `log` takes as a value, a dict mostly) as one line of JSON to the stream `path`.
+
+        `path` is relative to the run and gets ``.jsonl`` if it does not end in it. An absolute one, one with ``..`` or the name
+        of one of the logger's own streams is refused, with a warning.
+        """
+        name = stream_name(path, (".jsonl",))
+        if self.log_directory is None:
+            self._recording.tell_no_directory()
+            return
+        self._recording.append(name, encode_value(data, self._recording.tell_unstorable, name))
+
+    @never_raises
+    def log_text(self, /, text: Any, path: str | os.PathLike[str] = TEXT, *, silent: bool = False) -> None:
+        """Append `text`, as a line or lines of its own, to the stream `path` of the run, and print it unless `silent`.
+
+        ``text.log`` is where `print` and the tables go too. `path` is as for `log_data`, with ``.txt`` where a name is not that
+        of a text stream (``.txt``, ``.log``, ``.csv``).
+        """
+        plain_text = text.text() if isinstance(text, Color) else str(text)
+        line = plain_text if plain_text.endswith("\n") else plain_text + "\n"
+        name = TEXT if os.fspath(path) == TEXT else stream_name(path, (".txt", ".log", ".csv"))
+        if not silent:
+            screen.write(str(text) if str(text).endswith("\n") else f"{text}\n")
+        self._recording.append_text(name, line)
+
+    @never_raises
     def print(self, *values: Any, sep: str = " ", end: str = "\n", flush: bool = False) -> None:
         """Print to standard output as the built-in does, and keep the text in ``text.log``."""
         plain_text = sep.join(v.text() if isinstance(v, Color) else str(v) for v in values) + end
         self._print_both(sep.join(map(str, values)) + end, plain_text)
         if flush:
-            _flush_stdout()
+            screen.flush()
+
+    # --- reading back
+
+    @property
+    def reader(self) -> Run:
+        """What was written to the log directory so far, by every process; a run without a directory holds nothing."""
+        return Run(self.log_directory or os.devnull)
+
+    def load_metrics(self, *keys: str) -> list[Record]:
+        """Return the records of `log` so far; with `keys`, those that hold one of them, cut down to them, step and time."""
+        records = self.reader.metrics
+        if not keys:
+            return records
+        wanted = {"_step", "_timestamp", *keys}
+        return [{k: v for k, v in r.items() if k in wanted} for r in records if not r.keys().isdisjoint(keys)]
 
     # --- the life of a run
 
-    @_never_raises
+    @never_raises
     def flush(self) -> None:
-        """Print the table that is still being gathered; the records themselves are on disk already."""
+        """Print the table that is still being gathered, and wait for the images; the records themselves are on disk already."""
         self._print_table()
-        _flush_stdout()
+        screen.flush()
+        self._wait_for_images()
 
-    @_never_raises
+    @never_raises
     def close(self) -> None:
         """Print the last table, write that the run finished, and let go of its files; logging again starts new ones."""
         self._end("finished", None)
@@ -230,66 +255,30 @@ class ML_Logger:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _trace: object) -> None:
         self._close_after(error)
 
-    @_never_raises
+    @never_raises
     def _close_after(self, error: BaseException | None) -> None:
         self._end("finished" if error is None else "failed", error)
 
     def _end(self, state: str, error: BaseException | None) -> None:
         self._print_table()
-        with self._lock:
-            streams, self._streams = self._streams, {}
-            is_started, self._is_started = self._is_started, False
-        run = streams.pop(RUN, None)
-        for stream in streams.values():
-            stream.close()
-            self._dropped_before += stream.dropped
-        if run is not None and is_started:
-            event = {"event": "end", "_timestamp": time.time(), "state": state, "pid": os.getpid()}
-            if error is not None:
-                event["error"] = "".join(traceback.format_exception_only(type(error), error)).strip()
-            run.append(encode_record(event | ({"dropped": self._dropped_before} if self._dropped_before else {})))
-            run.close()
+        self._wait_for_images()
+        self._recording.end(state, error)
+
+    def _wait_for_images(self) -> None:
+        left = self._encoder.wait(self.exit_timeout_s)
+        if left:
+            message = "%d images were not written within %s s; a larger exit_timeout_s waits longer"
+            self._recording.tell_once("images left", message, left, self.exit_timeout_s)
+
+    @property
+    def failures(self) -> Counter[str]:
+        """What went wrong inside, by method and kind of error."""
+        return self._recording.failures
 
     @property
     def dropped(self) -> int:
         """The number of records that could not be written since the run was opened."""
-        return self._dropped_before + sum(stream.dropped for stream in self._streams.values())
-
-    # --- files
-
-    def _append_record(self, name: str, record: dict[str, Any]) -> None:
-        if self.log_directory is None:
-            self._tell_no_directory()
-            return
-        self._append(name, encode_record(record, self._tell_unstorable))
-
-    def _append(self, name: str, line: bytes) -> None:
-        stream = self._streams.get(name) or self._open_stream(name)
-        was_dropped = stream.dropped
-        if stream.append(line):
-            return
-        if not was_dropped:
-            path = f"{stream.directory}/{name}"
-            _log.warning("%s can't be written, training goes on without it: %s", path, stream.last_error)
-
-    def _open_stream(self, name: str) -> StreamWriter:
-        with self._lock:
-            if not self._is_started:
-                self._is_started = True
-                self._append(RUN, encode_record(origin.start_event(is_forked=self._is_forked)))
-                if self._is_forked:
-                    _close_with_multiprocessing()
-            if name not in self._streams:
-                self._streams[name] = StreamWriter(str(self.log_directory), name, segment_bytes=self.segment_bytes)
-            return self._streams[name]
-
-    def _write_whole(self, name: str, data: bytes) -> None:
-        if self.log_directory is None:
-            self._tell_no_directory()
-            return
-        if not self._is_started:
-            self._open_stream(RUN)
-        write_whole(f"{self.log_directory}/{name}", data)
+        return self._recording.dropped
 
     # --- the table
 
@@ -311,90 +300,60 @@ class ML_Logger:
 
     def _print_both(self, shown: str, kept: str) -> None:
         """Print `shown` and append `kept` to text.log."""
-        _write_stdout(shown)
-        if self.log_directory is not None and kept:
-            self._append(TEXT, kept.encode("utf-8", "backslashreplace"))
-
-    # --- what went wrong
-
-    def _tell_no_directory(self) -> None:
-        hint = 'ML_Logger("/path/to/run") or logger.configure("/path/to/run") stores it'
-        self._tell_once("no directory", "no log directory: what is logged is printed and not stored; %s", hint)
-
-    def _tell_unstorable(self, key: str, value: object) -> None:
-        message = "the value of %r has no JSON form (%s); its repr is stored instead"
-        self._tell_once(f"unstorable {key}", message, key, type(value).__name__)
-
-    def _tell_failure(self, where: str, error: Exception) -> None:
-        kind = f"{where}: {type(error).__name__}"
-        self.failures[kind] += 1
-        self._tell_once(kind, "%s() failed, training goes on: %s: %s", where.strip("_"), type(error).__name__, error)
-
-    def _tell_once(self, kind: str, message: str, *details: object) -> None:
-        if kind not in self._told:
-            self._told.add(kind)
-            _log.warning(message, *details)
+        screen.write(shown)
+        self._recording.append_text(TEXT, kept)
 
     # --- copies and children
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"log_directory": self.log_directory, "segment_bytes": self.segment_bytes}
+        return {
+            "directory": self.log_directory,
+            "segment_bytes": self._recording.segment_bytes,
+            "image_queue_bytes": self._encoder.queue_bytes,
+            "exit_timeout_s": self.exit_timeout_s,
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._begin(state["log_directory"], state["segment_bytes"])
+        Timers.__init__(self)
+        self._begin(**state)
 
     def _after_fork(self) -> None:
-        """In the child: its own files at the next call, and the parent's unprinted table stays the parent's."""
+        """In the child: its own files at the next call, and the parent's unprinted table and images stay the parent's."""
         self._lock = threading.RLock()
-        self._streams = {}
-        self._is_started = False
-        self._is_forked = True
+        self._recording.after_fork()
+        self._encoder.after_fork()
         self._cells = {}
 
     def __del__(self) -> None:
-        if getattr(self, "_is_started", False) or getattr(self, "_cells", None):
+        recording = getattr(self, "_recording", None)
+        if recording is not None and (recording.is_started or getattr(self, "_cells", None)):
             self.close()
 
 
-# --- directories
-
-
-def run_directory(log_directory: str | os.PathLike[str], prefix: str = "") -> str:
-    """Return the absolute path of a run; raise `LogDirectoryError` for an absolute `prefix`, one with ``..``, or a URL."""
-    parts = prefix.replace("\\", "/").split("/")
-    if prefix.startswith("/") or os.path.isabs(prefix) or ".." in parts or "\0" in prefix:  # noqa: PTH117 - plain text
-        raise LogDirectoryError(
-            f"prefix {prefix!r} leads out of the log directory", hint="use a relative path without '..'"
-        )
-    directory = _local_path(os.fspath(log_directory))
-    return os.path.abspath(os.path.join(os.path.expanduser(directory), prefix))  # noqa: PTH100, PTH111, PTH118 - the same
-
-
-def _local_path(directory: str) -> str:
-    scheme, separator, rest = directory.partition("://")
-    if not separator:
-        return directory
-    host, slash, path = rest.partition("/")
-    if scheme.lower() != "file" or host not in ("", "localhost") or not slash:
-        hint = "log to a local directory; an agent that watches it ships what is logged"
-        raise LogDirectoryError(f"log directory {directory!r} is not a local one", hint=hint)
-    from urllib.request import url2pathname  # lazily: it imports the whole of http.client
-
-    return url2pathname(slash + path)
-
-
-def _check_directory(directory: str) -> None:
+def _opened(log_directory: str | os.PathLike[str] | None, prefix: str) -> str | None:
+    """Return the directory of a run, which is there and writable; raise `LogDirectoryError` if it can't be."""
+    if log_directory is None:
+        return None
+    place = destination(log_directory, prefix)
     try:
-        check_writable(directory)
+        check_writable(place.directory)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         hint = "choose a directory that this user can write to"
         raise LogDirectoryError(
-            f"log directory {directory!r} can't be written: {reason}", path=directory, hint=hint
+            f"log directory {place.directory!r} can't be written: {reason}", path=place.directory, hint=hint
         ) from None
+    _announce(place)
+    return place.directory
 
 
-# --- values
+def _announce(place: Destination) -> None:
+    config = place.agent_config()
+    if config is not None and config not in _announced:
+        _announced.add(config)
+        screen.write(
+            f"logs are spooled locally; 'ml-logger-agent --config agent.yaml' with these lines ships them:\n{config}"
+        )
 
 
 def _merged(dicts: Iterable[Mapping[str, Any]], key_values: dict[str, Any]) -> dict[str, Any]:
@@ -421,67 +380,6 @@ def _cell(value: Any) -> Cell:
         return Cell(str(value.formatter(scalar(value.value))), value.color)
     except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError):
         return Cell(text_of(value.value), value.color)
-
-
-def _section(value: Any) -> dict[str, Any] | None:
-    """Return a section of parameters as a dict, or None for a single value."""
-    if isinstance(value, Mapping):
-        members = dict(value)
-    elif hasattr(value, "__dict__") and (isinstance(value, type) or type(value).__module__ != "builtins"):
-        members = dict(vars(value))
-    else:
-        return None
-    return {
-        str(key): member
-        for key, member in members.items()
-        if not (str(key).startswith("__") and str(key).endswith("__"))
-    }
-
-
-def _file_stem(step: Any) -> str:
-    if step is None:
-        return f"{time.time_ns() // 1_000_000}"
-    return f"{step:04d}" if isinstance(step, int) else escape_key(str(step))
-
-
-def _as_array(value: Any) -> Any:
-    import numpy as np  # lazily: importing ml_logger must not cost an import of numpy
-
-    if callable(getattr(value, "detach", None)):
-        value = value.detach().cpu()
-    return np.asarray(value)
-
-
-def _histogram(value: Any, bins: Any) -> dict[str, Any]:
-    import numpy as np  # lazily: as above
-
-    numbers = _as_array(value).ravel().astype(np.float64, copy=False)
-    finite = numbers[np.isfinite(numbers)]
-    counts, edges = np.histogram(finite, bins=bins)
-    left_out = int(numbers.size - finite.size)
-    return {"counts": plain(counts), "edges": plain(edges)} | ({"not_finite": left_out} if left_out else {})
-
-
-# --- standard output: it may be closed, broken, narrow, or not there at all
-
-
-def _write_stdout(text: str) -> None:
-    out = sys.stdout
-    try:
-        try:
-            out.write(text)
-        except UnicodeEncodeError:
-            encoding = out.encoding or "ascii"
-            out.write(text.encode(encoding, "replace").decode(encoding))
-    except (OSError, ValueError, AttributeError) as error:
-        _log.debug("standard output takes no text: %s", error)
-
-
-def _flush_stdout() -> None:
-    try:
-        sys.stdout.flush()
-    except (OSError, ValueError, AttributeError) as error:
-        _log.debug("standard output can't be flushed: %s", error)
 
 
 # --- the end of the process

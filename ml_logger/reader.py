@@ -71,7 +71,11 @@ class Run:
 
     def parts(self, stream: str) -> list[Path]:
         """Return the files of a stream (``metrics.jsonl``, ``metrics.1.jsonl``, …) in the order of their numbers."""
-        numbers = {entry: part_of(entry.name, stream) for entry in self.path.iterdir()}
+        folder, _, name = stream.rpartition("/")
+        try:
+            numbers = {entry: part_of(entry.name, name) for entry in (self.path / folder).iterdir()}
+        except (FileNotFoundError, NotADirectoryError):  # nothing was written yet
+            return []
         found = [(number, entry) for entry, number in numbers.items() if number is not None]
         return [entry for _, entry in sorted(found)]
 

@@ -1,0 +1,207 @@
+"""Recording: the files that one process writes into one run directory, and what went wrong with them.
+
+Streams are opened at their first record, ``run.jsonl`` before all others, so a directory without a record stays empty. Nothing
+raises for the state of the disk: a record that can't be written is counted, and told once a stream. Names that users choose
+are checked: they stay inside the directory, are not hidden (such files are never shipped), and are no stream of the logger's.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import threading
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, BinaryIO, Protocol, TypeVar, cast
+
+from . import origin
+from .encode import encode_record
+from .errors import BadPath
+from .layout import (
+    HISTOGRAMS,
+    METRICS,
+    PARAMETERS,
+    RUN,
+    STREAM_PATTERNS,
+    TEXT,
+    check_path,
+    is_hidden,
+    matches_any,
+    part_of,
+)
+from .spool import StreamWriter, is_being_written, write_whole
+
+_log = logging.getLogger("ml_logger")
+_OWN_STREAMS = (METRICS, PARAMETERS, HISTOGRAMS, TEXT, RUN)
+_Method = TypeVar("_Method", bound=Callable[..., None])
+
+
+class _Forgiving(Protocol):
+    def tell_failure(self, where: str, error: Exception) -> None: ...
+
+
+def never_raises(method: _Method) -> _Method:
+    """Guard a method of an object with `tell_failure`: training goes on whatever happens in it, and the cause is told."""
+
+    @functools.wraps(method)
+    def guarded(self: _Forgiving, /, *args: Any, **kwargs: Any) -> None:
+        try:
+            method(self, *args, **kwargs)
+        except Exception as error:  # noqa: BLE001 - the one guard that keeps training alive
+            self.tell_failure(method.__name__, error)
+
+    return cast("_Method", guarded)
+
+
+class Recording:
+    """One process's part of one run; without a `directory` nothing is stored, and that is told once.
+
+    `failures` counts what went wrong, by method and kind of error. A forked child that writes first calls
+    `on_forked_start`.
+    """
+
+    def __init__(self, directory: str | None, segment_bytes: int, on_forked_start: Callable[[], None]) -> None:
+        self.directory = directory
+        self.segment_bytes = segment_bytes
+        self._on_forked_start = on_forked_start
+        self.failures: Counter[str] = Counter()
+        self._told: set[str] = set()
+        self._lock = threading.RLock()
+        self._streams: dict[str, StreamWriter] = {}
+        self._is_started = False
+        self._is_forked = False
+        self._dropped_before = 0
+
+    # --- writing
+
+    def append_record(self, name: str, record: dict[str, Any]) -> None:
+        """Append `record` to the stream `name` as one line of JSON."""
+        if self.directory is None:
+            self.tell_no_directory()
+            return
+        self.append(name, encode_record(record, self.tell_unstorable))
+
+    def append_text(self, name: str, text: str) -> None:
+        """Append `text` to the stream `name`, if there is a directory."""
+        if self.directory is not None and text:
+            self.append(name, text.encode("utf-8", "backslashreplace"))
+
+    def append(self, name: str, line: bytes) -> None:
+        """Append `line`, which ends in its newline, to the stream `name` (relative, with ``/``) with one write."""
+        stream = self._streams.get(name) or self._open_stream(name)
+        was_dropped = stream.dropped
+        if stream.append(line):
+            return
+        if not was_dropped:
+            path = f"{stream.directory}/{stream.name}"
+            _log.warning("%s can't be written, training goes on without it: %s", path, stream.last_error)
+
+    def write_whole(self, name: str, fill: bytes | Callable[[BinaryIO], object]) -> None:
+        """Write the whole file `name`: `fill` is its bytes, or is called with the open file; `OSError` if the disk can't."""
+        if self.directory is None:
+            self.tell_no_directory()
+            return
+        path = f"{self.directory}/{check_name(name)}"
+        if matches_any(name, STREAM_PATTERNS) and (is_being_written(path) or self._is_open(path)):
+            raise BadPath(f"{name!r} is a stream that is being written", path=name)
+        self.start()
+        write_whole(path, fill)
+
+    def _is_open(self, path: str) -> bool:
+        return any(stream.path() == path for stream in list(self._streams.values()))
+
+    def _open_stream(self, name: str) -> StreamWriter:
+        self.start()
+        with self._lock:
+            if name not in self._streams:
+                folder, _, base = f"{self.directory}/{name}".rpartition("/")
+                self._streams[name] = StreamWriter(folder, base, segment_bytes=self.segment_bytes)
+            return self._streams[name]
+
+    # --- life
+
+    def start(self) -> None:
+        """Write where this process's part comes from, unless that is written already."""
+        with self._lock:
+            if self._is_started or self.directory is None:
+                return
+            self._is_started = True
+            self.append(RUN, encode_record(origin.start_event(is_forked=self._is_forked)))
+            if self._is_forked:
+                self._on_forked_start()
+
+    @property
+    def is_started(self) -> bool:
+        """Whether this process has written anything yet."""
+        return self._is_started
+
+    @property
+    def dropped(self) -> int:
+        """The number of records that could not be written."""
+        return self._dropped_before + sum(stream.dropped for stream in list(self._streams.values()))
+
+    def end(self, state: str, error: BaseException | None) -> None:
+        """Write that this process's part ended as `state`, and let go of all files; a later record starts new ones."""
+        with self._lock:
+            streams, self._streams = self._streams, {}
+            is_started, self._is_started = self._is_started, False
+        run = streams.pop(RUN, None)
+        for stream in streams.values():
+            stream.close()
+            self._dropped_before += stream.dropped
+        if run is not None and is_started:
+            event = {"event": "end", "_timestamp": time.time(), "state": state, "pid": os.getpid()}
+            if error is not None:
+                event["error"] = "".join(traceback.format_exception_only(type(error), error)).strip()
+            run.append(encode_record(event | ({"dropped": self._dropped_before} if self._dropped_before else {})))
+            run.close()
+
+    def after_fork(self) -> None:
+        """In the child: files of its own at the next record."""
+        self._lock = threading.RLock()  # another thread of the parent may have held the old one
+        self._streams = {}
+        self._is_started = False
+        self._is_forked = True
+
+    # --- what went wrong
+
+    def tell_once(self, kind: str, message: str, *details: object) -> None:
+        """Warn with `message`, the first time that `kind` is told."""
+        if kind not in self._told:
+            self._told.add(kind)
+            _log.warning(message, *details)
+
+    def tell_failure(self, where: str, error: Exception) -> None:
+        """Count an error of the method `where`, and warn about it once a kind."""
+        kind = f"{where}: {type(error).__name__}"
+        self.failures[kind] += 1
+        self.tell_once(kind, "%s() failed, training goes on: %s: %s", where.strip("_"), type(error).__name__, error)
+
+    def tell_unstorable(self, key: str, value: object) -> None:
+        """Warn once a `key` that its value has no JSON form."""
+        message = "the value of %r has no JSON form (%s); its repr is stored instead"
+        self.tell_once(f"unstorable {key}", message, key, type(value).__name__)
+
+    def tell_no_directory(self) -> None:
+        """Warn once that nothing is stored."""
+        hint = 'ML_Logger("/path/to/run") or logger.configure("/path/to/run") stores it'
+        self.tell_once("no directory", "no log directory: what is logged is printed and not stored; %s", hint)
+
+
+def check_name(name: str) -> str:
+    """Return `name` if a user's file may have it, else raise `BadPath`: absolute, ``..``, hidden, or the logger's own."""
+    check_path(name)
+    if any(map(is_hidden, name.split("/"))):
+        raise BadPath(f"path {name[:80]!a} is hidden, and hidden files are never shipped", path=name)
+    if any(part_of(name.casefold(), stream) is not None for stream in _OWN_STREAMS):
+        raise BadPath(f"path {name[:80]!a} is a stream of the logger's own", path=name)
+    return name
+
+
+def stream_name(path: str | os.PathLike[str], suffixes: tuple[str, ...]) -> str:
+    """Return the name of a user's stream: `path` with the first of `suffixes` if it has none; `BadPath` as for `check_name`."""
+    name = os.fspath(path).removeprefix("./")
+    return check_name(name if name.endswith(suffixes) else name + suffixes[0])
