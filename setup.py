@@ -40,6 +40,7 @@ setup(
         "demo": ["scikit-learn>=1.3"],
         "dev": [
             "hypothesis>=6.100",
+            "matplotlib>=3.5",  # for log_pyplot, which works with what the user has and never imports it
             "mypy>=1.10",
             "pytest>=8.0",
             "pytest-xdist>=3.5",

@@ -75,7 +75,7 @@ def npz_writer(arrays: Mapping[str, NDArray[Any]]) -> Callable[[BinaryIO], None]
 def state_arrays(module: Any, on_left_out: Callable[[str, object], None]) -> dict[str, NDArray[Any]]:
     """Return the arrays of a module (by its ``state_dict()``) or of a nested mapping or list, by names joined with ``/``.
 
-    What is no array of numbers, text or dates is left out, and told to `on_left_out`.
+    None and what is no array of numbers, text or dates is left out; the latter is told to `on_left_out`.
     """
     state_dict = getattr(module, "state_dict", None)
     state = state_dict() if callable(state_dict) else module
@@ -84,7 +84,8 @@ def state_arrays(module: Any, on_left_out: Callable[[str, object], None]) -> dic
         try:
             array = as_array(value)
         except (NotAnArray, TypeError, ValueError):
-            on_left_out(name, value)
+            if value is not None:
+                on_left_out(name, value)
             continue
         while name in found:
             name += "~"  # two paths that join to one name: both are kept
@@ -95,7 +96,7 @@ def state_arrays(module: Any, on_left_out: Callable[[str, object], None]) -> dic
 def _leaves(state: Any, trail: str) -> Iterator[tuple[str, Any]]:
     if isinstance(state, Mapping):
         pairs = [(str(key), value) for key, value in state.items()]
-    elif isinstance(state, (list, tuple)):
+    elif isinstance(state, (list, tuple)) and not all(isinstance(element, (int, float, str)) for element in state):
         pairs = [(str(index), value) for index, value in enumerate(state)]
     else:
         yield trail, state

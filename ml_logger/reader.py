@@ -16,11 +16,12 @@ from typing import Any
 
 import orjson
 
-from .layout import METRICS, PARAMETERS, RUN, is_hidden, part_of
+from .layout import HISTOGRAMS, METRICS, PARAMETERS, RUN, is_hidden, part_of
 from .spool import is_being_written
 
 Record = dict[str, Any]
 
+_BAD = object()
 _SPECIAL = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _LONG_NUMBER = re.compile(
     rb"[0-9]{19}"
@@ -29,23 +30,27 @@ _LONG_NUMBER = re.compile(
 
 def read_records(path: str | os.PathLike[str], on_bad: Callable[[bytes], None] | None = None) -> Iterator[Record]:
     """Yield the records of one stream file up to its last whole line; `on_bad` is called with each line that is none."""
+    for line, value in _lines(path):
+        if isinstance(value, dict):
+            yield value
+        elif on_bad is not None:
+            on_bad(line)
+
+
+def _lines(path: str | os.PathLike[str]) -> Iterator[tuple[bytes, Any]]:
+    """Yield each whole line of a file with its value, or with `_BAD`."""
     with Path(path).open("rb") as file:
         for line in file:
             if not line.endswith(b"\n"):
                 return
-            record = _try_record(line)
-            if record is not None:
-                yield record
-            elif on_bad is not None:
-                on_bad(line)
+            yield line, _parsed(line)
 
 
-def _try_record(line: bytes) -> Record | None:
+def _parsed(line: bytes) -> Any:
     try:
-        record = json.loads(line) if _LONG_NUMBER.search(line) else orjson.loads(line)
+        return json.loads(line) if _LONG_NUMBER.search(line) else orjson.loads(line)
     except ValueError:
-        return None
-    return record if isinstance(record, dict) else None
+        return _BAD
 
 
 def as_numbers(value: Any) -> Any:
@@ -97,6 +102,23 @@ class Run:
                     section = {**known, **section}
                 sections[title] = section
         return sections
+
+    def data(self, path: str) -> list[Any]:
+        """Return every value that ``log_data(path, …)`` was given, part after part, special floats as floats."""
+        stream = path if path.endswith(".jsonl") else f"{path}.jsonl"
+        values = []
+        for part in self.parts(stream):
+            for line, value in _lines(part):
+                if value is _BAD:
+                    self._count_bad(line)
+                else:
+                    values.append(as_numbers(value))
+        return values
+
+    @property
+    def histograms(self) -> list[Record]:
+        """Every record of ``log_histogram``, part after part."""
+        return [as_numbers(record) for record in self._records(HISTOGRAMS)]
 
     @property
     def events(self) -> list[Record]:
