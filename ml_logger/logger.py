@@ -99,11 +99,10 @@ class ML_Logger(Media, Timers):
 
     # --- what is logged
 
-    @never_raises
     def log(
         self,
-        /,
         step: Any = None,
+        /,
         *dicts: Mapping[str, Any],
         silent: bool | Iterable[str] = False,
         flush: bool = False,
@@ -112,29 +111,22 @@ class ML_Logger(Media, Timers):
     ) -> None:
         """Write one record of `dicts` and `key_values` now, and show them in the table of `step`.
 
-        `index` is another name for `step`; without either the record has none. `silent` keeps all keys, or those it names, out
-        of the table, which is printed when the step changes or at once with `flush`.
+        ``step=`` and ``index=`` say the step as well; without any of them the record has none. `silent` keeps all keys, or
+        those it names, out of the table, which is printed when the step changes or at once with `flush`.
         """
-        if isinstance(step, Mapping):
-            step, dicts = None, (step, *dicts)
-        step = index if step is None else step
-        if type(step) is not int:
-            step = scalar(step.value if type(step) is Color else step)
-        values = _merged(dicts, key_values) if dicts else key_values
-        now = time.time()
-        record = {"_timestamp": now, **values} if step is None else {"_step": step, "_timestamp": now, **values}
-        for key, value in values.items():
-            if type(value) is Color:
-                record[key] = value.value
-        self._recording.append_record(METRICS, record)
-        if step != self._cells_step:
-            self._print_table()
-            self._cells_step = step
-        if silent is not True:
-            self._show(values, _names(silent))
-        if flush:
-            self._print_table()
-            screen.flush()
+        # `never_raises` written out: a wrapper would take all the keywords apart and together once more. What it guards
+        # besides, arguments that do not fit, can't be: `step` is by position only, so every keyword has its place.
+        try:
+            if type(step) is not int:
+                step, dicts = _step_and_dicts(step, index, dicts, key_values)
+            values = _merged(dicts, key_values) if dicts else key_values
+            now = time.time()
+            record = {"_timestamp": now, **values} if step is None else {"_step": step, "_timestamp": now, **values}
+            self._recording.append_record(METRICS, record)
+            if self._cells or silent is not True or flush:
+                self._show(step, values, silent, flush)
+        except Exception as error:  # noqa: BLE001 - the guard of `never_raises`
+            self._recording.tell_failure("log", error)
 
     @never_raises
     def log_key_value(
@@ -282,10 +274,18 @@ class ML_Logger(Media, Timers):
 
     # --- the table
 
-    def _show(self, values: dict[str, Any], hidden: frozenset[str]) -> None:
-        cells = {str(key): _cell(value) for key, value in values.items() if key not in hidden}
-        with self._lock:
-            self._cells.update(cells)
+    def _show(self, step: Any, values: dict[str, Any], silent: bool | Iterable[str], flush: bool) -> None:
+        if step != self._cells_step:
+            self._print_table()
+            self._cells_step = step
+        if silent is not True:
+            hidden = _names(silent)
+            cells = {str(key): _cell(value) for key, value in values.items() if key not in hidden}
+            with self._lock:
+                self._cells.update(cells)
+        if flush:
+            self._print_table()
+            screen.flush()
 
     def _print_table(self) -> None:
         if not self._cells:
@@ -354,6 +354,21 @@ def _announce(place: Destination) -> None:
         screen.write(
             f"logs are spooled locally; 'ml-logger-agent --config agent.yaml' with these lines ships them:\n{config}"
         )
+
+
+def _step_and_dicts(
+    step: Any, index: Any, dicts: tuple[Any, ...], key_values: dict[str, Any]
+) -> tuple[Any, tuple[Any, ...]]:
+    """Return the step as a plain value, taken out of `key_values` if it is there, and the dicts, which may begin in its place.
+
+    A ``step=`` beside a step is a value like any other: better a key too many than a record lost.
+    """
+    if isinstance(step, Mapping):
+        step, dicts = None, (step, *dicts)
+    if step is None:
+        named = key_values.pop("step", None)
+        step = index if named is None else named
+    return scalar(step.value if type(step) is Color else step), dicts
 
 
 def _merged(dicts: Iterable[Mapping[str, Any]], key_values: dict[str, Any]) -> dict[str, Any]:

@@ -147,6 +147,13 @@ def test_step_in_every_spelling(tmp_path, run):
     assert without_time(records(tmp_path)[3]) == {"b": 1, "c": 2}
 
 
+def test_step_said_twice(tmp_path, run):
+    """A step by position and by name is no error that could stop a script: the first is the step, the other a value."""
+    run.log(3, a=1, step=4)
+    run.log({"a": 1}, step=5)
+    assert [without_time(r) for r in records(tmp_path)] == [{"_step": 3, "a": 1, "step": 4}, {"_step": 5, "a": 1}]
+
+
 def test_keys_that_python_uses(tmp_path, run):
     """A dict may hold keys that are also names of arguments."""
     run.log(1, {"self": 1, "step": 2, "silent": 3, "": 4, "a b/c": 5})
