@@ -256,6 +256,12 @@ class ML_Logger(Media, Timers):
         self._wait_for_images()
         self._recording.end(state, error)
 
+    @never_raises
+    def _end_at_exit(self, error: BaseException | None) -> None:
+        self._print_table()
+        self._wait_for_images()
+        self._recording.end_at_exit("finished" if error is None else "failed", error)
+
     def _wait_for_images(self) -> None:
         left = self._encoder.wait(self.exit_timeout_s)
         if left:
@@ -325,6 +331,8 @@ class ML_Logger(Media, Timers):
         self._cells = {}
 
     def __del__(self) -> None:
+        if sys.is_finalizing():
+            return  # its end was written at exit, and a daemon thread may have stopped with the lock in its hands
         recording = getattr(self, "_recording", None)
         if recording is not None and (recording.is_started or getattr(self, "_cells", None)):
             self.close()
@@ -404,7 +412,7 @@ def _close_all() -> None:
     """At exit: end every run, as failed if the interpreter goes down with an exception."""
     error = getattr(sys, "last_value", None)
     for logger in list(_living):
-        logger._close_after(error)
+        logger._end_at_exit(error)
 
 
 def _close_with_multiprocessing() -> None:

@@ -7,6 +7,7 @@ are checked: they stay inside the directory, are not hidden (such files are neve
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import os
@@ -36,6 +37,7 @@ from .spool import StreamWriter, is_being_written, write_whole
 
 _log = logging.getLogger("ml_logger")
 _OWN_STREAMS = (METRICS, PARAMETERS, HISTOGRAMS, TEXT, RUN)
+_MAX_TOLD = 1000  # keys are the user's: a new one every step must neither fill the memory nor the terminal
 _Method = TypeVar("_Method", bound=Callable[..., None])
 
 
@@ -51,7 +53,8 @@ def never_raises(method: _Method) -> _Method:
         try:
             method(self, *args, **kwargs)
         except Exception as error:  # noqa: BLE001 - the one guard that keeps training alive
-            self.tell_failure(method.__name__, error)
+            with contextlib.suppress(Exception):  # a logging handler of the user's, or no stack left to tell it with
+                self.tell_failure(method.__name__, error)
 
     return cast("_Method", guarded)
 
@@ -74,6 +77,7 @@ class Recording:
         self._is_started = False
         self._is_forked = False
         self._dropped_before = 0
+        self._exit: tuple[str, BaseException | None] | None = None
 
     # --- writing
 
@@ -130,6 +134,8 @@ class Recording:
                 return
             self._is_started = True
             self.append(RUN, encode_record(origin.start_event(is_forked=self._is_forked)))
+            if self._exit is not None:
+                self._append_end(*self._exit)
             if self._is_forked:
                 self._on_forked_start()
 
@@ -145,19 +151,34 @@ class Recording:
 
     def end(self, state: str, error: BaseException | None) -> None:
         """Write that this process's part ended as `state`, and let go of all files; a later record starts new ones."""
+        if self._exit is not None:
+            return
         with self._lock:
+            if self._is_started:
+                self._append_end(state, error)
             streams, self._streams = self._streams, {}
-            is_started, self._is_started = self._is_started, False
-        run = streams.pop(RUN, None)
+            self._is_started = False
         for stream in streams.values():
             stream.close()
             self._dropped_before += stream.dropped
-        if run is not None and is_started:
-            event = {"event": "end", "_timestamp": time.time(), "state": state, "pid": os.getpid()}
-            if error is not None:
-                event["error"] = "".join(traceback.format_exception_only(type(error), error)).strip()
-            run.append(encode_record(event | ({"dropped": self._dropped_before} if self._dropped_before else {})))
-            run.close()
+
+    def end_at_exit(self, state: str, error: BaseException | None) -> None:
+        """Write the end of the last part of this process, and leave all files open.
+
+        Threads and exit functions may log until the very last, into the same files and with no start that has no end; the
+        system closes them.
+        """
+        with self._lock:
+            if self._exit is None:
+                self._exit = (state, error)
+                if self._is_started:
+                    self._append_end(state, error)
+
+    def _append_end(self, state: str, error: BaseException | None) -> None:
+        event = {"event": "end", "_timestamp": time.time(), "state": state, "pid": os.getpid()}
+        if error is not None:
+            event["error"] = "".join(traceback.format_exception_only(type(error), error)).strip()
+        self.append(RUN, encode_record(event | ({"dropped": self.dropped} if self.dropped else {})))
 
     def after_fork(self) -> None:
         """In the child: files of its own at the next record."""
@@ -165,20 +186,23 @@ class Recording:
         self._streams = {}
         self._is_started = False
         self._is_forked = True
+        self._dropped_before = 0
+        self._exit = None
 
     # --- what went wrong
 
     def tell_once(self, kind: str, message: str, *details: object) -> None:
-        """Warn with `message`, the first time that `kind` is told."""
-        if kind not in self._told:
+        """Warn with `message`, the first time that `kind` is told; after a thousand kinds no more."""
+        if kind not in self._told and len(self._told) < _MAX_TOLD:
             self._told.add(kind)
             _log.warning(message, *details)
 
     def tell_failure(self, where: str, error: Exception) -> None:
         """Count an error of the method `where`, and warn about it once a kind."""
-        kind = f"{where}: {type(error).__name__}"
+        called = where.strip("_").replace("_one_", "_")  # log_image stores one image after another
+        kind = f"{called}: {type(error).__name__}"
         self.failures[kind] += 1
-        self.tell_once(kind, "%s() failed, training goes on: %s: %s", where.strip("_"), type(error).__name__, error)
+        self.tell_once(kind, "%s() failed, training goes on: %s: %s", called, type(error).__name__, error)
 
     def tell_unstorable(self, key: str, value: object) -> None:
         """Warn once a `key` that its value has no JSON form."""

@@ -6,6 +6,12 @@ import logging
 import sys
 
 _log = logging.getLogger("ml_logger")
+_TAKES_NOTHING = (
+    OSError,
+    ValueError,
+    AttributeError,
+    RuntimeError,
+)  # the last: a signal handler that prints amid a print
 
 
 def write(text: str) -> None:
@@ -17,7 +23,7 @@ def write(text: str) -> None:
         except UnicodeEncodeError:
             encoding = out.encoding or "ascii"
             out.write(text.encode(encoding, "replace").decode(encoding))
-    except (OSError, ValueError, AttributeError) as error:
+    except _TAKES_NOTHING as error:
         _log.debug("standard output takes no text: %s", error)
 
 
@@ -25,5 +31,5 @@ def flush() -> None:
     """Flush standard output."""
     try:
         sys.stdout.flush()
-    except (OSError, ValueError, AttributeError) as error:
+    except _TAKES_NOTHING as error:
         _log.debug("standard output can't be flushed: %s", error)
