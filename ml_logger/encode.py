@@ -208,7 +208,10 @@ def _as_python(value: Any) -> Any:
     for name in ("tolist", "item", "numpy"):  # numpy, torch and jax have the first, tensorflow the last
         method = getattr(value, name, None)
         if callable(method):
-            answer = method()
+            try:
+                answer = _ask(method)
+            except _NotStorable:  # one way may be closed (a device, a gradient, an element type) and the next one open
+                continue
             return _python_only(_only_element(answer.tolist() if name == "numpy" else answer), value)
     raise _NotStorable
 

@@ -90,10 +90,12 @@ def as_frames(frames: Any, *, channels_first: bool = False) -> NDArray[Any]:
 
     if not isinstance(frames, (list, tuple)) or not all(map(_is_picture, frames)):
         return _checked(_copied(frames), channels_first, first=1)
+    if not frames:
+        raise BadImage("an animation of no frames has nothing to show")
     pixels = [as_pixels(frame, channels_first=channels_first) for frame in frames]
     kinds = {(frame.shape, frame.dtype) for frame in pixels}
     if len(kinds) != 1:
-        shown = ", ".join(sorted(f"{_shape(shape)} {kind}" for shape, kind in kinds)) or "none"
+        shown = ", ".join(sorted(f"{_shape(shape)} {kind}" for shape, kind in kinds))
         raise BadImage(f"the frames of an animation have one shape and type, not {shown}")
     return np.stack(pixels)
 

@@ -57,7 +57,7 @@ class Media:
             if image.is_animation(value):
                 self._log_animation(name, key, value, fps, channels_first)
             elif image.is_figure(value):
-                self._log_figure(name, value, {})
+                self._log_one_pyplot(name, value, {})
             else:
                 self._log_one_image(name, key, value, channels_first)
 
@@ -103,7 +103,7 @@ class Media:
         """
         step = scalar(index if step is None else step)
         name = _file_name(namespace, key, step, "png")
-        self._log_figure(name, _figure(fig), options)
+        self._log_one_pyplot(name, _figure(fig), options)
 
     @never_raises
     def log_tensor(self, /, step: Any = None, namespace: str = "tensors", *, index: Any = None, **arrays: Any) -> None:
@@ -162,7 +162,7 @@ class Media:
         self._encoder.submit(name, pixels.nbytes, job.run)
 
     @never_raises
-    def _log_figure(self, name: str, figure: Any, options: dict[str, Any]) -> None:
+    def _log_one_pyplot(self, name: str, figure: Any, options: dict[str, Any]) -> None:
         self._recording.write_whole(name, image.figure_png(figure, **options))
 
     @never_raises
