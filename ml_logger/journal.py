@@ -29,8 +29,15 @@ def start_logging(settings: LogSettings) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonLines() if settings.format == "json" else _text_lines())
     logging.basicConfig(level=settings.level.upper(), handlers=[handler], force=True)
+    logging.getLogger("aiohttp.server").addFilter(_is_no_bad_request)
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def _is_no_bad_request(record: logging.LogRecord) -> bool:
+    """Whether a record of the HTTP server is about more than bytes that are no HTTP, or a client that has hung up."""
+    kinds = [] if not record.exc_info or record.exc_info[0] is None else record.exc_info[0].__mro__
+    return not any(kind.__name__ in ("HttpProcessingError", "ConnectionResetError") for kind in kinds)
 
 
 def _text_lines() -> logging.Formatter:

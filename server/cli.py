@@ -89,7 +89,7 @@ async def _serve(config: ServerConfig, store: Store, door: Door) -> None:
     app = make_app(store, door, config.limits)
     try:
         runner, url = await start_site(app, config.host, config.port, stop_timeout_s=config.stop_timeout_s)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a host name that no resolver takes
         raise _why_not_bound(config, error) from None
     print(url, flush=True)
     _log.info("storing in %s", config.data_dir)
@@ -98,15 +98,16 @@ async def _serve(config: ServerConfig, store: Store, door: Door) -> None:
     await runner.cleanup()
 
 
-def _why_not_bound(config: ServerConfig, error: OSError) -> UsageError:
+def _why_not_bound(config: ServerConfig, error: OSError | ValueError) -> UsageError:
     hints = {
         errno.EADDRINUSE: "stop the other program, or give --port 0 for any free one",
         errno.EACCES: "ports below 1024 need rights; give a higher --port",
     }
-    reason = os.strerror(error.errno) if error.errno in hints else error.strerror
+    number = getattr(error, "errno", None)
+    reason = os.strerror(number) if number in hints else getattr(error, "strerror", None) or "no such address"
     return UsageError(
-        f"can't listen on {config.host} port {config.port}: {reason}",
-        hint=hints.get(error.errno or 0, "give --host an address of this machine"),
+        f"can't listen on {ascii(config.host)[1:-1]} port {config.port}: {reason}",
+        hint=hints.get(number or 0, "give --host an address of this machine"),
     )
 
 

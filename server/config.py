@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import ConfigError
 from ..journal import LogSettings
-from ..settings import load_settings
+from ..settings import MAX_NUMBER, MAX_TIME_S, load_settings
 
 ENV_PREFIX = "ML_LOGGER_SERVER_"
 _MIB = 1 << 20
@@ -57,5 +57,6 @@ def _require_ranges(config: ServerConfig) -> None:
         raise ConfigError(f"min_free_bytes is {config.min_free_bytes}", hint="give 0 or more")
     numbers = {f"limits.{key}": value for key, value in dataclasses.asdict(config.limits).items()}
     for name, value in {**numbers, "stop_timeout_s": config.stop_timeout_s}.items():
-        if not 0 < value < float("inf"):
-            raise ConfigError(f"{name} is {value}", hint="give a number above 0")
+        most = MAX_TIME_S if name.endswith("_s") else MAX_NUMBER
+        if not 0 < value <= most:
+            raise ConfigError(f"{name} is {value}", hint=f"give a number above 0, at most {most:.0f}")

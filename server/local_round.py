@@ -19,7 +19,7 @@ from ..layout import RECEIVER_DIR
 from ..wire import Held, Item, Manifest, Outcome, Result
 from .checksums import Checksums
 from .locked_file import LockedFile, Raced
-from .tree import Tree, Unsynced
+from .tree import Tree, Unsynced, remove_unlocked
 
 STAGE_DIR = f"{RECEIVER_DIR}/stage"
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
@@ -51,9 +51,15 @@ def outcome(item: Item, result: Result, held: Held | None = None, reason: str | 
 
 
 def staged_path(path: str, source: str, upload: str) -> str:
-    """Return where in the tree the copy of one version of a whole file is built."""
-    digest = hashlib.sha256("\0".join([path, source, upload]).encode("utf-8", "surrogatepass")).hexdigest()
-    return f"{STAGE_DIR}/{digest}"
+    """Return where in the tree the copy of one version of a whole file is built.
+
+    The name begins alike for all versions that one source sends of one path.
+    """
+    return f"{STAGE_DIR}/{_digest(path, source)}-{_digest(upload)}"
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 @dataclass
@@ -222,6 +228,12 @@ class Round:
         self._sync_folders()
         for commit in self._commits:
             commit.staged.remember(commit.target.path)
+            if commit.task.item.offset > 0:  # built of several parts: earlier versions may have been begun and left
+                self._drop_earlier_versions(commit.staged)
+
+    def _drop_earlier_versions(self, staged: LockedFile) -> None:
+        prefix = staged.name.partition("-")[0] + "-"
+        remove_unlocked(self.tree, STAGE_DIR, lambda name, _: name.startswith(prefix) and name != staged.name)
 
     def _move(self, commit: _Commit) -> None:
         staged, target = commit.staged, commit.target

@@ -12,10 +12,10 @@ An fsync that failed can't be repeated: the kernel may have dropped the pages. S
 from __future__ import annotations
 
 import errno
-import fcntl
 import heapq
 import os
 import stat
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -29,7 +29,10 @@ from .disk import Disk
 from .local_round import STAGE_DIR, Round, Task, outcome
 from .locked_file import Raced
 from .store import Entry, Listing, Store, StoredFile
-from .tree import Tree, fitting
+from .tree import Tree, fitting, remove_unlocked
+
+STAGE_KEEP_S = 7 * 24 * 3600.0
+"""How long an upload that was begun and left is kept for being resumed."""
 
 TMP_DIR = f"{RECEIVER_DIR}/tmp"  # noqa: S108  # not the system's /tmp
 
@@ -79,22 +82,10 @@ class LocalStore(Store):
             os.close(folder_fd)
 
     def _sweep(self) -> None:
-        """Remove temporary files that nobody holds open under a lock; staged copies stay, they are resumed."""
-        folder_fd = self._tree.open_folder(TMP_DIR)
-        try:
-            for name in os.listdir(folder_fd):  # noqa: PTH208  # a descriptor, which pathlib can't list
-                with suppress(OSError):  # taken by another receiver, or gone: not ours to remove
-                    self._remove_dead(name, folder_fd)
-        finally:
-            os.close(folder_fd)
-
-    def _remove_dead(self, name: str, folder_fd: int) -> None:
-        fd = self._tree.disk.open_file(name, os.O_RDWR, folder_fd)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._tree.disk.unlink(name, folder_fd)
-        finally:
-            os.close(fd)
+        """Remove temporary files, and staged copies that nobody has gone on with for a week: younger ones are resumed."""
+        oldest_s = time.time() - STAGE_KEEP_S
+        remove_unlocked(self._tree, TMP_DIR, lambda _name, _mtime_s: True)
+        remove_unlocked(self._tree, STAGE_DIR, lambda _name, mtime_s: mtime_s < oldest_s)
 
     # --- what is held
 

@@ -8,10 +8,11 @@ Folders made by a process that died before its fsync are unknown to the next one
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import BadPath, NotHeld, UsageError
@@ -124,3 +125,24 @@ class Tree:
 def _identity(fd: int) -> _Identity:
     found = os.fstat(fd)
     return found.st_dev, found.st_ino
+
+
+def remove_unlocked(tree: Tree, folder: str, is_wanted: Callable[[str, float], bool]) -> None:
+    """Remove the files of a folder for which `is_wanted(name, mtime_s)`, except those that somebody has locked."""
+    folder_fd = tree.open_folder(folder)
+    try:
+        for name in os.listdir(folder_fd):  # noqa: PTH208  # a descriptor, which pathlib can't list
+            with suppress(OSError):  # taken by another receiver, or gone: not ours to remove
+                if is_wanted(name, os.stat(name, dir_fd=folder_fd, follow_symlinks=False).st_mtime):
+                    _remove_unlocked_file(tree, name, folder_fd)
+    finally:
+        os.close(folder_fd)
+
+
+def _remove_unlocked_file(tree: Tree, name: str, folder_fd: int) -> None:
+    fd = tree.disk.open_file(name, os.O_RDWR, folder_fd)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        tree.disk.unlink(name, folder_fd)
+    finally:
+        os.close(fd)

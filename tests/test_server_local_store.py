@@ -407,6 +407,21 @@ def test_only_dead_temporary_files_are_swept(data_dir: Path) -> None:
     again.close()
 
 
+def test_uploads_that_were_left_do_not_pile_up(data_dir: Path) -> None:
+    """A finished upload takes the earlier versions of its path with it; what nobody went on with goes after a week."""
+    left_uploads = data_dir / ".ml-logger" / "stage"
+    store = LocalStore(data_dir)
+    apply(store, stage("w", NEWER, 0, 700, upload="old"), stage("other", NEWER, 0, 700), stage("w", PICTURE, 0, 700))
+    assert results(store, commit("w", PICTURE, 700)) == ["stored"]
+    (other,) = left_uploads.iterdir()
+    store.close()
+    LocalStore(data_dir).close()
+    assert other.exists()
+    os.utime(other, (1, 1))
+    LocalStore(data_dir).close()
+    assert not other.exists()
+
+
 def test_a_data_directory_that_cannot_be_used(tmp_path: Path) -> None:
     """A file, a link for the receiver's own folder, or a disk that refuses is one clear error at the start."""
     (tmp_path / "file").write_bytes(b"")

@@ -1,0 +1,95 @@
+"""The agent's config: whatever stands in it, the answer is a config or one line with the mend."""
+
+from pathlib import Path
+
+import pytest
+
+from ml_logger.agent.config import current_token, load_config
+from ml_logger.errors import ConfigError
+
+
+def config_of(tmp_path: Path, *lines: str, environ: dict[str, str] | None = None, **flags: object):
+    (tmp_path / "spool").mkdir(exist_ok=True)
+    file = tmp_path / "agent.yaml"
+    given = {line.partition(":")[0] for line in lines}
+    base = [text for key, text in (("spool", "spool: spool"), ("server", "server: http://h:1")) if key not in given]
+    file.write_text("\n".join([*base, *lines]) + "\n", encoding="utf-8")
+    return load_config(file, environ or {}, flags)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "token: !!timestamp foo",
+        "token: !!bool foo",
+        "batch_bytes: !!int ''",
+        "batch_bytes: 0",
+        "batch_bytes: 1" + "0" * 400,
+        "settle_s: 1" + "0" * 400,
+        "settle_s: .nan",
+        "settle_s: -1",
+        "scan_interval_s: 1.0e+300",
+        "scan_interval_s: 0",
+        "timeouts: {connect_s: 1.0e+300}",
+        "retry: {max_s: .inf}",
+        'spool: "a\\0b"',
+        'spool: ""',
+        "spool: /" + "a" * 300,
+        "spool: agent.yaml",
+        "spool: []",
+        "spool: [spool, spool]",
+        'token_file: "a\\0b"',
+        'state_dir: ""',
+        "server: http://a..b",
+        "server: http://" + "a" * 64,
+        "server: http://h:99999",
+        "server: ftp://h",
+        "server: http://user:password@h",
+        "remote_prefix: ../up",
+        "include: &a [*a]",
+        "exclude: &a {x: *a}",
+        "log: {level: loud}",
+    ],
+)
+def test_what_can_not_be_used_is_refused_in_one_line(tmp_path, line):
+    """Every odd value is a `ConfigError` of one bounded line that names the key or what it holds."""
+    with pytest.raises(ConfigError) as caught:
+        config_of(tmp_path, line)
+    message = caught.value.one_line()
+    assert "\n" not in message
+    assert len(message) < 1000
+
+
+def test_a_huge_alias_is_refused_quickly(tmp_path):
+    """Nested aliases, a few bytes that stand for millions of elements, cost neither time nor memory."""
+    rows = [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}' if n else 'x'] * 9)}]" for n in range(9)]
+    with pytest.raises(ConfigError):
+        config_of(tmp_path, *rows[:8], "token: *a7")
+
+
+def test_flags_start_where_they_are_typed_and_the_file_where_it_lies(tmp_path, monkeypatch):
+    """A relative path means the folder of the place it is written in."""
+    (tmp_path / "elsewhere" / "spool").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert config_of(tmp_path).spools() == (tmp_path / "spool",)
+    assert config_of(tmp_path, spool=Path("spool")).spools() == (tmp_path / "elsewhere" / "spool",)
+
+
+def test_the_token_is_read_anew(tmp_path):
+    """A replaced token file counts at once; the environment goes before it."""
+    (tmp_path / "token").write_text("first\n")
+    config = config_of(tmp_path, "token_file: token")
+    assert current_token(config, {}) == "first"
+    (tmp_path / "token").write_text("second\n")
+    assert current_token(config, {}) == "second"
+    assert current_token(config, {"ML_LOGGER_TOKEN": "env"}) == "env"
+    (tmp_path / "token").write_text("has a space\n")
+    with pytest.raises(ConfigError):
+        current_token(config, {})
+
+
+def test_the_hostname_in_the_prefix(tmp_path):
+    """`{hostname}` stands for this machine's name."""
+    import os
+
+    assert config_of(tmp_path, "remote_prefix: team/{hostname}/").remote_prefix == f"team/{os.uname().nodename}"
