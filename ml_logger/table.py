@@ -8,6 +8,7 @@ shown as escapes, since a newline or an escape code in a cell would break the fr
 
 from __future__ import annotations
 
+import functools
 import unicodedata
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -35,41 +36,41 @@ def step_table(cells: Mapping[str, Cell], *, width: int | None = None, is_colore
     """
     if not cells:
         return ""
-    rows = [_Row.of(key, cell) for key, cell in cells.items()]
-    key_width = max(_CELL_WIDTH, max(row.key_columns for row in rows))
-    value_width = max(_CELL_WIDTH, max(row.text_columns for row in rows))
-    if width is not None:
+    texts = [text for text, _ in cells.values()]
+    together = "".join(texts)
+    is_plain = together.isascii() and together.isprintable()  # asked once for all: most tables are numbers
+    if not is_plain:
+        texts = [printable(text) for text in texts]
+    key_width = max(_CELL_WIDTH, max(map(_label_columns, cells)))
+    value_width = max(_CELL_WIDTH, max(map(len if is_plain else columns, texts)))
+    if width is not None and key_width + value_width + 3 > width:
         value_width = min(value_width, max(_CELL_WIDTH, width - key_width - 3))
-    between = f"├{'─' * key_width}┼{'─' * value_width}┤\n"
-    top = f"╒{'═' * key_width}╤{'═' * value_width}╕\n"
-    bottom = f"╘{'═' * key_width}╧{'═' * value_width}╛\n"
-    return top + between.join([_line(row, key_width, value_width, is_colored) for row in rows]) + bottom
-
-
-class _Row(NamedTuple):
-    """A row's texts, measured once."""
-
-    key: str
-    key_columns: int
-    text: str
-    text_columns: int
-    color: str | None
-
-    @classmethod
-    def of(cls, key: str, cell: Cell) -> _Row:
-        key, text = printable(key.replace("_", " ")), printable(cell.text)
-        return cls(key, columns(key), text, columns(text), cell.color)
-
-
-def _line(row: _Row, key_width: int, value_width: int, is_colored: bool) -> str:
-    text, text_columns = row.text, row.text_columns
-    if text_columns > value_width:
-        text = _cut(text, value_width)
-        text_columns = columns(text)
-    value = _pad_both(text, value_width - text_columns)
+        is_plain = False
+        texts = [text if columns(text) <= value_width else _cut(text, value_width) for text in texts]
+    centered = f"^{value_width}"
+    values = [format(text, centered) if is_plain else _center(text, value_width) for text in texts]
     if is_colored:
-        value = paint(value, row.color)
-    return f"│{_pad_both(row.key, key_width - row.key_columns)}│{value}│\n"
+        values = [paint(value, color) for value, (_, color) in zip(values, cells.values(), strict=True)]
+    between = f"├{'─' * key_width}┼{'─' * value_width}┤\n"
+    rows = between.join([f"│{_key_cell(key, key_width)}│{value}│\n" for key, value in zip(cells, values, strict=True)])
+    return f"╒{'═' * key_width}╤{'═' * value_width}╕\n{rows}╘{'═' * key_width}╧{'═' * value_width}╛\n"
+
+
+# A run shows the same keys at every step; the bounds are for runs that make up new ones.
+
+
+def _label(key: str) -> str:
+    return printable(key.replace("_", " "))
+
+
+@functools.lru_cache(maxsize=1024)
+def _label_columns(key: str) -> int:
+    return columns(_label(key))
+
+
+@functools.lru_cache(maxsize=1024)
+def _key_cell(key: str, width: int) -> str:
+    return _center(_label(key), width)
 
 
 def params_table(sections: Mapping[str, Mapping[str, str]], *, is_colored: bool = False) -> str:
@@ -113,10 +114,7 @@ def _title(title: str, is_colored: bool) -> str:
 
 
 def _center(text: str, width: int) -> str:
-    return _pad_both(text, max(0, width - columns(text)))
-
-
-def _pad_both(text: str, missing: int) -> str:
+    missing = max(0, width - columns(text))
     left = missing // 2
     return " " * left + text + " " * (missing - left)
 
