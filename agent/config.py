@@ -140,7 +140,10 @@ def _check_spool(spool: Path) -> None:
 def _check_numbers(config: AgentConfig) -> None:
     for key in ("batch_bytes", "batch_files"):
         if getattr(config, key) < 1:
-            raise ConfigError(f"key '{key}' must be at least 1", hint="see the comment beside it in config/")
+            raise ConfigError(
+                f"key '{key}' must be at least 1, not {getattr(config, key)}",
+                hint="see the comment beside it in config/",
+            )
     times = {key: getattr(config, key) for key in ("settle_s", "min_interval_s", "drain_timeout_s", "scan_interval_s")}
     sections = {"timeouts": config.timeouts, "retry": config.retry}
     times |= {f"{name}.{key}": value for name, section in sections.items() for key, value in vars(section).items()}
