@@ -18,7 +18,7 @@ import threading
 import time
 import weakref
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from . import screen
@@ -330,8 +330,8 @@ class ML_Logger(Media, Timers):
         self._encoder.after_fork()
         self._cells = {}
 
-    def __del__(self) -> None:
-        if sys.is_finalizing():
+    def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:  # globals may be gone by then
+        if is_finalizing():
             return  # its end was written at exit, and a daemon thread may have stopped with the lock in its hands
         recording = getattr(self, "_recording", None)
         if recording is not None and (recording.is_started or getattr(self, "_cells", None)):
