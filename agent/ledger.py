@@ -61,6 +61,7 @@ class Ledger:
         self._entries: dict[str, Entry] = {}
         self._unsaved: set[str] = set()
         self._has_warned = False
+        self._is_closed = False
         self._db = self._open()
 
     def _open(self) -> sqlite3.Connection:
@@ -133,9 +134,11 @@ class Ledger:
             self._has_warned = True
 
     def close(self) -> None:
-        """Save and close."""
-        self.save()
-        self._db.close()
+        """Save and close; closing again does nothing."""
+        if not self._is_closed:
+            self.save()
+            self._db.close()
+            self._is_closed = True
 
 
 def _load(db: sqlite3.Connection) -> Iterator[tuple[str, Entry]]:

@@ -13,7 +13,12 @@ from typing import Literal
 
 import orjson
 
-_QUIET = ("urllib3", "watchdog", "aiohttp.access", "asyncio")  # urllib3 warns of a cut answer with a traceback
+_QUIET = {
+    "urllib3": logging.ERROR,  # it warns of a cut answer with a traceback
+    "watchdog": logging.CRITICAL,  # it complains of events that come while it is being stopped
+    "aiohttp.access": logging.WARNING,
+    "asyncio": logging.WARNING,
+}
 
 
 @dataclass(frozen=True)
@@ -30,8 +35,8 @@ def start_logging(settings: LogSettings) -> None:
     handler.setFormatter(_JsonLines() if settings.format == "json" else _text_lines())
     logging.basicConfig(level=settings.level.upper(), handlers=[handler], force=True)
     logging.getLogger("aiohttp.server").addFilter(_is_no_bad_request)
-    for name in _QUIET:
-        logging.getLogger(name).setLevel(logging.ERROR)
+    for name, level in _QUIET.items():
+        logging.getLogger(name).setLevel(level)
 
 
 def _is_no_bad_request(record: logging.LogRecord) -> bool:

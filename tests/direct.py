@@ -78,6 +78,9 @@ class Pair:
         self.transport = Direct(LocalStore(self.data_dir))
 
     def open_agent(self) -> None:
+        """Open a core over what is in the state directory; one that is open already is closed."""
+        if hasattr(self, "ledger"):
+            self.ledger.close()
         self.ledger = Ledger(self.state_dir / "ledger.sqlite")
         config = AgentConfig(spool=self.spool, server="http://unused", **self.settings)  # type: ignore[arg-type]
         clock = Clock(wall_ns=lambda: int(self.now_s * 1e9), steady_s=lambda: self.now_s)
