@@ -6,7 +6,6 @@ ml_logger must not cost an import of numpy.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -60,6 +59,8 @@ def npy_writer(array: NDArray[Any]) -> Callable[[BinaryIO], None]:
 
 def npz_writer(arrays: Mapping[str, NDArray[Any]]) -> Callable[[BinaryIO], None]:
     """Return a function that writes `arrays` by name as an uncompressed ``.npz``, as ``numpy.load`` reads it."""
+    import zipfile  # lazily: it imports half the standard library
+
     import numpy as np  # lazily: see above
 
     def write(file: BinaryIO) -> None:

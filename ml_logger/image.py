@@ -16,12 +16,13 @@ import io
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from .arrays import NotAnArray, as_array
 
 if TYPE_CHECKING:
+    from fractions import Fraction
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -177,6 +178,8 @@ def encode_animation(frames: NDArray[Any], fps: float = FPS) -> bytes:
 
 def _delay(fps: float) -> Fraction:
     """Return the seconds of a frame as the fraction of two 16-bit numbers that PNG has."""
+    from fractions import Fraction  # lazily: few runs log an animation
+
     if not 0.001 <= fps <= 1000:
         raise BadImage(f"frames a second are from 0.001 to 1000, not {fps}")
     return Fraction(1 / fps).limit_denominator(1000)

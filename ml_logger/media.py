@@ -7,7 +7,6 @@ off the training thread; arrays and files are written at the call. The same name
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -132,11 +131,13 @@ class Media:
 
         Another file of the same name replaces it, unless it goes into another `namespace`.
         """
+        from shutil import copyfileobj  # lazily: it imports every kind of archive
+
         source = Path(path).expanduser()
         name = source.name if not source.name.startswith(".") else "%2E" + source.name[1:]
         name = check_name(f"{_folder(namespace)}{name}")
         with source.open("rb") as file:
-            self._recording.write_whole(name, lambda copy: shutil.copyfileobj(file, copy, 1 << 20))
+            self._recording.write_whole(name, lambda copy: copyfileobj(file, copy, 1 << 20))
 
     # --- one at a time, so that a bad one does not stop the others
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import enum
+import sys
 import types
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -50,7 +50,8 @@ def _members(value: Any) -> Mapping[Any, Any] | None:
         return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name, None) for field in dataclasses.fields(value)}
-    if isinstance(value, (argparse.Namespace, types.SimpleNamespace)):
+    argparse = sys.modules.get("argparse")  # who has a namespace of it has imported it
+    if isinstance(value, types.SimpleNamespace) or (argparse and isinstance(value, argparse.Namespace)):
         return vars(value)
     return None
 
