@@ -53,8 +53,7 @@ def never_raises(method: _Method) -> _Method:
         try:
             method(self, *args, **kwargs)
         except Exception as error:  # noqa: BLE001 - the one guard that keeps training alive
-            with contextlib.suppress(Exception):  # a logging handler of the user's, or no stack left to tell it with
-                self.tell_failure(method.__name__, error)
+            self.tell_failure(method.__name__, error)
 
     return cast("_Method", guarded)
 
@@ -198,11 +197,12 @@ class Recording:
             _log.warning(message, *details)
 
     def tell_failure(self, where: str, error: Exception) -> None:
-        """Count an error of the method `where`, and warn about it once a kind."""
+        """Count an error of the method `where`, and warn about it once a kind. Never raises."""
         called = where.strip("_").replace("_one_", "_")  # log_image stores one image after another
         kind = f"{called}: {type(error).__name__}"
-        self.failures[kind] += 1
-        self.tell_once(kind, "%s() failed, training goes on: %s: %s", called, type(error).__name__, error)
+        with contextlib.suppress(Exception):  # a logging handler of the user's, or no stack left to tell it with
+            self.failures[kind] += 1
+            self.tell_once(kind, "%s() failed, training goes on: %s: %s", called, type(error).__name__, error)
 
     def tell_unstorable(self, key: str, value: object) -> None:
         """Warn once a `key` that its value has no JSON form."""
