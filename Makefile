@@ -11,7 +11,7 @@ DEMO_STAMP := $(DEMO_VENV)/.installed-demo
 
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --editable
 
-.PHONY: help demo test check venv clean
+.PHONY: help demo test soak check venv clean
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
@@ -25,6 +25,9 @@ $(DEMO_STAMP): setup.py
 
 test: venv  ## all tests
 	$(BIN)/python -m pytest -n 2
+
+soak: venv  ## long runs: memory over a million records
+	$(BIN)/python -m pytest -m soak
 
 check: venv  ## ruff, and mypy strict on the three packages
 	$(BIN)/ruff check .
