@@ -44,7 +44,7 @@ class Round:
     def percentile_us(self, share: float, *, undisturbed: bool = False) -> float:
         """Return the duration in µs that `share` of the calls stay within."""
         left_out = frozenset(self.interrupted) if undisturbed else frozenset()
-        kept = sorted(d for i, d in enumerate(self.durations_ns) if i not in left_out)
+        kept = sorted(d for i, d in enumerate(self.durations_ns) if i not in left_out) or sorted(self.durations_ns)
         return kept[min(len(kept) - 1, int(len(kept) * share))] / 1000
 
 

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .arrays import NotAnArray, as_array
+from .buffers import copied
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -112,7 +113,7 @@ def _copied(image: Any) -> NDArray[Any]:
         has_alpha = image.mode in ("PA", "La", "RGBa") or "transparency" in image.info
         image = image.convert("RGBA" if has_alpha else "RGB")  # palettes, CMYK, … : numbers that are no colours
     try:
-        return np.array(image if _is_pillow(image) else as_array(image))
+        return np.array(image) if _is_pillow(image) else copied(as_array(image))
     except (NotAnArray, TypeError, ValueError) as error:
         raise BadImage(f"pixels are numbers: {error}") from None
 

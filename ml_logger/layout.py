@@ -46,6 +46,7 @@ MAX_PATH_BYTES = 2048
 MAX_PATH_DEPTH = 64
 
 _KEY_PIECE_BYTES = 200
+_PLAIN_KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}\Z")  # what nearly every key is: nothing to escape
 _UNSAFE_IN_KEY = frozenset('%/\\:*?"<>|')
 _SPLIT_SUFFIX = re.compile(r"^(.+?)((?:\.[A-Za-z0-9]{1,12}){0,3})\Z", re.DOTALL)
 _PART_NUMBER = re.compile(r"^[1-9][0-9]{0,17}\Z")
@@ -58,6 +59,8 @@ def escape_key(key: str) -> str:
     leading dot. A result of more than 200 bytes goes on in a folder below: each piece but the last ends in a bare ``%``.
     The empty key is ``%``.
     """
+    if _PLAIN_KEY.match(key):
+        return key
     units = [_escape_character(c, is_first=i == 0) for i, c in enumerate(key)]
     pieces, piece, size_bytes = [], "", 0
     for unit in units:
@@ -159,7 +162,7 @@ def _why_refused(path: str) -> str | None:
         return f"has {size_bytes} bytes, more than {MAX_PATH_BYTES}"
     if path.startswith("/"):
         return "is absolute"
-    if any(character == "\\" or unicodedata.category(character) == "Cc" for character in path):
+    if "\\" in path or not (path.isprintable() or all(unicodedata.category(character) != "Cc" for character in path)):
         return "holds a backslash or control character"
     components = path.split("/")
     if len(components) > MAX_PATH_DEPTH:
