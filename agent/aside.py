@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
 from dataclasses import dataclass
 
 from .scanner import LocalFile, Problem, Signature
@@ -51,7 +50,6 @@ class Aside:
         """Return what is set aside, with the reasons."""
         return [Problem(path, rest.reason) for path, rest in self._rests.items()]
 
-    def forget_all_but(self, paths: Collection[str]) -> None:
-        """Drop what is remembered of other files."""
-        for path in self._rests.keys() - set(paths):
-            del self._rests[path]
+    def forget(self, path: str) -> None:
+        """Drop what is remembered of `path`."""
+        self._rests.pop(path, None)

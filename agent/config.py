@@ -50,6 +50,7 @@ class AgentConfig:
     streams: tuple[str, ...] = STREAM_PATTERNS
     settle_s: float = 2.0
     scan_interval_s: float = 5.0
+    quiet_scan_interval_s: float = 60.0
     min_interval_s: float = 0.05
     batch_bytes: int = 4 << 20
     batch_files: int = 100
@@ -144,7 +145,10 @@ def _check_numbers(config: AgentConfig) -> None:
                 f"key '{key}' must be at least 1, not {getattr(config, key)}",
                 hint="see the comment beside it in config/",
             )
-    times = {key: getattr(config, key) for key in ("settle_s", "min_interval_s", "drain_timeout_s", "scan_interval_s")}
+    times = {
+        key: getattr(config, key)
+        for key in ("settle_s", "min_interval_s", "drain_timeout_s", "scan_interval_s", "quiet_scan_interval_s")
+    }
     sections = {"timeouts": config.timeouts, "retry": config.retry}
     times |= {f"{name}.{key}": value for name, section in sections.items() for key, value in vars(section).items()}
     may_be_zero = ("settle_s", "min_interval_s", "drain_timeout_s")

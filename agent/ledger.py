@@ -103,6 +103,11 @@ class Ledger:
         self._entries[path] = entry
         self._unsaved.add(path)
 
+    def forget(self, path: str) -> None:
+        """Drop the entry of a file that is no longer in the spool."""
+        if self._entries.pop(path, None) is not None:
+            self._unsaved.add(path)
+
     def forget_all_but(self, paths: Iterable[str]) -> None:
         """Drop the entries of files that are no longer in the spool."""
         for path in self._entries.keys() - set(paths):

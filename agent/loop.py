@@ -86,7 +86,7 @@ class Loop:
         """
         while not self._is_stopping:
             self._watcher.ensure_alive()
-            wait_s = self._try_round(max_wait_s=self._config.scan_interval_s)
+            wait_s = self._try_round()
             self._wait(wait_s)
         self._watcher.stop()
         return self.drain()
@@ -115,7 +115,7 @@ class Loop:
             return self._note_failure(error)
         return 0.0 if done.has_backlog else done.settles_in_s
 
-    def _try_round(self, max_wait_s: float) -> float:
+    def _try_round(self) -> float:
         """Do one round; return how many seconds to wait for the next if nobody rings. Negative: let nobody ring."""
         try:
             done = self._round()
@@ -128,7 +128,13 @@ class Loop:
             return -self._backoff.next_s(TryAgain(str(error)))
         if done.has_backlog:
             return 0.0
-        return min(max_wait_s, max_wait_s if done.settles_in_s is None else done.settles_in_s)
+        # A dead observer is noticed, and a folder looked into, no later than after scan_interval_s.
+        waits_s = (
+            self._config.scan_interval_s,
+            max(done.next_look_in_s, self._config.min_interval_s),
+            done.settles_in_s,
+        )
+        return min(wait_s for wait_s in waits_s if wait_s is not None)
 
     def _wait(self, wait_s: float) -> None:
         """Wait for the bell, or, after a failure (negative), out the back-off; only a stop ends that early."""
@@ -144,14 +150,16 @@ class Loop:
                 time.sleep(min(rest_s, max(self._config.min_interval_s, 0.01)))  # files change, and ring, meanwhile
 
     def _round(self) -> Round:
-        complete = self._doorbell.take_complete()
-        rounds = [shipper.ship_once(complete) for shipper in self._shippers]
+        heard = self._doorbell.take()
+        folders = heard.folders if self._watcher.is_watching and not self._is_stopping else None
+        rounds = [shipper.ship_once(heard.complete, folders) for shipper in self._shippers]
         done = Round(
             sum(r.shipped_bytes for r in rounds),
             sum(r.shipped_files for r in rounds),
             tuple(p for r in rounds for p in r.left),
             min((r.settles_in_s for r in rounds if r.settles_in_s is not None), default=None),
             any(r.has_backlog for r in rounds),
+            min(r.next_look_in_s for r in rounds),
         )
         self._shipped_bytes += done.shipped_bytes
         self._shipped_files += done.shipped_files

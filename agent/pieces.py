@@ -7,7 +7,6 @@ file gives itself, in parts if it is large, and only while it stays in the state
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from .. import layout, wire
@@ -73,12 +72,10 @@ class PieceReader:
             return self._read_stream(task, entry, fd, room)
         return self._read_whole(task, entry, fd, room)
 
-    def forget_all_but(self, paths: Collection[str]) -> None:
-        """Drop what is remembered of other files."""
-        for path in self._uploads.keys() - set(paths):
-            del self._uploads[path]
-        for path in self._tails.keys() - set(paths):
-            del self._tails[path]
+    def forget(self, path: str) -> None:
+        """Drop what is remembered of `path`."""
+        self._uploads.pop(path, None)
+        self._tails.pop(path, None)
 
     # --- streams
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..layout import matches_any
-from .ledger import Entry
 from .scanner import LocalFile
 
 Kind = Literal["stream", "whole"]
@@ -29,24 +28,16 @@ def kind_of(path: str, streams: Sequence[str]) -> Kind:
 
 
 def make_plan(
-    files: Iterable[LocalFile],
-    *,
-    entry_of: Callable[[str], Entry | None],
-    age_s_of: Callable[[LocalFile], float],
-    streams: Sequence[str],
-    settle_s: float,
+    files: Iterable[LocalFile], *, age_s_of: Callable[[LocalFile], float], streams: Sequence[str], settle_s: float
 ) -> Plan:
-    """Return what to do for `files`.
+    """Return what to do for `files`, none of which is done.
 
-    A file is due while it is not in the state in which it was last shipped whole. A whole file must also be complete: not
-    changed for `settle_s` seconds. Streams come in the order of their paths, whole files oldest first.
+    A whole file must be complete: not changed for `settle_s` seconds. Streams come in the order of their paths, whole files
+    oldest first.
     """
     due_streams, due_wholes, settling = [], [], []
     wait_s: float | None = None
     for file in files:
-        entry = entry_of(file.path)
-        if entry is not None and entry.is_done and entry.seen == file.signature:
-            continue
         if kind_of(file.path, streams) == "stream":
             due_streams.append(file)
         elif (age_s := age_s_of(file)) >= settle_s:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,42 +46,156 @@ def signature_of(status: os.stat_result) -> Signature:
     return Signature(status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev)
 
 
-def scan(root: Path, *, include: Sequence[str], exclude: Sequence[str]) -> tuple[list[LocalFile], list[Problem]]:
-    """Return the regular files below `root` that match `include` and not `exclude`, and the folders that can't be read.
+@dataclass(frozen=True)
+class Findings:
+    """What a look at the spool found: files that are new or changed, paths that are gone, folders that can't be listed."""
 
-    A pattern is matched against the relative path and against the name alone. An excluded folder is not entered.
+    changed: tuple[LocalFile, ...]
+    gone: tuple[str, ...]
+    problems: tuple[Problem, ...]
+
+
+@dataclass(slots=True)
+class _Folder:
+    files: dict[str, Signature]
+    folders: set[str]
+    interval_s: float
+    due_s: float
+
+
+class Walk:
+    """Walks a spool again and again, and tells what has changed between two looks.
+
+    A folder in which something changed is due again after `interval_s`; each look that finds nothing doubles that, up to
+    `quiet_interval_s`. Files match `include` and not `exclude`; a pattern is matched against the relative path and against
+    the name alone, and an excluded folder is not entered. `steady_s` is a clock that never jumps.
     """
-    files: list[LocalFile] = []
-    problems: list[Problem] = []
-    folders = [""]
-    while folders:
-        folder = folders.pop()
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        include: Sequence[str],
+        exclude: Sequence[str],
+        interval_s: float,
+        quiet_interval_s: float,
+        steady_s: Callable[[], float],
+    ) -> None:
+        self._root = root
+        self._include = include
+        self._exclude = exclude
+        self._interval_s = interval_s
+        self._quiet_interval_s = max(interval_s, quiet_interval_s)
+        self._steady_s = steady_s
+        self._folders: dict[str, _Folder] = {}
+        self._problems: dict[str, Problem] = {}
+        self._changed: list[LocalFile] = []
+        self._gone: list[str] = []
+
+    def look(self, folders: Collection[str] | None = None) -> Findings:
+        """Look into the `folders` named (relative paths, those not known yet included) and those that are due.
+
+        None looks everywhere.
+        """
+        for folder in self._wanted(folders):
+            self._visit(folder)
+        found = Findings(tuple(self._changed), tuple(self._gone), tuple(self._problems.values()))
+        self._changed, self._gone = [], []
+        return found
+
+    def next_look_in_s(self) -> float:
+        """Return in how many seconds the next folder is due."""
+        due_s = min((folder.due_s for folder in self._folders.values()), default=0.0)
+        return max(0.0, due_s - self._steady_s())
+
+    def paths(self) -> Iterator[str]:
+        """Yield the path of every file known."""
+        for path, folder in self._folders.items():
+            for name in folder.files:
+                yield _join(path, name)
+
+    def _wanted(self, folders: Collection[str] | None) -> list[str]:
+        if folders is None or not self._folders:
+            return ["", *(path for path in self._folders if path)]
+        now_s = self._steady_s()
+        named = {self._nearest_known(folder) for folder in folders}
+        return [path for path, folder in self._folders.items() if folder.due_s <= now_s or path in named]
+
+    def _nearest_known(self, folder: str) -> str:
+        """Return `folder`, or the folder above it from which a walk will come to it."""
+        while folder and folder not in self._folders:
+            folder = folder.rpartition("/")[0]
+        return folder
+
+    def _visit(self, path: str) -> None:
+        """List one folder, note what is different, and go into folders that were not there before."""
+        known = self._folders.get(path)
+        if known is None and path and path.rpartition("/")[0] not in self._folders:
+            return  # a folder above it has gone meanwhile
         try:
-            for path, entry in _entries(root, folder, exclude):
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(path)
-                elif matches_any(path, include):
-                    files.extend(_try_regular_file(path, entry))
+            files, folders = self._list(path)
         except OSError as error:
-            if folder and isinstance(error, FileNotFoundError):
-                continue  # deleted while we walked; what it held is gone by a person's will
-            problems.append(Problem(folder or str(root), f"can't list this folder: {error.strerror}"))
-    return files, problems
+            self._note_unlisted(path, error)
+            return
+        self._problems.pop(path, None)
+        before = known or _Folder({}, set(), self._interval_s, 0.0)
+        is_changed = self._compare(path, before, files)
+        for name in before.folders - folders:
+            self._forget(_join(path, name))
+        is_quiet = known is not None and not is_changed and folders == before.folders
+        interval_s = min(before.interval_s * 2, self._quiet_interval_s) if is_quiet else self._interval_s
+        self._folders[path] = _Folder(files, folders, interval_s, self._steady_s() + interval_s)
+        for name in folders - before.folders:
+            self._visit(_join(path, name))
+
+    def _compare(self, path: str, before: _Folder, files: dict[str, Signature]) -> bool:
+        changed = [LocalFile(_join(path, n), s) for n, s in files.items() if before.files.get(n) != s]
+        gone = [_join(path, name) for name in before.files.keys() - files.keys()]
+        self._changed += changed
+        self._gone += gone
+        return bool(changed or gone)
+
+    def _note_unlisted(self, path: str, error: OSError) -> None:
+        if path and isinstance(error, FileNotFoundError) and self._root.is_dir():
+            self._forget(path)  # deleted while we walked; what it held is gone by a person's will
+            return
+        # It may be back soon (a mount, permissions): nothing that is known of what is in it is forgotten.
+        self._problems[path] = Problem(path or str(self._root), f"can't list this folder: {error.strerror}")
+        if path in self._folders:
+            self._folders[path].due_s = self._steady_s() + self._interval_s
+
+    def _forget(self, path: str) -> None:
+        self._problems.pop(path, None)
+        folder = self._folders.pop(path, None)
+        if folder is not None:
+            self._gone += [_join(path, name) for name in folder.files]
+            for name in folder.folders:
+                self._forget(_join(path, name))
+
+    def _list(self, path: str) -> tuple[dict[str, Signature], set[str]]:
+        files: dict[str, Signature] = {}
+        folders: set[str] = set()
+        with os.scandir(self._root / path) as entries:
+            for entry in entries:
+                inside = _join(path, entry.name)
+                if is_hidden(entry.name) or (self._exclude and matches_any(inside, self._exclude)):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    folders.add(entry.name)
+                elif matches_any(inside, self._include):
+                    signature = _maybe_signature(entry)
+                    if signature is not None:
+                        files[entry.name] = signature
+        return files, folders
 
 
-def _entries(root: Path, folder: str, exclude: Sequence[str]) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    prefix = folder + "/" if folder else ""
-    with os.scandir(root / folder) as entries:
-        for entry in entries:
-            path = prefix + entry.name
-            if not is_hidden(entry.name) and not (exclude and matches_any(path, exclude)):
-                yield path, entry
+def _join(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder else name
 
 
-def _try_regular_file(path: str, entry: os.DirEntry[str]) -> Iterator[LocalFile]:
+def _maybe_signature(entry: os.DirEntry[str]) -> Signature | None:
     try:
         status = entry.stat(follow_symlinks=False)
     except FileNotFoundError:
-        return
-    if stat.S_ISREG(status.st_mode):
-        yield LocalFile(path, signature_of(status))
+        return None
+    return signature_of(status) if stat.S_ISREG(status.st_mode) else None

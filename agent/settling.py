@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from .scanner import LocalFile, Signature
@@ -32,7 +32,6 @@ class Settling:
             self._since[file.path] = (file.signature, now_s)
         return max(now_s - since_s, (self._clock.wall_ns() - file.signature.mtime_ns) / 1e9)
 
-    def forget_all_but(self, paths: Collection[str]) -> None:
-        """Drop what is remembered of other files."""
-        for path in self._since.keys() - set(paths):
-            del self._since[path]
+    def forget(self, path: str) -> None:
+        """Drop what is remembered of `path`."""
+        self._since.pop(path, None)

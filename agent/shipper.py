@@ -1,15 +1,15 @@
 """The synchronous core: `Shipper.ship_once` does one round and returns what it did.
 
-A round walks the spool, asks the receiver about files it does not know, reads what is due and sends it in batches, streams
-before whole files. A position moves only when the receiver has answered that the bytes are durable, and is then saved; a
-crash anywhere in between costs a resend, which the receiver answers with `already`.
+A round looks where something has changed in the spool, asks the receiver about files it does not know, reads what is due and
+sends it in batches, streams before whole files. A position moves only when the receiver has answered that the bytes are
+durable, and is then saved; a crash anywhere in between costs a resend, which the receiver answers with `already`.
 """
 
 from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -25,7 +25,7 @@ from .config import AgentConfig
 from .ledger import Entry, Ledger
 from .pieces import Piece, PieceReader, Task
 from .planner import Plan, kind_of, make_plan
-from .scanner import LocalFile, Problem, scan
+from .scanner import LocalFile, Problem, Walk
 from .settling import Clock, Settling
 from .transport import Transport
 
@@ -43,7 +43,7 @@ class Round:
     """What one round did and what it left.
 
     `shipped_bytes` were acknowledged; `left` could not be shipped, and why; `settles_in_s` says when a file that is still
-    being written may be ready; `has_backlog` asks for the next round at once.
+    being written may be ready; `has_backlog` asks for the next round at once; `next_look_in_s` says when a folder is due again.
     """
 
     shipped_bytes: int = 0
@@ -51,6 +51,7 @@ class Round:
     left: tuple[Problem, ...] = ()
     settles_in_s: float | None = None
     has_backlog: bool = False
+    next_look_in_s: float = 0.0
 
 
 @dataclass
@@ -73,44 +74,80 @@ class Shipper:
         self._settling = Settling(clock)
         self._aside = Aside(clock)
         self._reader = PieceReader(self._settling, config.settle_s)
+        self._open: dict[str, LocalFile] = {}  # what there may be something to do for; all else is done
+        self._has_looked = False
+        self._walk = Walk(
+            spool,
+            include=config.include,
+            exclude=config.exclude,
+            interval_s=config.scan_interval_s,
+            quiet_interval_s=config.quiet_scan_interval_s,
+            steady_s=clock.steady_s,
+        )
 
     # --- one round
 
-    def ship_once(self, complete_paths: Iterable[str] = ()) -> Round:
-        """Do one round; `complete_paths` (absolute) are files known to be whole, which need not settle first."""
-        files, problems = self._scan()
-        plan = self._plan(files, {os.path.relpath(p, self._spool) for p in complete_paths})
+    def ship_once(self, complete_paths: Iterable[str] = (), folders: Iterable[str] | None = None) -> Round:
+        """Do one round; all paths are absolute.
+
+        `complete_paths` are files known to be whole, which need not settle first. `folders` are those in which something has
+        happened; they and those that are due are looked into. None looks everywhere.
+        """
+        problems = self._look(folders)
+        plan = self._plan({os.path.relpath(p, self._spool) for p in complete_paths})
         tally = _Tally()
         try:
             self._adopt(plan)
             has_backlog = self._ship(self._tasks(plan.streams), self._tasks(plan.wholes), tally)
         finally:
             self._ledger.save()
+            self._open = {path: file for path, file in self._open.items() if not self._is_done(path)}
         waits_s = [s for s in (plan.settles_in_s, self._reader.tails_settle_in_s()) if s is not None]
-        return Round(tally.bytes, tally.files, self._left(problems), min(waits_s, default=None), has_backlog)
+        next_look_in_s = self._walk.next_look_in_s()
+        return Round(
+            tally.bytes, tally.files, self._left(problems), min(waits_s, default=None), has_backlog, next_look_in_s
+        )
 
     def unshipped(self) -> list[Problem]:
         """Return every file that holds something the receiver has not acknowledged, by a new walk; sends nothing."""
-        files, problems = self._scan()
-        left = {p.path: p for p in self._left(problems)}
-        for file in files:
-            if not self._is_done(file):
-                left.setdefault(file.path, Problem(file.path, "not shipped yet"))
+        left = {p.path: p for p in self._left(self._look(None))}
+        for path in self._open:
+            left.setdefault(path, Problem(path, "not shipped yet"))
         return sorted(left.values(), key=lambda p: p.path)
 
-    def _scan(self) -> tuple[list[LocalFile], list[Problem]]:
-        files, problems = scan(self._spool, include=self._config.include, exclude=self._config.exclude)
-        if problems:
-            return files, problems  # a folder that can't be listed now must not cost the memory of what is in it
-        present = {f.path for f in files}
-        for memory in (self._ledger, self._reader, self._aside, self._settling):
-            memory.forget_all_but(present)
-        return files, problems
+    def _look(self, folders: Iterable[str] | None) -> tuple[Problem, ...]:
+        """Take note of what has changed in the spool; return what can't be looked into."""
+        found = self._walk.look(None if folders is None else list(self._inside(folders)))
+        for path in found.gone:
+            self._open.pop(path, None)
+            for memory in (self._ledger, self._reader, self._aside, self._settling):
+                memory.forget(path)
+        for file in found.changed:
+            self._take_up(file)
+        if not self._has_looked and not found.problems:
+            self._ledger.forget_all_but(self._walk.paths())  # what went away while no agent ran
+            self._has_looked = True
+        return found.problems
 
-    def _plan(self, files: Sequence[LocalFile], complete: set[str]) -> Plan:
+    def _inside(self, folders: Iterable[str]) -> Iterator[str]:
+        root = os.fspath(self._spool)
+        for folder in folders:
+            if folder == root:
+                yield ""
+            elif folder.startswith(root + "/"):
+                yield folder[len(root) + 1 :]
+
+    def _take_up(self, file: LocalFile) -> None:
+        entry = self._ledger.get(file.path)
+        if entry is not None and entry.is_done:
+            if entry.seen == file.signature:
+                return
+            self._ledger.put(file.path, replace(entry, is_done=False))
+        self._open[file.path] = file
+
+    def _plan(self, complete: set[str]) -> Plan:
         return make_plan(
-            [f for f in files if not self._aside.is_resting(f)],
-            entry_of=self._ledger.get,
+            [f for f in self._open.values() if not self._aside.is_resting(f)],
             age_s_of=lambda f: float("inf") if f.path in complete else self._settling.age_s(f),
             streams=self._config.streams,
             settle_s=self._config.settle_s,
@@ -119,12 +156,14 @@ class Shipper:
     def _left(self, problems: Sequence[Problem]) -> tuple[Problem, ...]:
         return (*problems, *self._aside.problems(), *self._reader.tail_problems())
 
-    def _is_done(self, file: LocalFile) -> bool:
-        entry = self._ledger.get(file.path)
-        return entry is not None and entry.is_done and entry.seen == file.signature
+    def _is_done(self, path: str) -> bool:
+        entry = self._ledger.get(path)
+        return entry is not None and entry.is_done
 
     def _tasks(self, files: Iterable[LocalFile]) -> deque[Task]:
-        known = (f for f in files if f.path not in self._aside and self._ledger.get(f.path) and not self._is_done(f))
+        known = (
+            f for f in files if f.path not in self._aside and self._ledger.get(f.path) and not self._is_done(f.path)
+        )
         return deque(Task(f, kind_of(f.path, self._config.streams)) for f in known)
 
     def _ship(self, streams: deque[Task], wholes: deque[Task], tally: _Tally) -> bool:
@@ -289,7 +328,7 @@ class Shipper:
             self._aside.put(task.file, f"receiver and spool do not agree: {outcome.result} at {piece.item.offset}")
         else:
             self._visit(task.file, lambda fd: self._reposition(piece, outcome, fd))
-        return task.file.path not in self._aside and not self._is_done(task.file)
+        return task.file.path not in self._aside and not self._is_done(task.file.path)
 
     def _acknowledge(self, piece: Piece, held: Held, mark: local_file.Mark | None) -> None:
         file = piece.task.file

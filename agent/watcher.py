@@ -12,12 +12,16 @@ import os
 import select
 import threading
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from watchdog.events import (
+    DirCreatedEvent,
+    DirDeletedEvent,
     DirMovedEvent,
     FileClosedEvent,
     FileCreatedEvent,
+    FileDeletedEvent,
     FileModifiedEvent,
     FileMovedEvent,
     FileSystemEvent,
@@ -30,8 +34,25 @@ from ..layout import is_hidden
 
 log = logging.getLogger(__name__)
 
-_RINGING = [FileCreatedEvent, FileModifiedEvent, FileMovedEvent, FileClosedEvent, DirMovedEvent]
-_MAX_COMPLETE = 100_000
+_RINGING = [
+    DirCreatedEvent,
+    DirDeletedEvent,
+    FileDeletedEvent,
+    FileCreatedEvent,
+    FileModifiedEvent,
+    FileMovedEvent,
+    FileClosedEvent,
+    DirMovedEvent,
+]
+_MAX_NOTED = 100_000
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What was heard of: files seen to be complete, and folders in which something happened; absolute paths."""
+
+    complete: frozenset[str]
+    folders: frozenset[str]
 
 
 class Doorbell:
@@ -46,6 +67,7 @@ class Doorbell:
         os.set_blocking(self._receiving, False)
         os.set_blocking(self._sending, False)
         self._complete: set[str] = set()
+        self._folders: set[str] = set()
         self._lock = threading.Lock()
 
     def ring(self) -> None:
@@ -53,10 +75,16 @@ class Doorbell:
         with contextlib.suppress(BlockingIOError):  # a full pipe has rung often enough
             os.write(self._sending, b"!")
 
-    def note_complete(self, path: str) -> None:
-        """Remember that the file at `path` (absolute) was closed after writing or renamed into place."""
+    def note(self, path: str, *, is_complete: bool = False, is_folder: bool = False) -> None:
+        """Remember that something happened to `path` (absolute).
+
+        A file `is_complete` when it was closed after writing or renamed into place.
+        """
         with self._lock:
-            if len(self._complete) < _MAX_COMPLETE:
+            self._folders.add(os.path.dirname(path))  # noqa: PTH120  # plain text, thousands of times a second
+            if is_folder:
+                self._folders.add(path)
+            if is_complete and len(self._complete) < _MAX_NOTED:
                 self._complete.add(path)
 
     def wait(self, timeout_s: float) -> bool:
@@ -67,11 +95,12 @@ class Doorbell:
                 pass
         return bool(readable)
 
-    def take_complete(self) -> set[str]:
-        """Return the absolute paths of files seen to be complete since the last call."""
+    def take(self) -> Heard:
+        """Return what was noted since the last call."""
         with self._lock:
-            taken, self._complete = self._complete, set()
-        return taken
+            heard = Heard(frozenset(self._complete), frozenset(self._folders))
+            self._complete, self._folders = set(), set()
+        return heard
 
     def close(self) -> None:
         """Close the pipe; nobody may ring any more."""
@@ -86,12 +115,10 @@ class _Ringer(FileSystemEventHandler):
 
     def on_any_event(self, event: FileSystemEvent) -> None:
         is_final = isinstance(event, (FileMovedEvent, FileClosedEvent))
-        path = os.fsdecode(event.dest_path if isinstance(event, FileMovedEvent) else event.src_path)
-        if self._is_hidden(path):
-            return
-        if is_final:
-            self._doorbell.note_complete(path)
-        self._doorbell.ring()
+        path = os.fsdecode(event.dest_path if isinstance(event, (FileMovedEvent, DirMovedEvent)) else event.src_path)
+        if not self._is_hidden(path):
+            self._doorbell.note(path, is_complete=is_final, is_folder=event.is_directory)
+            self._doorbell.ring()
 
     def _is_hidden(self, path: str) -> bool:
         """Whether scanners pass the path over: without this the agent's own ledger would wake it for ever."""
@@ -131,6 +158,11 @@ class Watcher:
                 error,
             )
             self._has_warned = True
+
+    @property
+    def is_watching(self) -> bool:
+        """Whether events are being heard; if not, only looking tells what has changed."""
+        return self._observer is not None and self._observer.is_alive()
 
     def stop(self) -> None:
         """Stop the observer, if there is one."""

@@ -41,9 +41,9 @@ class FakeShipper:
         self.script = list(script)
         self.rounds = 0
 
-    def ship_once(self, complete_paths=()):
+    def ship_once(self, complete_paths=(), folders=None):
         self.rounds += 1
-        step = self.script.pop(0) if self.script else Round()
+        step = self.script.pop(0) if self.script else Round(next_look_in_s=60.0)
         if isinstance(step, Exception):
             raise step
         return step
@@ -101,7 +101,7 @@ def test_an_event_in_the_spool_starts_a_round(make_loop, tmp_path):
     noted = []
 
     class Noting(FakeShipper):
-        def ship_once(self, complete_paths=()):
+        def ship_once(self, complete_paths=(), folders=None):
             noted.extend(complete_paths)
             return super().ship_once()
 
@@ -118,11 +118,14 @@ def test_hidden_files_ring_no_bell(tmp_path):
     watcher = Watcher([tmp_path], doorbell)
     watcher.ensure_alive()
     doorbell.wait(0)
+    doorbell.take()
     (tmp_path / ".ml-logger-agent").mkdir()
     (tmp_path / ".ml-logger-agent" / "ledger.sqlite").write_bytes(b"x")
     (tmp_path / "seen").write_bytes(b"x")
     wait_until(lambda: str(tmp_path / "seen") in doorbell._complete)
-    assert doorbell.take_complete() == {str(tmp_path / "seen")}
+    heard = doorbell.take()
+    assert heard.complete == {str(tmp_path / "seen")}
+    assert heard.folders == {str(tmp_path)}
     watcher.stop()
     doorbell.close()
 
@@ -136,7 +139,7 @@ def test_a_dead_observer_is_replaced(tmp_path):
     watcher._observer.join()
     watcher.ensure_alive()
     (tmp_path / "f").write_bytes(b"x")
-    wait_until(lambda: str(tmp_path / "f") in doorbell.take_complete())
+    wait_until(lambda: str(tmp_path / "f") in doorbell.take().complete)
     watcher.stop()
     doorbell.close()
 

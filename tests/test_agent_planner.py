@@ -1,24 +1,16 @@
 """Planning: what is due, in which order, and what has to settle first."""
 
-from ml_logger.agent.ledger import Entry
 from ml_logger.agent.planner import make_plan
 from ml_logger.agent.scanner import LocalFile, Signature
 from ml_logger.layout import STREAM_PATTERNS
-from ml_logger.wire import NOTHING
 
 
 def local(path, mtime_ns=0, size=1):
     return LocalFile(path, Signature(size, mtime_ns, 1, 1))
 
 
-def plan(files, entries=(), ages_s=None):
-    return make_plan(
-        files,
-        entry_of=dict(entries).get,
-        age_s_of=lambda f: (ages_s or {}).get(f.path, 99.0),
-        streams=STREAM_PATTERNS,
-        settle_s=2.0,
-    )
+def plan(files, ages_s=None):
+    return make_plan(files, age_s_of=lambda f: (ages_s or {}).get(f.path, 99.0), streams=STREAM_PATTERNS, settle_s=2.0)
 
 
 def test_streams_come_apart_from_whole_files_oldest_first():
@@ -28,18 +20,6 @@ def test_streams_come_apart_from_whole_files_oldest_first():
     assert [f.path for f in made.streams] == ["a.log", "z.jsonl"]
     assert [f.path for f in made.wholes] == ["c.png", "b.png", "a.png"]
     assert made.settles_in_s is None
-
-
-def test_only_a_file_in_the_state_it_was_shipped_in_is_not_due():
-    """A file is due when unknown, when it changed, and while something of it was left."""
-    done, changed, left = local("done.log"), local("changed.log", size=5), local("left.log")
-    entries = {
-        "done.log": Entry("done.log", NOTHING, done.signature, is_done=True),
-        "changed.log": Entry("changed.log", NOTHING, local("x").signature, is_done=True),
-        "left.log": Entry("left.log", NOTHING, left.signature, is_done=False),
-    }
-    made = plan([done, changed, left, local("new.log")], entries)
-    assert [f.path for f in made.streams] == ["changed.log", "left.log", "new.log"]
 
 
 def test_a_whole_file_settles_first_and_a_stream_does_not():

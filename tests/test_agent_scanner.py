@@ -5,12 +5,37 @@ import socket
 
 import pytest
 
-from ml_logger.agent.scanner import scan
+from ml_logger.agent.scanner import Walk
+
+
+class Watched:
+    """A walk of a folder with a clock that the test sets."""
+
+    def __init__(self, root, include=("*",), exclude=()):
+        self.now_s = 0.0
+        self.walk = Walk(
+            root,
+            include=include,
+            exclude=exclude,
+            interval_s=5.0,
+            quiet_interval_s=60.0,
+            steady_s=lambda: self.now_s,
+        )
+
+    def changes(self, folders=None):
+        """Look, and return the paths that changed and those that are gone."""
+        found = self.walk.look(folders)
+        return {f.path for f in found.changed}, set(found.gone)
+
+
+def scan(root, include=("*",), exclude=()):
+    found = Watched(root, include, exclude).walk.look()
+    return found.changed, found.problems
 
 
 def paths(root, include=("*",), exclude=()):
     files, problems = scan(root, include=include, exclude=exclude)
-    assert problems == []
+    assert problems == ()
     return {f.path for f in files}
 
 
@@ -79,3 +104,81 @@ def test_a_folder_that_can_not_be_listed_is_a_problem(tmp_path, monkeypatch):
     files, problems = scan(tmp_path, include=("*",), exclude=())
     assert [f.path for f in files] == ["open/f"]
     assert [(p.path, p.reason) for p in problems] == [("closed", "can't list this folder: Permission denied")]
+
+
+def test_a_look_tells_what_is_different(tmp_path):
+    """New, grown, replaced and removed files are told once each, in known and in new folders."""
+    watched = Watched(tmp_path)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "kept").write_bytes(b"1")
+    (tmp_path / "a" / "grows").write_bytes(b"1")
+    assert watched.changes() == ({"a/kept", "a/grows"}, set())
+    assert watched.changes() == (set(), set())
+    (tmp_path / "a" / "grows").write_bytes(b"12")
+    (tmp_path / "b" / "c").mkdir(parents=True)
+    (tmp_path / "b" / "c" / "new").touch()
+    assert watched.changes() == ({"a/grows", "b/c/new"}, set())
+    (tmp_path / "a" / "kept").unlink()
+    (tmp_path / "b").rename(tmp_path / "d")
+    assert watched.changes() == ({"d/c/new"}, {"a/kept", "b/c/new"})
+    assert set(watched.walk.paths()) == {"a/grows", "d/c/new"}
+
+
+def test_a_file_that_becomes_a_folder_and_back(tmp_path):
+    """A name that changes its kind is one thing gone and another come."""
+    watched = Watched(tmp_path)
+    (tmp_path / "x").touch()
+    assert watched.changes() == ({"x"}, set())
+    (tmp_path / "x").unlink()
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "y").touch()
+    assert watched.changes() == ({"x/y"}, {"x"})
+
+
+def test_quiet_folders_are_looked_into_less_often(tmp_path):
+    """The time between two looks doubles while nothing happens, up to the longest, and starts anew with a change."""
+    watched = Watched(tmp_path)
+    (tmp_path / "f").touch()
+    watched.changes()
+    waits_s = []
+    for _ in range(6):
+        waits_s.append(watched.walk.next_look_in_s())
+        watched.now_s += waits_s[-1]
+        watched.changes([])
+    assert waits_s == [5.0, 10.0, 20.0, 40.0, 60.0, 60.0]
+    (tmp_path / "f").write_bytes(b"1")
+    assert watched.changes([]) == (set(), set())
+    watched.now_s += 60.0
+    assert watched.changes([]) == ({"f"}, set())
+    assert watched.walk.next_look_in_s() == 5.0
+
+
+def test_a_named_folder_is_looked_into_at_once(tmp_path):
+    """An event names a folder; one that is not known yet is reached from the nearest known one above it."""
+    watched = Watched(tmp_path)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "other").mkdir()
+    watched.changes()
+    (tmp_path / "a" / "f").touch()
+    (tmp_path / "other" / "g").touch()
+    assert watched.changes(["a"]) == ({"a/f"}, set())
+    (tmp_path / "a" / "b" / "c").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "c" / "h").touch()
+    assert watched.changes(["a/b/c"]) == ({"a/b/c/h"}, set())
+    assert watched.changes() == ({"other/g"}, set())
+
+
+def test_what_is_known_survives_a_folder_that_can_not_be_listed(tmp_path):
+    """A root that is gone is a problem; nothing in it counts as gone, and when it is back nothing counts as new."""
+    root = tmp_path / "spool"
+    (root / "a").mkdir(parents=True)
+    (root / "a" / "f").touch()
+    watched = Watched(root)
+    watched.changes()
+    root.rename(tmp_path / "away")
+    found = watched.walk.look()
+    assert found.gone == ()
+    assert [p.path for p in found.problems] == [str(root)]
+    (tmp_path / "away").rename(root)
+    found = watched.walk.look()
+    assert (found.changed, found.gone, found.problems) == ((), (), ())
