@@ -83,6 +83,7 @@ class Walk:
     ) -> None:
         self._root = root
         self._include = include
+        self._takes_all = "*" in include
         self._exclude = exclude
         self._interval_s = interval_s
         self._quiet_interval_s = max(interval_s, quiet_interval_s)
@@ -156,8 +157,9 @@ class Walk:
         return bool(changed or gone)
 
     def _note_unlisted(self, path: str, error: OSError) -> None:
-        if path and isinstance(error, FileNotFoundError) and self._root.is_dir():
-            self._forget(path)  # deleted while we walked; what it held is gone by a person's will
+        if path and isinstance(error, FileNotFoundError):
+            if self._root.is_dir():  # or else all of the spool is away, which is said of the root
+                self._forget(path)  # deleted while we walked; what it held is gone by a person's will
             return
         # It may be back soon (a mount, permissions): nothing that is known of what is in it is forgotten.
         self._problems[path] = Problem(path or str(self._root), f"can't list this folder: {error.strerror}")
@@ -182,7 +184,7 @@ class Walk:
                     continue
                 if entry.is_dir(follow_symlinks=False):
                     folders.add(entry.name)
-                elif matches_any(inside, self._include):
+                elif self._takes_all or matches_any(inside, self._include):
                     signature = _maybe_signature(entry)
                     if signature is not None:
                         files[entry.name] = signature
