@@ -20,6 +20,15 @@ def test_bytes_are_kept(shape):
     assert np.array_equal(through_png(image), image)
 
 
+@pytest.mark.parametrize("kind", ["uint8", "uint16", ">u2"])
+@pytest.mark.parametrize("view", [np.s_[:], np.s_[::-1, ::2]])
+def test_rows_of_noise_are_kept(kind, view):
+    """Every bit of many rows comes back, whatever the byte order and strides of the array."""
+    bits = np.iinfo(kind).bits
+    image = np.random.default_rng(1).integers(0, 1 << bits, (97, 131)).astype(kind)[view]
+    assert np.array_equal(through_png(image), image)
+
+
 def test_one_channel_is_grey():
     """H×W×1 is the same as H×W."""
     image = np.arange(12, dtype=np.uint8).reshape(3, 4, 1)
