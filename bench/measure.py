@@ -29,7 +29,7 @@ class Case:
 
     name: str
     start: Callable[[], AbstractContextManager[Call]]
-    calls: int = 10_000
+    calls: int = 3_000
     warm_up: int = 200
 
 
