@@ -11,7 +11,7 @@ DEMO_STAMP := $(DEMO_VENV)/.installed-demo
 
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --editable
 
-.PHONY: help demo test soak check venv clean
+.PHONY: help demo test soak bench check venv clean
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
@@ -28,6 +28,9 @@ test: venv  ## all tests
 
 soak: venv  ## long runs: memory over a million records
 	$(BIN)/python -m pytest -m soak
+
+bench: venv  ## what the client costs, beside its floor; numbers in build/bench/
+	$(BIN)/python -m bench.client
 
 check: venv  ## ruff, and mypy strict on the three packages
 	$(BIN)/ruff check .
