@@ -34,6 +34,7 @@ _MAX_DEPTH = 100
 _MAX_DIGITS = 4000  # Python refuses to turn longer integers into decimal text and back
 _U64 = 1 << 64
 _I64 = -(1 << 63)
+_PLAIN_KINDS = frozenset((str, int, float, bool))
 _Result = TypeVar("_Result")
 
 
@@ -259,7 +260,7 @@ def _key_text(key: object) -> str:
 
 def text_of(value: Any) -> str:
     """Return how a value is shown to people: ``str`` of it, of its number if it is an array or tensor of one element."""
-    if type(value) in (str, int, float, bool):
+    if type(value) in _PLAIN_KINDS:
         return str(value)
     if type(value).__module__ == "numpy" and getattr(value, "size", 0) == 1:
         value = value.reshape(())[()]  # a float32 is shown with its own digits, not with those of its float64
