@@ -40,11 +40,6 @@ class BadImage(ValueError):
     """Something that is not an image: the message says which shape or type it has."""
 
 
-def load() -> None:
-    """Import what encoding needs, so that no other thread is in the middle of it when the process forks."""
-    import numpy  # noqa: F401 - lazily: see above
-
-
 # --- what is an image
 
 
@@ -103,6 +98,8 @@ def as_frames(frames: Any, *, channels_first: bool = False) -> NDArray[Any]:
 def _copied(image: Any) -> NDArray[Any]:
     import numpy as np  # lazily: see above
 
+    if type(image) is np.ndarray:
+        return copied(image)
     if is_figure(image):
         from PIL import Image  # lazily: see above
 
@@ -121,16 +118,16 @@ def _checked(pixels: NDArray[Any], channels_first: bool, first: int) -> NDArray[
     import numpy as np  # lazily: see above
 
     inner = pixels.ndim - first
-    shape = _shape(pixels.shape)
+    shape = pixels.shape
     if inner == 3 and channels_first:
         pixels = np.ascontiguousarray(np.moveaxis(pixels, first, -1))
     if inner == 3 and pixels.shape[-1] == 1:
         pixels = pixels[..., 0]
     if inner not in (2, 3) or (pixels.ndim - first == 3 and pixels.shape[-1] not in _COLOR_TYPES):
         wanted = ("T×" if first else "") + ("C×H×W" if channels_first else "H×W×C")
-        raise BadImage(f"{'an animation' if first else 'an image'} is {wanted} with C from 1 to 4, not {shape}")
+        raise BadImage(f"{'an animation' if first else 'an image'} is {wanted} with C from 1 to 4, not {_shape(shape)}")
     if pixels.size == 0:
-        raise BadImage(f"{'an animation' if first else 'an image'} of {shape} has no pixels")
+        raise BadImage(f"{'an animation' if first else 'an image'} of {_shape(shape)} has no pixels")
     if pixels.dtype.kind not in "buif":
         raise BadImage(f"pixels are numbers, not {pixels.dtype}")
     return pixels

@@ -6,6 +6,7 @@ off the training thread; arrays and files are written at the call. The same name
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import time
@@ -151,8 +152,6 @@ class Media:
         self._log_pixels(name, key, frames, lambda pixels: image.encode_animation(pixels, fps))
 
     def _log_pixels(self, name: str, key: str, copy: Callable[[], Any], encode: Callable[[Any], bytes]) -> None:
-        check_name(name)
-        image.load()
         self._recording.start()  # here, and not in the encoder's thread: a forked worker may be about to leave
         try:
             pixels = copy()
@@ -227,8 +226,15 @@ def _folder(namespace: str) -> str:
 
 
 def _file_name(namespace: str, key: str | None, step: Any, suffix: str) -> str:
+    return f"{_checked_folder(namespace, key)}{_file_stem(step)}.{suffix}"
+
+
+@functools.lru_cache(maxsize=1024)  # a run logs the same keys at every step
+def _checked_folder(namespace: str, key: str | None) -> str:
+    """Return the folder of a key's files, ``/`` included; raise `BadPath` where no file may be."""
     folder = _folder(namespace) + (f"{escape_key(key)}/" if key is not None else "")
-    return f"{folder}{_file_stem(step)}.{suffix}"
+    check_name(f"{folder}0000.png")
+    return folder
 
 
 def _file_stem(step: Any) -> str:
