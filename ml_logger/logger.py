@@ -34,7 +34,7 @@ from .params import as_section
 from .reader import Record, Run
 from .recording import Recording, never_raises, stream_name
 from .spool import SEGMENT_BYTES, check_writable
-from .table import Cell, params_table, step_table
+from .table import NEVER_CUT_COLUMNS, params_table, step_table
 from .timers import Timers
 
 EXIT_TIMEOUT_S = 60.0
@@ -79,7 +79,7 @@ class ML_Logger(Media, Timers):
         self._recording = Recording(directory, segment_bytes, _close_with_multiprocessing)
         self._encoder = Encoder(image_queue_bytes)
         self._lock = threading.RLock()
-        self._cells: dict[str, Cell] = {}
+        self._cells: dict[str, tuple[str, str | None]] = {}
         self._cells_step: Any = None
         _living.add(self)
 
@@ -156,7 +156,7 @@ class ML_Logger(Media, Timers):
         record = {"_timestamp": time.time()} | {t: r if r is not None else sections[t] for t, r in rows.items()}
         self._recording.append_record(PARAMETERS, record)
         shown = {t: {t: sections[t]} if r is None else r for t, r in rows.items()}
-        texts = {title: {str(k): _cell(v).text for k, v in section.items()} for title, section in shown.items()}
+        texts = {title: {str(k): _cell(v)[0] for k, v in section.items()} for title, section in shown.items()}
         self._print_both(params_table(texts, is_colored=is_wanted(sys.stdout)), params_table(texts))
 
     @never_raises
@@ -299,8 +299,10 @@ class ML_Logger(Media, Timers):
         with self._lock:
             cells, self._cells = self._cells, {}
         if cells:
-            width, is_colored = terminal_width(sys.stdout), is_wanted(sys.stdout)
             kept = step_table(cells)
+            # the environment and the terminal are asked only where the answer could change something
+            is_colored = any(color for _, color in cells.values()) and is_wanted(sys.stdout)
+            width = terminal_width(sys.stdout) if kept.index("\n") > NEVER_CUT_COLUMNS else None
             shown = step_table(cells, width=width, is_colored=is_colored) if width or is_colored else kept
             self._print_both(shown, kept)
 
@@ -393,16 +395,16 @@ def _names(silent: bool | Iterable[str]) -> frozenset[str]:
     return frozenset([silent] if isinstance(silent, str) else silent)
 
 
-def _cell(value: Any) -> Cell:
-    """Return the text of a value as it is now; a formatter that fails costs the format, not the value."""
+def _cell(value: Any) -> tuple[str, str | None]:
+    """Return the text of a value as it is now, and its colour; a formatter that fails costs the format, not the value."""
     if type(value) is not Color:
-        return Cell(text_of(value))
+        return text_of(value), None
     if value.formatter is None:
-        return Cell(text_of(value.value), value.color)
+        return text_of(value.value), value.color
     try:
-        return Cell(str(value.formatter(scalar(value.value))), value.color)
+        return str(value.formatter(scalar(value.value))), value.color
     except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError):
-        return Cell(text_of(value.value), value.color)
+        return text_of(value.value), value.color
 
 
 # --- the end of the process

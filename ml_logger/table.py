@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from .color import paint
@@ -21,6 +21,10 @@ _TITLE_COLOR = "yellow"
 _ELLIPSIS = "…"
 
 
+NEVER_CUT_COLUMNS = 2 * _CELL_WIDTH + 3
+"""No terminal is narrow enough to change a table of one step that takes this many columns."""
+
+
 class Cell(NamedTuple):
     """The text of one value and the colour it is shown in."""
 
@@ -28,8 +32,10 @@ class Cell(NamedTuple):
     color: str | None = None
 
 
-def step_table(cells: Mapping[str, Cell], *, width: int | None = None, is_colored: bool = False) -> str:
-    """Return the table of one step, ending in a newline, or the empty string if there are no cells.
+def step_table(
+    cells: Mapping[str, tuple[str, str | None]], *, width: int | None = None, is_colored: bool = False
+) -> str:
+    """Return the table of one step, ending in a newline, or the empty string if there are no cells (`Cell`s).
 
     `width` is that of the terminal in columns: values that would pass it are cut with ``…`` (but never below 20 columns);
     None cuts nothing.
@@ -41,36 +47,36 @@ def step_table(cells: Mapping[str, Cell], *, width: int | None = None, is_colore
     is_plain = together.isascii() and together.isprintable()  # asked once for all: most tables are numbers
     if not is_plain:
         texts = [printable(text) for text in texts]
-    key_width = max(_CELL_WIDTH, max(map(_label_columns, cells)))
     value_width = max(_CELL_WIDTH, max(map(len if is_plain else columns, texts)))
-    if width is not None and key_width + value_width + 3 > width:
-        value_width = min(value_width, max(_CELL_WIDTH, width - key_width - 3))
-        is_plain = False
+    if width is not None and value_width > _CELL_WIDTH:
+        value_width = min(value_width, max(_CELL_WIDTH, width - _key_width(map(_label, cells)) - 3))
         texts = [text if columns(text) <= value_width else _cut(text, value_width) for text in texts]
-    centered = f"^{value_width}"
-    values = [format(text, centered) if is_plain else _center(text, value_width) for text in texts]
+        is_plain = False
+    if is_plain and not is_colored:
+        return _frame(tuple(cells), value_width, f"^{value_width}").format(*texts)
+    values = [_center(text, value_width) for text in texts]
     if is_colored:
         values = [paint(value, color) for value, (_, color) in zip(values, cells.values(), strict=True)]
+    return _frame(tuple(cells), value_width, "").format(*values)
+
+
+@functools.lru_cache(maxsize=64)  # a run shows the same keys at every step
+def _frame(keys: tuple[str, ...], value_width: int, spec: str) -> str:
+    """Return a table with a place for each value, to be filled by ``str.format`` as `spec` says."""
+    labels = [_label(key) for key in keys]
+    key_width = _key_width(labels)
     between = f"├{'─' * key_width}┼{'─' * value_width}┤\n"
-    rows = between.join([f"│{_key_cell(key, key_width)}│{value}│\n" for key, value in zip(cells, values, strict=True)])
+    cells = [_center(label, key_width).replace("{", "{{").replace("}", "}}") for label in labels]
+    rows = between.join([f"│{cell}│{{:{spec}}}│\n" for cell in cells])
     return f"╒{'═' * key_width}╤{'═' * value_width}╕\n{rows}╘{'═' * key_width}╧{'═' * value_width}╛\n"
-
-
-# A run shows the same keys at every step; the bounds are for runs that make up new ones.
 
 
 def _label(key: str) -> str:
     return printable(key.replace("_", " "))
 
 
-@functools.lru_cache(maxsize=1024)
-def _label_columns(key: str) -> int:
-    return columns(_label(key))
-
-
-@functools.lru_cache(maxsize=1024)
-def _key_cell(key: str, width: int) -> str:
-    return _center(_label(key), width)
+def _key_width(labels: Iterable[str]) -> int:
+    return max(_CELL_WIDTH, max(map(columns, labels)))
 
 
 def params_table(sections: Mapping[str, Mapping[str, str]], *, is_colored: bool = False) -> str:

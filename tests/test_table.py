@@ -95,6 +95,14 @@ def test_wide_width_is_counted_in_columns():
     assert "│       学习率       │" in step_table({"k": Cell("学习率")})
 
 
+def test_braces_are_text():
+    """Braces and percent signs in keys and values stand in the table as they are."""
+    for is_colored in (False, True):
+        lines = step_table({"{a}": Cell("{0} %s"), "{": Cell("}", "red")}, is_colored=is_colored).splitlines()
+        assert lines[1] == f"│{'{a}':^20}│{'{0} %s':^20}│"
+        assert f"│{'{':^20}│" in lines[3]
+
+
 @given(st.dictionaries(st.text(max_size=40), st.builds(Cell, st.text(max_size=60)), max_size=5))
 def test_any_text_gives_equally_wide_lines(cells):
     """Whatever the keys and values, the table is 2n+1 lines of one width that split only at newlines."""
