@@ -25,12 +25,16 @@ _WHOSE = getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)
 
 @dataclass(frozen=True)
 class Case:
-    """Something to measure: `start` makes its files and gives the call; leaving it cleans up (and is not timed)."""
+    """Something to measure: `start` makes its files and gives the call; leaving it cleans up (and is not timed).
+
+    `between` is what happens before each call, untimed, such as the work of a training step, after which caches are cold.
+    """
 
     name: str
     start: Callable[[], AbstractContextManager[Call]]
     calls: int = 3_000
     warm_up: int = 200
+    between: Callable[[], object] | None = None
 
 
 @dataclass
@@ -100,14 +104,17 @@ def _run(case: Case) -> Round:
     with case.start() as call:
         for number in range(case.warm_up):
             call(number)
-        return _time_calls(call, case.warm_up, case.calls)
+        return _time_calls(call, case.warm_up, case.calls, case.between)
 
 
-def _time_calls(call: Call, first: int, count: int) -> Round:
+def _time_calls(call: Call, first: int, count: int, between: Callable[[], object] | None) -> Round:
     durations, interrupted = array("q", bytes(8 * count)), []
     clock, usage = time.perf_counter_ns, resource.getrusage
     switches, cpu_before = usage(_WHOSE).ru_nivcsw, time.process_time()
     for i in range(count):
+        if between is not None:
+            between()
+            switches = usage(_WHOSE).ru_nivcsw
         began = clock()
         call(first + i)
         durations[i] = clock() - began
