@@ -1,12 +1,14 @@
 """Media: images, animations, figures, tensors, weights and files: what a run holds beside its records.
 
 Each becomes a whole file ``<namespace>/<key>/<step:04d>.<suffix>``. Pixels are copied at the call and encoded by the `Encoder`,
-off the training thread; arrays and files are written at the call. The same namespace, key and step again replaces the file.
+off the training thread; arrays and files are written at the call. The same namespace, key and step again replaces the file;
+without a step each call makes a file of its own, named by the time.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import sys
 import time
@@ -20,6 +22,8 @@ from .encode import scalar
 from .encoder import Encoder
 from .layout import escape_key
 from .recording import Recording, check_name, never_raises
+
+_stepless = itertools.count()  # no lock: a signal handler may log in the middle of a call, and a fork would inherit it
 
 
 class Media:
@@ -239,5 +243,6 @@ def _checked_folder(namespace: str, key: str | None) -> str:
 
 def _file_stem(step: Any) -> str:
     if step is None:
-        return f"{time.time_ns() // 1_000_000}"
+        # the last three digits keep apart what one microsecond brings, in this process or in one beside it
+        return f"{time.time_ns() // 1000}{(os.getpid() + next(_stepless)) % 1000:03d}"
     return f"{step:04d}" if isinstance(step, int) else escape_key(str(step))

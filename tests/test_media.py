@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import warnings
 from pathlib import Path
 
@@ -283,6 +284,19 @@ def test_what_is_no_video(run, caplog, clip, fps, message):
     run.flush()
     assert message in caplog.text
     assert len(caplog.messages) == 1
+
+
+def test_images_without_a_step_are_files_of_their_own(run, monkeypatch):
+    """Without a step no image replaces another, however quickly they come."""
+    monkeypatch.setattr(time, "time_ns", lambda: 1_795_363_200_123_456_789)
+    for _ in range(20):
+        run.log_image(a=PIXELS)
+        run.log_tensor(a=PIXELS)
+    run.flush()
+    for folder in ("images/a", "tensors/a"):
+        names = sorted(path.name for path in (Path(run.log_directory) / folder).iterdir())
+        assert len(names) == 20
+        assert all(name.startswith("1795363200123456") for name in names)
 
 
 # --- figures
