@@ -7,6 +7,7 @@ scalars), and a record that was refused, take the slow path, which walks the val
 - NaN and the infinities become the strings ``"NaN"``, ``"Infinity"``, ``"-Infinity"``; integers and decimals keep every digit;
 - datetimes ISO 8601, timedeltas seconds, enums their value, paths and bytes text, sets lists;
 - tensors of any library, by what they can do (``tolist``, ``item``, ``numpy``), never by import;
+- the rest as orjson writes it, since a value must not look different for the sake of its neighbours;
 - what can't be stored becomes its ``repr`` and is told to the caller; the rest of the record is kept.
 """
 
@@ -18,6 +19,8 @@ import decimal
 import enum
 import math
 import os
+import re
+import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -28,7 +31,8 @@ from .color import Color
 Unstorable = Callable[[str, object], None]
 """Called with the top-level key and the value for each value that was stored as its ``repr``."""
 
-_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
+# orjson leaves out the fields of a dataclass that begin with an underscore, so these are for the slow path
+_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE | orjson.OPT_PASSTHROUGH_DATACLASS
 _BRACKET = ord("[")  # a number: of bytes, `in` first tries to make one and fails, which costs more than the search
 _MAX_DEPTH = 100
 _MAX_DIGITS = 4000  # Python refuses to turn longer integers into decimal text and back
@@ -167,8 +171,15 @@ def _plain_text(value: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError:
-        return ascii(str(value))
-    return str(value)
+        return ascii(str.__str__(value))
+    return str.__str__(value)  # the text itself: a subclass may show another one, and orjson does not ask it
+
+
+def _plain_time(value: Any) -> Any:
+    try:
+        return orjson.loads(orjson.dumps(value))
+    except TypeError:  # subclasses, and a time with a zone
+        return value.isoformat()
 
 
 def _plain_bytes(value: bytes | bytearray) -> str:
@@ -181,10 +192,11 @@ _LEAF_RULES: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
     (int, _plain_int),
     (float, _plain_float),
     (decimal.Decimal, _plain_decimal),
-    ((datetime.datetime, datetime.date, datetime.time), lambda value: value.isoformat()),
+    ((datetime.datetime, datetime.date, datetime.time), _plain_time),
     (datetime.timedelta, lambda value: value.total_seconds()),
     (os.PathLike, lambda value: _plain_text(os.fsdecode(value))),
     ((bytes, bytearray), _plain_bytes),
+    (uuid.UUID, str),
     (orjson.Fragment, lambda value: value),
 )
 
@@ -197,8 +209,9 @@ def _numpy_fragment(value: Any) -> orjson.Fragment | None:
         text = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
     except TypeError:
         return None
-    if b"null" in text or b'"' in text:
-        return None
+    if b"null" in text:  # orjson's word for what is not finite; the finite ones beside it keep their digits
+        left = (element for element in value.ravel().tolist() if not math.isfinite(element))
+        text = re.sub(rb"null", lambda _: orjson.dumps(_plain_float(next(left))), text)
     return orjson.Fragment(text.strip(b"[]") if getattr(value, "size", 0) == 1 else text)
 
 

@@ -7,6 +7,7 @@ import enum
 import json
 import math
 import pathlib
+import uuid
 
 import numpy as np
 import pytest
@@ -230,3 +231,61 @@ def test_numbers_read_back_the_same(number):
     """Every finite float and every integer of any size comes back the same, on both paths."""
     assert json.loads(encode_record({"k": number}))["k"] == number
     assert json.loads(encode_record({"k": number, "n": None}))["k"] == number
+
+
+class Shouting(str):
+    """Text that is shown otherwise than it is."""
+
+    def __str__(self):
+        return self.upper()
+
+
+class Metric(str, enum.Enum):
+    LOSS = "loss"
+
+
+@dataclasses.dataclass
+class Hidden:
+    shown: int
+    _kept: float
+
+
+zones = st.none() | st.builds(lambda s: datetime.timezone(datetime.timedelta(seconds=s)), st.integers(-40000, 40000))
+moments = st.datetimes(*map(datetime.datetime.fromisoformat, ("1700-01-01", "2200-01-01")))  # what nanoseconds can hold
+lone_values = (
+    st.builds(np.datetime64, moments, st.sampled_from(["D", "s", "ms", "us", "ns"]))
+    | st.builds(lambda moment: np.array([moment], "M8[ns]"), moments)
+    | st.datetimes(timezones=zones)
+    | st.dates()
+    | st.times()
+    | st.uuids()
+    | st.builds(Shouting, st.text())
+    | st.just(Metric.LOSS)
+    | st.builds(Hidden, st.integers(0, 9), st.floats())
+    | st.builds(np.float32, st.floats(width=32))
+    | st.builds(np.float16, st.floats(width=16))
+    | st.floats()
+    | st.integers()
+    | st.text()
+)
+
+
+@given(st.dictionaries(st.sampled_from("ab"), lone_values, min_size=1) | lone_values)
+def test_a_value_is_stored_the_same_whatever_is_beside_it(value):
+    """A record that needs the slow path stores its other values as the fast path does."""
+    alone = json.loads(encode_record({"k": value}))
+    assert json.loads(encode_record({"k": value, "list": [1, None]})) == alone | {"list": [1, None]}
+
+
+def test_an_array_keeps_its_digits_beside_nan():
+    """The elements of an array that holds NaN or an infinity are stored with the digits that they have without it."""
+    assert stored(np.array([[0.1, math.nan], [-math.inf, 0.2]], np.float32))[0] == [[0.1, "NaN"], ["-Infinity", 0.2]]
+
+
+def test_values_that_orjson_knows_and_numpy_shows_otherwise():
+    """Dates of numpy have one form as well alone as in an array, ids are text, and a dataclass keeps every field."""
+    day = np.datetime64("2026-01-02")
+    assert stored(np.array([day, day], "M8[ns]"))[0] == ["2026-01-02T00:00:00"] * 2
+    assert stored([day, None])[0] == ["2026-01-02T00:00:00", None]
+    assert stored([uuid.UUID(int=1)]) == (["00000000-0000-0000-0000-000000000001"], [])
+    assert stored(Hidden(1, 2.5))[0] == {"shown": 1, "_kept": 2.5}
