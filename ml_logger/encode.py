@@ -263,12 +263,12 @@ def _repr(value: object) -> str:
 
 
 def _key_text(key: object) -> str:
-    text = key if isinstance(key, str) else _repr(scalar(key))
+    text = str.__str__(key) if isinstance(key, str) else _repr(scalar(key))
     try:
         text.encode()
     except UnicodeEncodeError:
         return ascii(text)[1:-1]
-    return str(text)
+    return text
 
 
 def text_of(value: Any) -> str:

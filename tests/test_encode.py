@@ -289,3 +289,11 @@ def test_values_that_orjson_knows_and_numpy_shows_otherwise():
     assert stored([day, None])[0] == ["2026-01-02T00:00:00", None]
     assert stored([uuid.UUID(int=1)]) == (["00000000-0000-0000-0000-000000000001"], [])
     assert stored(Hidden(1, 2.5))[0] == {"shown": 1, "_kept": 2.5}
+
+
+def test_keys_are_their_text_however_they_are_shown():
+    """A key that is a text of an enum is stored as that text, as the same member is as a value."""
+    assert json.loads(encode_record({Metric.LOSS: 1, "n": {Metric.LOSS: Metric.LOSS}})) == {
+        "loss": 1,
+        "n": {"loss": "loss"},
+    }
