@@ -275,14 +275,14 @@ def text_of(value: Any) -> str:
     """Return how a value is shown to people: ``str`` of it, of its number if it is an array or tensor of one element."""
     if type(value) in _PLAIN_KINDS:
         return str(value)
-    if type(value).__module__ == "numpy" and getattr(value, "size", 0) == 1:
-        value = value.reshape(())[()]  # a float32 is shown with its own digits, not with those of its float64
-        return _shown(value)
-    return _shown(scalar(value))
-
-
-def _shown(value: object) -> str:
     try:
-        return _ask(lambda: str(value))
+        return _ask(lambda: str(_number_of(value)))
     except _NotStorable:
         return _repr(value)
+
+
+def _number_of(value: Any) -> Any:
+    is_text = isinstance(value, (str, bytes))  # a text of numpy, too, has a size of 1
+    if type(value).__module__ == "numpy" and not is_text and getattr(value, "size", 0) == 1:
+        return value.reshape(())[()]  # a float32 is shown with its own digits, not with those of its float64
+    return scalar(value)

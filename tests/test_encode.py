@@ -211,6 +211,12 @@ def test_text_for_people():
     assert text_of(Broken()) == "<Broken whose repr fails>"
 
 
+def test_any_text_of_numpy_is_shown():
+    """A text or bytes of numpy is shown as it is, also one of a single character, and odd arrays by what they say."""
+    assert [text_of(v) for v in (np.str_("a"), np.str_("ab"), np.bytes_(b"a"))] == ["a", "ab", "b'a'"]
+    assert text_of(np.array([(1, 2)], dtype="i4,i4")) == "(1, 2)"
+
+
 json_like = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary() | st.dates() | st.decimals(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text() | st.integers(), inner, max_size=4),
