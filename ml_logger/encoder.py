@@ -30,6 +30,7 @@ class Encoder:
 
     def __init__(self, queue_bytes: int = QUEUE_BYTES) -> None:
         self.queue_bytes = queue_bytes
+        self._is_closed = False
         self._begin()
 
     def _begin(self) -> None:
@@ -43,7 +44,7 @@ class Encoder:
         """Queue `run`, which makes the file `name` and holds `size_bytes` of copies; or run it now if there is no room."""
         with self._changed:
             has_room = self._held_bytes + size_bytes <= self.queue_bytes
-            if has_room and self._has_thread():
+            if has_room and not self._is_closed and self._has_thread():
                 self._queue.append(_Job(name, size_bytes, run))
                 self._held_bytes += size_bytes
                 self._changed.notify_all()
@@ -66,6 +67,11 @@ class Encoder:
         while self._queue:  # there is no thread and there can be none
             self._queue.popleft().run()
         return 0
+
+    def close(self) -> None:
+        """From now on every job is run by its caller: nobody will wait for the queue again."""
+        with self._changed:
+            self._is_closed = True
 
     def after_fork(self) -> None:
         """In the child: begin with an empty queue, and with a lock that nobody holds."""

@@ -19,7 +19,7 @@ import time
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import screen
 from .arrays import histogram
@@ -37,11 +37,17 @@ from .spool import SEGMENT_BYTES, check_writable
 from .table import NEVER_CUT_COLUMNS, params_table, step_table
 from .timers import Timers
 
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
+
 EXIT_TIMEOUT_S = 60.0
 """How long the end of a run waits for its images, by default."""
 
+_MISSING: Any = object()
 _living: weakref.WeakSet[ML_Logger] = weakref.WeakSet()
 _announced: set[str] = set()
+_is_over = False
+_finalized_pid: int | None = None
 
 
 class ML_Logger(Media, Timers):
@@ -82,6 +88,8 @@ class ML_Logger(Media, Timers):
         self._cells: dict[str, tuple[str, str | None]] = {}
         self._cells_step: Any = None
         _living.add(self)
+        if _is_over:
+            self._end_at_exit(_exit_error())
 
     def configure(
         self,
@@ -117,9 +125,9 @@ class ML_Logger(Media, Timers):
         # `never_raises` written out: a wrapper would take all the keywords apart and together once more. What it guards
         # besides, arguments that do not fit, can't be: `step` is by position only, so every keyword has its place.
         try:
-            if type(step) is not int:
+            if type(step) is not int or index is not None:
                 step, dicts = _step_and_dicts(step, index, dicts, key_values)
-            values = _merged(dicts, key_values) if dicts else key_values
+            values = self._merged(dicts, key_values) if dicts else key_values
             now = time.time()
             record = {"_timestamp": now, **values} if step is None else {"_step": step, "_timestamp": now, **values}
             self._recording.append_record(METRICS, record)
@@ -128,30 +136,53 @@ class ML_Logger(Media, Timers):
         except Exception as error:  # noqa: BLE001 - the guard of `never_raises`
             self._recording.tell_failure("log", error)
 
+    def _merged(self, dicts: Iterable[Any], key_values: dict[str, Any]) -> dict[str, Any]:
+        """Return all values of a call; what is no dict among `dicts` is told, and costs the others nothing."""
+        values: dict[str, Any] = {}
+        for mapping in dicts:
+            try:
+                values.update(() if mapping is None else mapping)
+            except (TypeError, ValueError) as error:
+                self._recording.tell_failure("log", error)
+        values.update(key_values)
+        return values
+
     @never_raises
     def log_key_value(
-        self, /, *step_key_value: Any, step: Any = None, silent: bool = False, flush: bool = False, index: Any = None
+        self,
+        /,
+        *step_key_value: Any,
+        key: Any = _MISSING,
+        value: Any = _MISSING,
+        step: Any = None,
+        silent: bool = False,
+        flush: bool = False,
+        index: Any = None,
     ) -> None:
         """Write one value, as ``log(step, {key: value})`` does: ``log_key_value(3, "loss", 0.5)``.
 
-        The step may as well come behind, ``log_key_value("loss", 0.5, 3)``, by name, or not at all.
+        The step may as well come behind, ``log_key_value("loss", 0.5, 3)``, by name, or not at all; key and value by name too.
         """
-        first, *others = step_key_value
-        if isinstance(first, str) and len(others) <= 2:
-            key, value, step = first, others[0], (others[1:] or [step])[0]
+        given = [*step_key_value, *([] if value is _MISSING else [value])]
+        if key is not _MISSING:
+            *steps, value = given
+        elif isinstance(given[0], str) and len(given) <= 3:
+            key, value, *steps = given
         else:
-            step, (key, value) = first, others
-        self.log(index if step is None else step, {key: value}, silent=silent, flush=flush)
+            *steps, key, value = given
+        named = {} if step is None else {"step": step}
+        self.log(*(steps or [None]), {key: value}, silent=silent, flush=flush, index=index, **named)
 
     log_keyvalue = log_key_value
 
     @never_raises
-    def log_params(self, /, **sections: Any) -> None:
-        """Write parameters in named sections and print them as a table.
+    def log_params(self, /, *dicts: Any, **sections: Any) -> None:
+        """Write parameters in named sections and print them as a table; `dicts` hold sections by their names.
 
         A section is a dict, a dataclass, an argparse namespace, a class or its ``vars`` (without dunders), nested as deep as it
         likes, or a single value.
         """
+        sections = self._merged(map(_as_dict, dicts), sections) if dicts else sections
         rows = {title: as_section(value) for title, value in sections.items()}
         record = {"_timestamp": time.time()} | {t: r if r is not None else sections[t] for t, r in rows.items()}
         self._recording.append_record(PARAMETERS, record)
@@ -160,16 +191,18 @@ class ML_Logger(Media, Timers):
         self._print_both(params_table(texts, is_colored=is_wanted(sys.stdout)), params_table(texts))
 
     @never_raises
-    def log_histogram(self, /, step: Any = None, *, bins: Any = 64, index: Any = None, **values: Any) -> None:
+    def log_histogram(
+        self, step: Any = None, /, *dicts: Mapping[str, Any], bins: Any = 64, index: Any = None, **values: Any
+    ) -> None:
         """Write the histogram of each array to ``histograms.jsonl``: ``{"counts": […], "edges": […]}``, one edge more.
 
-        `bins` is a number of bins or their edges, as ``numpy.histogram`` takes them. NaN and the infinities are left out and
+        Step and values are given as for `log`. `bins` is a number of bins or their edges, as ``numpy.histogram`` takes them. NaN and the infinities are left out and
         counted under ``"not_finite"``.
         """
-        step = scalar(index if step is None else step)
+        step, dicts = _step_and_dicts(step, index, dicts, values)
         record: dict[str, Any] = {} if step is None else {"_step": step}
         record["_timestamp"] = time.time()
-        for key, value in values.items():
+        for key, value in self._merged(dicts, values).items():
             self._add_histogram(record, key, value, bins)
         self._recording.append_record(HISTOGRAMS, record)
 
@@ -205,10 +238,22 @@ class ML_Logger(Media, Timers):
         self._recording.append_text(name, line)
 
     @never_raises
-    def print(self, *values: Any, sep: str = " ", end: str = "\n", flush: bool = False) -> None:
-        """Print to standard output as the built-in does, and keep the text in ``text.log``."""
+    def print(
+        self,
+        *values: Any,
+        sep: str | None = " ",
+        end: str | None = "\n",
+        file: SupportsWrite[str] | None = None,
+        flush: bool = False,
+    ) -> None:
+        """Print to standard output, or to `file`, as the built-in does, and keep the text in ``text.log``."""
+        sep, end = " " if sep is None else sep, "\n" if end is None else end
         plain_text = sep.join(v.text() if isinstance(v, Color) else str(v) for v in values) + end
-        self._print_both(sep.join(map(str, values)) + end, plain_text)
+        if file is None:
+            self._print_both(sep.join(map(str, values)) + end, plain_text)
+        else:
+            self._recording.append_text(TEXT, plain_text)
+            print(plain_text, end="", file=file, flush=flush)
         if flush:
             screen.flush()
 
@@ -259,6 +304,7 @@ class ML_Logger(Media, Timers):
     @never_raises
     def _end_at_exit(self, error: BaseException | None) -> None:
         self._print_table()
+        self._encoder.close()  # before the wait: exit functions and threads may log images until the very last
         self._wait_for_images()
         self._recording.end_at_exit("finished" if error is None else "failed", error)
 
@@ -371,22 +417,21 @@ def _step_and_dicts(
 ) -> tuple[Any, tuple[Any, ...]]:
     """Return the step as a plain value, taken out of `key_values` if it is there, and the dicts, which may begin in its place.
 
-    A ``step=`` beside a step is a value like any other: better a key too many than a record lost.
+    A ``step=`` or ``index=`` beside a step is a value like any other: better a key too many than one lost.
     """
     if isinstance(step, Mapping):
         step, dicts = None, (step, *dicts)
     if step is None:
         named = key_values.pop("step", None)
-        step = index if named is None else named
+        step, index = (index, None) if named is None else (named, index)
+    if index is not None:
+        key_values["index"] = index
     return scalar(step.value if type(step) is Color else step), dicts
 
 
-def _merged(dicts: Iterable[Mapping[str, Any]], key_values: dict[str, Any]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for mapping in dicts:
-        values.update(mapping)
-    values.update(key_values)
-    return values
+def _as_dict(value: Any) -> Any:
+    section = as_section(value)
+    return value if section is None else section
 
 
 def _names(silent: bool | Iterable[str]) -> frozenset[str]:
@@ -411,17 +456,26 @@ def _cell(value: Any) -> tuple[str, str | None]:
 
 
 def _close_all() -> None:
-    """At exit: end every run, as failed if the interpreter goes down with an exception."""
-    error = getattr(sys, "last_value", None)
+    """At exit: end every run, as failed if the interpreter goes down with an exception; one that begins later ends at once."""
+    global _is_over
+    _is_over = True
     for logger in list(_living):
-        logger._end_at_exit(error)
+        logger._end_at_exit(_exit_error())
+
+
+def _exit_error() -> BaseException | None:
+    error: BaseException | None = getattr(sys, "last_value", None)
+    return error
 
 
 def _close_with_multiprocessing() -> None:
-    """Make a forked worker of multiprocessing end its runs: it leaves without running ``atexit``."""
-    util = sys.modules.get("multiprocessing.util")
-    if util is not None:
-        util.Finalize(None, _close_all, exitpriority=0)
+    """Make a worker of multiprocessing end its runs: most leave without running ``atexit``. Elsewhere `atexit` is enough."""
+    global _finalized_pid
+    process, util = map(sys.modules.get, ("multiprocessing.process", "multiprocessing.util"))
+    if util is None or process is None or process.parent_process() is None or _finalized_pid == os.getpid():
+        return
+    _finalized_pid = os.getpid()
+    util.Finalize(None, _close_all, exitpriority=0)
 
 
 def _after_fork() -> None:

@@ -61,14 +61,13 @@ def never_raises(method: _Method) -> _Method:
 class Recording:
     """One process's part of one run; without a `directory` nothing is stored, and that is told once.
 
-    `failures` counts what went wrong, by method and kind of error. A forked child that writes first calls
-    `on_forked_start`.
+    `failures` counts what went wrong, by method and kind of error. `on_start` is called when a process has written its start.
     """
 
-    def __init__(self, directory: str | None, segment_bytes: int, on_forked_start: Callable[[], None]) -> None:
+    def __init__(self, directory: str | None, segment_bytes: int, on_start: Callable[[], None]) -> None:
         self.directory = directory
         self.segment_bytes = segment_bytes
-        self._on_forked_start = on_forked_start
+        self._on_start = on_start
         self.failures: Counter[str] = Counter()
         self._told: set[str] = set()
         self._lock = threading.RLock()
@@ -135,8 +134,7 @@ class Recording:
             self.append(RUN, encode_record(origin.start_event(is_forked=self._is_forked)))
             if self._exit is not None:
                 self._append_end(*self._exit)
-            if self._is_forked:
-                self._on_forked_start()
+            self._on_start()
 
     @property
     def is_started(self) -> bool:
