@@ -83,7 +83,11 @@ def _absolute(path: str) -> str:
     expanded = os.path.expanduser(path)  # noqa: PTH111 - module of strings
     if path.startswith("~") and expanded == path and not os.path.exists(path):  # noqa: PTH110 - the same
         raise LogDirectoryError(f"there is no home directory for {path!r}", hint="write the whole path")
-    return os.path.abspath(expanded)  # noqa: PTH100 - the same
+    try:
+        return os.path.abspath(expanded)  # noqa: PTH100 - the same
+    except OSError:
+        hint = "the current directory was deleted; name an absolute one"
+        raise LogDirectoryError(f"log directory {path!r} has no place to start from", hint=hint) from None
 
 
 def _joined(directory: str, prefix: str) -> str:
