@@ -46,6 +46,7 @@ EXIT_TIMEOUT_S = 60.0
 _MISSING: Any = object()
 _living: weakref.WeakSet[ML_Logger] = weakref.WeakSet()
 _announced: set[str] = set()
+_NO_NAMES: frozenset[str] = frozenset()
 _is_over = False
 _finalized_pid: int | None = None
 
@@ -331,7 +332,7 @@ class ML_Logger(Media, Timers):
             self._print_table()
             self._cells_step = step
         if silent is not True:
-            hidden = _names(silent)
+            hidden = _names(silent, values)
             cells = {str(key): _cell(value) for key, value in values.items() if key not in hidden}
             with self._lock:
                 self._cells.update(cells)
@@ -434,10 +435,14 @@ def _as_dict(value: Any) -> Any:
     return value if section is None else section
 
 
-def _names(silent: bool | Iterable[str]) -> frozenset[str]:
-    if isinstance(silent, bool):
-        return frozenset()
-    return frozenset([silent] if isinstance(silent, str) else silent)
+def _names(silent: Any, keys: Iterable[str]) -> frozenset[str]:
+    """Return which keys stay out of the table; a flag of any kind (one of numpy, None, 0) means all of them or none."""
+    if silent is False:
+        return _NO_NAMES
+    try:
+        return frozenset([silent] if isinstance(silent, str) else silent)
+    except TypeError:  # it can't be gone through
+        return frozenset(keys) if silent else _NO_NAMES
 
 
 def _cell(value: Any) -> tuple[str, str | None]:
