@@ -56,8 +56,13 @@ class Color:
         return float(self.value)
 
     def text(self) -> str:
-        """Return the value as text without colour."""
-        return str(self.value if self.formatter is None else self.formatter(self.value))
+        """Return the value as text without colour; a formatter that fails costs the format, not the value."""
+        if self.formatter is None:
+            return str(self.value)
+        try:
+            return str(self.formatter(self.value))
+        except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError):
+            return str(self.value)
 
     def _painted(self, text: str) -> str:
         return paint(text, self.color) if is_wanted(sys.stdout) else text

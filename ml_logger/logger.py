@@ -19,7 +19,7 @@ import time
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from . import screen
 from .arrays import histogram
@@ -36,9 +36,6 @@ from .recording import Recording, never_raises, stream_name
 from .spool import SEGMENT_BYTES, check_writable
 from .table import NEVER_CUT_COLUMNS, params_table, step_table
 from .timers import Timers
-
-if TYPE_CHECKING:
-    from _typeshed import SupportsWrite
 
 EXIT_TIMEOUT_S = 60.0
 """How long the end of a run waits for its images, by default."""
@@ -143,7 +140,7 @@ class ML_Logger(Media, Timers):
         for mapping in dicts:
             try:
                 values.update(() if mapping is None else mapping)
-            except (TypeError, ValueError) as error:
+            except (TypeError, ValueError) as error:  # noqa: PERF203 - a bad one must not stop the others
                 self._recording.tell_failure("log", error)
         values.update(key_values)
         return values
@@ -197,8 +194,8 @@ class ML_Logger(Media, Timers):
     ) -> None:
         """Write the histogram of each array to ``histograms.jsonl``: ``{"counts": […], "edges": […]}``, one edge more.
 
-        Step and values are given as for `log`. `bins` is a number of bins or their edges, as ``numpy.histogram`` takes them. NaN and the infinities are left out and
-        counted under ``"not_finite"``.
+        Step and values are given as for `log`. `bins` is a number of bins or their edges, as ``numpy.histogram`` takes them.
+        NaN and the infinities are left out and counted under ``"not_finite"``.
         """
         step, dicts = _step_and_dicts(step, index, dicts, values)
         record: dict[str, Any] = {} if step is None else {"_step": step}
@@ -244,7 +241,7 @@ class ML_Logger(Media, Timers):
         *values: Any,
         sep: str | None = " ",
         end: str | None = "\n",
-        file: SupportsWrite[str] | None = None,
+        file: Any = None,
         flush: bool = False,
     ) -> None:
         """Print to standard output, or to `file`, as the built-in does, and keep the text in ``text.log``."""

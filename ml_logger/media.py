@@ -2,7 +2,7 @@
 
 Each becomes a whole file ``<namespace>/<key>/<step:04d>.<suffix>``. Pixels are copied at the call and encoded by the `Encoder`,
 off the training thread; arrays and files are written at the call. The same namespace, key and step again replaces the file;
-without a step each call makes a file of its own, named by the time.
+without a step each call makes a file of its own, named by the time. As for `log`, a dict may hold the values.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import itertools
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ class Media:
         self,
         /,
         step: Any = None,
-        namespace: str = "images",
+        namespace: str | Mapping[str, Any] = "images",
         *,
         channels_first: bool = False,
         fps: float = image.FPS,
@@ -55,7 +55,7 @@ class Media:
         stored as it is, ``bool`` as black and white, ``uint16`` with 16 bits as H×W and its upper 8 otherwise; floats are 0..1,
         or 0..255 if any is above 1; other integers 0..255. What lies outside is clipped; NaN is shown as 0, with a warning.
         """
-        step = scalar(index if step is None else step)
+        step, namespace, images = _taken_apart(step, index, namespace, "images", images)
         for key, value in images.items():
             name = _file_name(namespace, key, step, "png")
             if image.is_animation(value):
@@ -70,7 +70,7 @@ class Media:
         self,
         /,
         step: Any = None,
-        namespace: str = "videos",
+        namespace: str | Mapping[str, Any] = "videos",
         *,
         fps: float = image.FPS,
         channels_first: bool = False,
@@ -82,7 +82,7 @@ class Media:
         The file is ``<namespace>/<key>/<step:04d>.png``. `fps` is the number of frames a second. All frames have one shape and
         type; values are as for `log_image`, and the rule for floats looks at all frames together. Every browser plays it.
         """
-        step = scalar(index if step is None else step)
+        step, namespace, videos = _taken_apart(step, index, namespace, "videos", videos)
         for key, value in videos.items():
             self._log_animation(_file_name(namespace, key, step, "png"), key, value, fps, channels_first)
 
@@ -105,28 +105,46 @@ class Media:
         `fig` is a figure, its axes, or ``pyplot``; without it the current figure. `options` go to its ``savefig`` (``dpi``,
         ``bbox_inches``, …). It is drawn on the calling thread, since matplotlib belongs to one. ml_logger never imports it.
         """
+        if _figure_of(step) is not None:
+            step, fig = fig, step
         step = scalar(index if step is None else step)
         name = _file_name(namespace, key, step, "png")
         self._log_one_pyplot(name, _figure(fig), options)
 
     @never_raises
-    def log_tensor(self, /, step: Any = None, namespace: str = "tensors", *, index: Any = None, **arrays: Any) -> None:
+    def log_tensor(
+        self,
+        /,
+        step: Any = None,
+        namespace: str | Mapping[str, Any] = "tensors",
+        *,
+        index: Any = None,
+        **arrays: Any,
+    ) -> None:
         """Store each array or tensor as ``<namespace>/<key>/<step:04d>.npy`` (numpy's format, without pickled objects).
 
         The element type is kept; those that numpy lacks (bfloat16) become float32.
         """
-        step = scalar(index if step is None else step)
+        step, namespace, arrays = _taken_apart(step, index, namespace, "tensors", arrays)
         for key, value in arrays.items():
             self._log_one_tensor(_file_name(namespace, key, step, "npy"), value)
 
     @never_raises
-    def log_module(self, /, step: Any = None, namespace: str = "modules", *, index: Any = None, **modules: Any) -> None:
+    def log_module(
+        self,
+        /,
+        step: Any = None,
+        namespace: str | Mapping[str, Any] = "modules",
+        *,
+        index: Any = None,
+        **modules: Any,
+    ) -> None:
         """Store the arrays of each module as ``<namespace>/<key>/<step:04d>.npz``, without pickle; a single array as ``.npy``.
 
         A module has a ``state_dict()`` as in torch (an optimizer too), or is a mapping or list of arrays, nested as deep as it
         likes: names are joined with ``/``. What is no array, number or text is left out, with a warning.
         """
-        step = scalar(index if step is None else step)
+        step, namespace, modules = _taken_apart(step, index, namespace, "modules", modules)
         for key, module in modules.items():
             self._log_one_module(namespace, key, step, module)
 
@@ -212,17 +230,31 @@ class _ImageJob:
         self._recording.write_whole(self._name, data)
 
 
+def _taken_apart(
+    step: Any, index: Any, namespace: str | Mapping[str, Any], default: str, values: dict[str, Any]
+) -> tuple[Any, str, dict[str, Any]]:
+    """Return step, namespace and values of a call, where a mapping in the place of one of the first two holds values."""
+    for mapping in (namespace, step):
+        if isinstance(mapping, Mapping):
+            values = {str(key): value for key, value in mapping.items()} | values
+    step = scalar(index if step is None or isinstance(step, Mapping) else step)
+    return step, default if isinstance(namespace, Mapping) else namespace, values
+
+
 def _figure(value: Any) -> Any:
     """Return the figure that `value` is, belongs to, or has as the current one."""
-    if value is None:
-        value = sys.modules.get("matplotlib.pyplot")
+    figure = _figure_of(sys.modules.get("matplotlib.pyplot") if value is None else value)
+    if figure is None:
+        raise TypeError("there is no matplotlib figure to store; pass one as log_pyplot(step, fig)")
+    return figure
+
+
+def _figure_of(value: Any) -> Any:
     if callable(getattr(value, "gcf", None)):
         value = value.gcf()
     if not image.is_figure(value):
         value = getattr(value, "figure", None)
-    if not image.is_figure(value):
-        raise TypeError("there is no matplotlib figure to store; pass one as log_pyplot(step, fig)")
-    return value
+    return value if image.is_figure(value) else None
 
 
 def _folder(namespace: str) -> str:

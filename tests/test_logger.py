@@ -569,3 +569,64 @@ def test_import_is_light():
     }
     assert not modules & heavy
     assert not [m for m in modules if m.startswith(("ml_logger.agent", "ml_logger.server", "ml_logger.settings"))]
+
+
+# --- forms of a call that nothing may get lost in
+
+
+def test_an_index_beside_a_step_is_a_value(run):
+    """Of a step and an index=, or a step= and an index=, the second is kept as a value."""
+    run.log(3, index=5, a=1)
+    run.log(index=5, step=3)
+    run.log(index=5)
+    shown = [{k: v for k, v in record.items() if k != "_timestamp"} for record in run.load_metrics()]
+    assert shown == [{"_step": 3, "a": 1, "index": 5}, {"_step": 3, "index": 5}, {"_step": 5}]
+
+
+def test_what_is_no_dict_costs_the_others_nothing(run, caplog):
+    """None in the place of a dict is passed over, and anything else is told, without loss of the record."""
+    run.log(3, None, a=1)
+    assert not run.failures
+    run.log(4, 5, {"b": 2}, a=1)
+    assert [record.get("a") for record in run.load_metrics()] == [1, 1]
+    assert run.load_metrics("b")[0]["b"] == 2
+    assert run.failures["log: TypeError"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ((), {"key": "a", "value": 1, "step": 3}),
+        ((3,), {"key": "a", "value": 1}),
+        ((3, "a"), {"value": 1}),
+        ((3, 1), {"key": "a"}),
+        (("a",), {"value": 1, "index": 3}),
+    ],
+)
+def test_key_and_value_by_name(run, arguments, named):
+    """log_key_value takes its arguments by name as well."""
+    run.log_key_value(*arguments, **named)
+    assert not run.failures
+    assert [(record["_step"], record["a"]) for record in run.load_metrics()] == [(3, 1)]
+
+
+def test_parameters_and_histograms_in_a_dict(run):
+    """A dict holds sections of log_params, and arrays of log_histogram, as it holds values of log."""
+    run.log_params({"a": 1, "model": {"lr": 0.1}}, argparse.Namespace(seed=7), b=2)
+    run.log_histogram(3, {"w": [0.0, 1.0]}, bins=2)
+    run.log_histogram({"w": [0.0, 1.0]}, step=4, bins=2)
+    assert run.reader.params == {"a": 1, "model": {"lr": 0.1}, "seed": 7, "b": 2}
+    assert [(record["_step"], record["w"]["counts"]) for record in run.reader.histograms] == [(3, [1, 1]), (4, [1, 1])]
+    assert not run.failures
+
+
+def test_print_as_the_built_in_does(run, capsys):
+    """None is the default of sep and end, file= is another place, and a formatter that fails costs no text in text.log."""
+    file = io.StringIO()
+    run.print("a", "b", sep=None, end=None)
+    run.print("to a file", file=file, flush=True)
+    run.print(Color(None, "red", percent))
+    assert (capsys.readouterr().out, file.getvalue()) == ("a b\nNone\n", "to a file\n")
+    with open(f"{run.log_directory}/text.log") as kept:
+        assert kept.read() == "a b\nto a file\nNone\n"
+    assert not run.failures

@@ -299,6 +299,21 @@ def test_images_without_a_step_are_files_of_their_own(run, monkeypatch):
         assert all(name.startswith("1795363200123456") for name in names)
 
 
+@pytest.mark.parametrize("place", ["step", "namespace"])
+def test_values_in_a_dict(run, place):
+    """A dict in the place of the step or of the namespace holds values, as it does for log."""
+    for method in (run.log_image, run.log_video, run.log_tensor, run.log_module):
+        values = {"a": np.stack([PIXELS, PIXELS])} if method == run.log_video else {"a": PIXELS}
+        if place == "step":
+            method(values, index=3)
+        else:
+            method(3, values)
+    run.flush()
+    files = {str(path.relative_to(run.log_directory)) for path in Path(run.log_directory).rglob("0003.*")}
+    assert files == {"images/a/0003.png", "videos/a/0003.png", "tensors/a/0003.npy", "modules/a/0003.npy"}
+    assert not run.failures
+
+
 # --- figures
 
 
@@ -313,6 +328,16 @@ def test_figures_are_drawn_by_themselves(run):
     assert stored(run, "figures/loss curve/0003.png")[0, 0].tolist() == [9, 0, 0]
     assert stored(run, "images/both/0003.png")[0, 0].tolist() == [8, 0, 0]
     assert len(frames(run, "images/clip/0003.png")[1]) == 2
+
+
+def test_a_figure_in_the_place_of_the_step(run):
+    """log_pyplot(fig) stores that figure, under the step that is named, or under the time."""
+    run.log_pyplot(Figure(9), index=3)
+    assert stored(run, "figures/0003.png")[0, 0].tolist() == [9, 0, 0]
+    run.log_pyplot(Figure(8))
+    assert [path.stem.isdecimal() for path in (Path(run.log_directory) / "figures").iterdir()] == [True, True]
+    run.log_pyplot(Figure(7), 4)
+    assert stored(run, "figures/0004.png")[0, 0].tolist() == [7, 0, 0]
 
 
 def test_no_figure(run, caplog, monkeypatch):
