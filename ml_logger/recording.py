@@ -33,10 +33,10 @@ from .layout import (
     matches_any,
     part_of,
 )
-from .spool import StreamWriter, is_being_written, write_whole
+from .spool import StreamWriter, is_being_written, most_streams, write_whole
 
 _log = logging.getLogger("ml_logger")
-_OWN_STREAMS = (METRICS, PARAMETERS, HISTOGRAMS, TEXT, RUN)
+_OWN_STREAMS = frozenset((METRICS, PARAMETERS, HISTOGRAMS, TEXT, RUN))
 _MAX_TOLD = 1000  # keys are the user's: a new one every step must neither fill the memory nor the terminal
 _Method = TypeVar("_Method", bound=Callable[..., None])
 
@@ -72,6 +72,7 @@ class Recording:
         self._told: set[str] = set()
         self._lock = threading.RLock()
         self._streams: dict[str, StreamWriter] = {}
+        self._in_use: dict[str, None] = {}  # the users' streams that are open, the one in use last behind
         self._is_started = False
         self._is_forked = False
         self._dropped_before = 0
@@ -94,12 +95,23 @@ class Recording:
     def append(self, name: str, line: bytes) -> None:
         """Append `line`, which ends in its newline, to the stream `name` (relative, with ``/``) with one write."""
         stream = self._streams.get(name) or self._open_stream(name)
-        was_dropped = stream.dropped
-        if stream.append(line):
-            return
-        if not was_dropped:
+        if not stream.append(line):
             path = f"{stream.directory}/{stream.name}"
-            _log.warning("%s can't be written, training goes on without it: %s", path, stream.last_error)
+            message = "%s can't be written, training goes on without it: %s"
+            self.tell_once(f"unwritable {name}", message, path, stream.last_error)
+        if name not in _OWN_STREAMS:
+            self._note_use(name)
+
+    def _note_use(self, name: str) -> None:
+        """Close the user's streams that were not in use for the longest, so that any number of names leaves descriptors."""
+        with self._lock:
+            self._in_use.pop(name, None)
+            self._in_use[name] = None
+            while len(self._in_use) > most_streams():
+                oldest = next(iter(self._in_use))
+                del self._in_use[oldest]
+                if oldest in self._streams:  # else the run was ended meanwhile
+                    self._streams[oldest].close()
 
     def write_whole(self, name: str, fill: bytes | Callable[[BinaryIO], object]) -> None:
         """Write the whole file `name`: `fill` is its bytes, or is called with the open file; `OSError` if the disk can't."""
@@ -153,7 +165,7 @@ class Recording:
         with self._lock:
             if self._is_started:
                 self._append_end(state, error)
-            streams, self._streams = self._streams, {}
+            streams, self._streams, self._in_use = self._streams, {}, {}
             self._is_started = False
         for stream in streams.values():
             stream.close()
@@ -180,7 +192,7 @@ class Recording:
     def after_fork(self) -> None:
         """In the child: files of its own at the next record."""
         self._lock = threading.RLock()  # another thread of the parent may have held the old one
-        self._streams = {}
+        self._streams, self._in_use = {}, {}
         self._is_started = False
         self._is_forked = True
         self._dropped_before = 0

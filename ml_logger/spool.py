@@ -31,6 +31,7 @@ from .layout import numbered, part_of, temporary_name
 
 if sys.platform != "win32":
     import fcntl
+    import resource
 
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | getattr(os, "O_BINARY", 0)  # RDWR: flock over NFS wants it
 _LOCK_TRIES = 3
@@ -257,6 +258,14 @@ def write_whole(path: str, fill: bytes | Callable[[BinaryIO], object]) -> None:
     except BaseException:
         _try_unlink(temporary)
         raise
+
+
+def most_streams() -> int:
+    """Return how many streams of a user may be open at once: an eighth of the descriptors this process may have, 8 to 1024."""
+    if sys.platform == "win32":
+        return 128
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return 1024 if limit == resource.RLIM_INFINITY else min(max(limit // 8, 8), 1024)
 
 
 def check_writable(directory: str) -> None:

@@ -1,0 +1,64 @@
+"""Streams that users name: any number of them, and a start that comes late."""
+
+import json
+import subprocess
+import sys
+
+from ml_logger import ML_Logger
+from ml_logger.layout import part_of
+from ml_logger.reader import Run
+
+DEADLINE_S = 60
+
+
+def python(code, *arguments):
+    """Run `code` in a process of its own to its end."""
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    result = subprocess.run(command, timeout=DEADLINE_S, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return result
+
+
+def records(directory, stream="metrics.jsonl"):
+    """Return the records of all parts of a stream."""
+    parts = [path for path in directory.iterdir() if part_of(path.name, stream) is not None]
+    return [json.loads(line) for path in parts for line in path.read_bytes().splitlines()]
+
+
+MANY_NAMES = """
+import os, resource, sys
+from ml_logger import ML_Logger
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+run = ML_Logger(sys.argv[1])
+run.log_data("first", 0)
+for number in range(300):
+    run.log_data(f"name {number}", number)
+    run.log_data("busy", number)
+    run.log(number, number=number, silent=True)
+run.log_data("first", 1)
+files = [open(os.devnull) for _ in range(200)]  # what training itself opens
+assert not run.dropped and not run.failures
+"""
+
+
+def test_more_names_than_descriptors(tmp_path):
+    """A stream that was put aside for others goes on in its next part; one in use stays open, and so do the logger's own."""
+    assert python(MANY_NAMES, tmp_path).stderr == ""
+    run = Run(tmp_path)
+    assert [run.data(f"name {number}") for number in range(300)] == [[number] for number in range(300)]
+    assert run.data("first") == [0, 1]
+    assert (tmp_path / "first.1.jsonl").exists()
+    assert run.data("busy") == list(range(300))
+    for name in ("busy", "metrics", "run"):
+        assert not (tmp_path / f"{name}.1.jsonl").exists()
+
+
+def test_unwritable_names_are_told_a_thousand_times_at_most(tmp_path, caplog):
+    """A directory that takes no file any more is told for each stream once, and not for ever."""
+    run = ML_Logger(tmp_path / "run")
+    (tmp_path / "run").rmdir()
+    (tmp_path / "run").touch()
+    for number in range(1200):
+        run.log_data(f"name {number}", 1)
+        run.log_data("again", 1)
+    assert sum("can't be written" in record.getMessage() for record in caplog.records) == 1000
