@@ -30,6 +30,7 @@ import atexit, sys
 import numpy as np
 noise = np.random.default_rng(0).integers(0, 256, (800, 800, 3), dtype=np.uint8)
 def last():
+    global other
     other = ml_logger.ML_Logger(sys.argv[1] + "/other")
     for number in range(8):
         run.log_image(number, late=noise)
