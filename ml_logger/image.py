@@ -190,7 +190,7 @@ def _png(pixels: NDArray[Any]) -> bytes:
     height, width = pixels.shape[:2]
     channels = 1 if pixels.ndim == 2 else pixels.shape[2]
     header = struct.pack(">IIBBBBB", width, height, 8 * pixels.itemsize, _COLOR_TYPES[channels], 0, 0, 0)
-    data = zlib.compress(_filtered(pixels), _COMPRESS_LEVEL)
+    data = zlib.compress(_filtered(pixels).data, _COMPRESS_LEVEL)
     return b"".join([_SIGNATURE, _chunk(b"IHDR", header), _chunk(b"IDAT", data), _chunk(b"IEND", b"")])
 
 
