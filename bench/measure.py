@@ -43,7 +43,7 @@ class Round:
 
     durations_ns: array[int]
     interrupted: list[int]
-    cpu_s: float
+    cpu_s: float | None  # None where something else ran in between
 
     def percentile_us(self, share: float, *, undisturbed: bool = False) -> float:
         """Return the duration in µs that `share` of the calls stay within."""
@@ -69,6 +69,9 @@ class Timing:
         """The median call."""
         return self.over_rounds(0.5)
 
+    def _cpu_s(self) -> list[float]:
+        return [r.cpu_s for r in self.rounds if r.cpu_s is not None]
+
     def summary(self) -> dict[str, float | str]:
         """Return the numbers of this case as they stand in the results."""
         durations = [d for r in self.rounds for d in r.durations_ns]
@@ -83,7 +86,7 @@ class Timing:
             "max_us": round(max(durations) / 1000, 1),
             "interrupted": sum(len(r.interrupted) for r in self.rounds),
             "calls_per_s": round(calls / (sum(durations) / 1e9)),
-            "cpu_us_per_call": round(sum(r.cpu_s for r in self.rounds) / calls * 1e6, 2),
+            "cpu_us_per_call": round(sum(cpu) / calls * 1e6, 2) if (cpu := self._cpu_s()) else "–",
             "bytes_per_call": round(self.bytes_written / calls, 1),
         }
 
@@ -122,7 +125,7 @@ def _time_calls(call: Call, first: int, count: int, between: Callable[[], object
         if now != switches:
             interrupted.append(i)
             switches = now
-    return Round(durations, interrupted, time.process_time() - cpu_before)
+    return Round(durations, interrupted, time.process_time() - cpu_before if between is None else None)
 
 
 def _size_of(folder: str) -> int:
