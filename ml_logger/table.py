@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
@@ -19,6 +20,9 @@ _CELL_WIDTH = 20
 _KEY_WIDTH = 30
 _TITLE_COLOR = "yellow"
 _ELLIPSIS = "…"
+_MOST_CHARACTERS = (
+    1000  # of a key or value in a table of one step: a text of megabytes is no cell; the record holds all of it
+)
 
 
 NEVER_CUT_COLUMNS = 2 * _CELL_WIDTH + 3
@@ -38,26 +42,28 @@ def step_table(
     """Return the table of one step, ending in a newline, or the empty string if there are no cells (`Cell`s).
 
     `width` is that of the terminal in columns: values that would pass it are cut with ``…`` (but never below 20 columns);
-    None cuts nothing.
+    None cuts nothing but keys and values of more than 1,000 characters.
     """
     if not cells:
         return ""
-    texts = [text for text, _ in cells.values()]
+    keys, texts = tuple(cells), [text for text, _ in cells.values()]
+    if max(map(len, keys)) > _MOST_CHARACTERS or max(map(len, texts)) > _MOST_CHARACTERS:
+        keys, texts = tuple(map(_shortened, keys)), list(map(_shortened, texts))
     together = "".join(texts)
     is_plain = together.isascii() and together.isprintable()  # asked once for all: most tables are numbers
     if not is_plain:
         texts = [printable(text) for text in texts]
     value_width = max(_CELL_WIDTH, max(map(len if is_plain else columns, texts)))
     if width is not None and value_width > _CELL_WIDTH:
-        value_width = min(value_width, max(_CELL_WIDTH, width - _key_width(map(_label, cells)) - 3))
+        value_width = min(value_width, max(_CELL_WIDTH, width - _key_width(map(_label, keys)) - 3))
         texts = [text if columns(text) <= value_width else _cut(text, value_width) for text in texts]
         is_plain = False
     if is_plain and not is_colored:
-        return _frame(tuple(cells), value_width, f"^{value_width}").format(*texts)
+        return _frame(keys, value_width, f"^{value_width}").format(*texts)
     values = [_center(text, value_width) for text in texts]
     if is_colored:
         values = [paint(value, color) for value, (_, color) in zip(values, cells.values(), strict=True)]
-    return _frame(tuple(cells), value_width, "").format(*values)
+    return _frame(keys, value_width, "").format(*values)
 
 
 @functools.lru_cache(maxsize=64)  # a run shows the same keys at every step
@@ -69,6 +75,10 @@ def _frame(keys: tuple[str, ...], value_width: int, spec: str) -> str:
     cells = [_center(label, key_width).replace("{", "{{").replace("}", "}}") for label in labels]
     rows = between.join([f"│{cell}│{{:{spec}}}│\n" for cell in cells])
     return f"╒{'═' * key_width}╤{'═' * value_width}╕\n{rows}╘{'═' * key_width}╧{'═' * value_width}╛\n"
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _MOST_CHARACTERS else text[:_MOST_CHARACTERS] + _ELLIPSIS
 
 
 def _label(key: str) -> str:
@@ -98,7 +108,9 @@ def params_table(sections: Mapping[str, Mapping[str, str]], *, is_colored: bool 
 
 def columns(text: str) -> int:
     """Return how many terminal columns `text` takes (Unicode standard annex 11; ambiguous characters count as one)."""
-    return len(text) if text.isascii() else sum(map(_character_columns, text))
+    if text.isascii():
+        return len(text)
+    return sum(_character_columns(character) * count for character, count in Counter(text).items())
 
 
 def _character_columns(character: str) -> int:
@@ -111,7 +123,10 @@ def printable(text: str) -> str:
     """Return `text` with its control characters and lone surrogates written as escapes."""
     if text.isprintable():
         return text
-    return "".join(ascii(c)[1:-1] if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") else c for c in text)
+    for character in set(text):  # few are different, even in a text of megabytes
+        if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp"):
+            text = text.replace(character, ascii(character)[1:-1])
+    return text
 
 
 def _title(title: str, is_colored: bool) -> str:
@@ -120,13 +135,20 @@ def _title(title: str, is_colored: bool) -> str:
 
 
 def _center(text: str, width: int) -> str:
-    missing = max(0, width - columns(text))
+    missing = _missing(text, width)
     left = missing // 2
     return " " * left + text + " " * (missing - left)
 
 
 def _pad_right(text: str, width: int) -> str:
-    return text + " " * max(0, width - columns(text))
+    return text + " " * _missing(text, width)
+
+
+def _missing(text: str, width: int) -> int:
+    """Return how many columns `text` lacks to `width`; most long texts show at their beginning that it is none."""
+    if len(text) > width and columns(text[: 2 * width]) >= width:
+        return 0
+    return max(0, width - columns(text))
 
 
 def _cut(text: str, width: int) -> str:

@@ -1,6 +1,8 @@
 """Tables are fixed byte for byte."""
 
 import re
+import time
+import unicodedata
 
 import pytest
 from hypothesis import given
@@ -133,3 +135,31 @@ def test_control_characters_are_escaped():
     """A newline or an escape code in a value can't break the frame."""
     assert printable("a\nb\x1b[31m\u2028\ud800") == "a\\nb\\x1b[31m\\u2028\\ud800"
     assert printable("été") == "été"
+
+
+def test_not_printable_is_what_unicode_says():
+    """Control characters, surrogates and line separators are escaped, each of them, and nothing else is."""
+    for character in map(chr, [*range(0x3000), *range(0xD7FF, 0xE001), 0x10FFFF]):
+        is_escaped = unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
+        assert printable(character) == (ascii(character)[1:-1] if is_escaped else character)
+
+
+@pytest.mark.parametrize("piece", ["学", "é\u0301x", "line\n", "\x00"])
+def test_a_huge_value_does_not_hold_up_training(piece):
+    """A table with a value or key of megabytes is made at once, by what the first 1,000 characters are."""
+    huge = piece * (10_000_000 // len(piece))
+    started = time.process_time()
+    text = step_table({huge: Cell(huge, "red"), "b": Cell("2")}, width=100, is_colored=True)
+    whole = step_table({"a": Cell(huge)})
+    assert time.process_time() - started < 0.5
+    assert len(text) < 100_000
+    assert "…" in whole
+
+
+def test_a_huge_parameter_is_shown_whole():
+    """A parameter of megabytes is shown whole, in well under the second that a long look at each character would take."""
+    huge = "学习率 of a line\n" * 600_000
+    started = time.process_time()
+    text = params_table({"G": {"notes": huge}})
+    assert time.process_time() - started < 1.5
+    assert huge.replace("\n", "\\n") in text
