@@ -82,7 +82,7 @@ class Run:
         except (FileNotFoundError, NotADirectoryError):  # nothing was written yet
             return []
         found = [(number, entry) for entry, number in numbers.items() if number is not None]
-        return [entry for _, entry in sorted(found)]
+        return [entry for _, entry in sorted(found) if entry.is_file()]
 
     @property
     def metrics(self) -> list[Record]:

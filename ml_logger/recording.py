@@ -230,7 +230,8 @@ def check_name(name: str) -> str:
     check_path(name)
     if any(map(is_hidden, name.split("/"))):
         raise BadPath(f"path {name[:80]!a} is hidden, and hidden files are never shipped", path=name)
-    if "/" not in name and any(part_of(name.casefold(), stream) is not None for stream in _OWN_STREAMS):
+    first = name.partition("/")[0].casefold()  # of a folder too: it would stand in the stream's place
+    if any(part_of(first, stream) is not None for stream in _OWN_STREAMS):
         raise BadPath(f"path {name[:80]!a} is a stream of the logger's own", path=name)
     return name
 

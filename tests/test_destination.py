@@ -94,7 +94,19 @@ def test_a_local_directory_says_nothing(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     "name",
-    ["/a", "a/../b", "..", "", ".hidden", "a/.b/c", "metrics.jsonl", "METRICS.7.jsonl", "text.log", "run.1.jsonl"],
+    [
+        "/a",
+        "a/../b",
+        "..",
+        "",
+        ".hidden",
+        "a/.b/c",
+        "metrics.jsonl",
+        "METRICS.7.jsonl",
+        "text.log",
+        "run.1.jsonl",
+        "metrics.jsonl/x/0.png",
+    ],
 )
 def test_names_users_must_not_take(name):
     """A user's file stays inside the run, is not hidden, and is no stream of the logger's own."""

@@ -53,6 +53,14 @@ def test_parts_come_in_the_order_of_their_numbers(tmp_path):
     assert [r["part"] for r in Run(tmp_path).metrics] == [0, 2, 9, 10]
 
 
+def test_a_folder_is_no_part(tmp_path):
+    """A folder of a stream's name, whoever made it, keeps nobody from reading the stream."""
+    (tmp_path / "metrics.1.jsonl").mkdir()
+    with ML_Logger(tmp_path) as run:
+        run.log(1, a=2)
+        assert [r["a"] for r in run.load_metrics()] == [2]
+
+
 def test_params_are_merged(tmp_path):
     """Sections of several calls are merged, a later key over an earlier one."""
     with ML_Logger(tmp_path) as run:
