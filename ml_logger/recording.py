@@ -74,6 +74,8 @@ class Recording:
         self._streams: dict[str, StreamWriter] = {}
         self._in_use: dict[str, None] = {}  # the users' streams that are open, the one in use last behind
         self._is_started = False
+        self._start_line = b""
+        self._is_start_owed = False  # it could not be written, or was deleted: it is tried again with each record
         self._is_forked = False
         self._dropped_before = 0
         self._exit: tuple[str, BaseException | None] | None = None
@@ -92,15 +94,21 @@ class Recording:
         if self.directory is not None and text:
             self.append(name, text.encode("utf-8", "backslashreplace"))
 
-    def append(self, name: str, line: bytes) -> None:
-        """Append `line`, which ends in its newline, to the stream `name` (relative, with ``/``) with one write."""
+    def append(self, name: str, line: bytes) -> bool:
+        """Append `line`, which ends in its newline, to the stream `name` (relative, with ``/``); return whether it went in."""
+        if self._is_start_owed:
+            self._try_start()
         stream = self._streams.get(name) or self._open_stream(name)
-        if not stream.append(line):
+        is_written = stream.append(line)
+        if not is_written:
             path = f"{stream.directory}/{stream.name}"
             message = "%s can't be written, training goes on without it: %s"
             self.tell_once(f"unwritable {name}", message, path, stream.last_error)
         if name not in _OWN_STREAMS:
             self._note_use(name)
+        if stream.is_begun_anew:
+            self._start_anew(stream)
+        return is_written
 
     def _note_use(self, name: str) -> None:
         """Close the user's streams that were not in use for the longest, so that any number of names leaves descriptors."""
@@ -143,10 +151,27 @@ class Recording:
             if self._is_started or self.directory is None:
                 return
             self._is_started = True
-            self.append(RUN, encode_record(origin.start_event(is_forked=self._is_forked)))
+            self._start_line = encode_record(origin.start_event(is_forked=self._is_forked))
+            self._try_start()
             if self._exit is not None:
                 self._append_end(*self._exit)
             self._on_start()
+
+    def _try_start(self) -> None:
+        with self._lock:
+            self._is_start_owed = False  # while it is tried, which comes by here again
+            if not self.append(RUN, self._start_line):
+                self._is_start_owed = True
+                self._dropped_before -= 1  # one that is missing, however often it was tried
+
+    def _start_anew(self, stream: StreamWriter) -> None:
+        """Write the start once more if it was deleted too, with the whole directory."""
+        with self._lock:
+            stream.is_begun_anew = False
+            run = self._streams.get(RUN)
+            if run is not None and run.is_deleted():
+                run.close()
+                self._try_start()
 
     @property
     def is_started(self) -> bool:
@@ -156,7 +181,8 @@ class Recording:
     @property
     def dropped(self) -> int:
         """The number of records that could not be written."""
-        return self._dropped_before + sum(stream.dropped for stream in list(self._streams.values()))
+        streams = list(self._streams.values())
+        return self._dropped_before + self._is_start_owed + sum(stream.dropped for stream in streams)
 
     def end(self, state: str, error: BaseException | None) -> None:
         """Write that this process's part ended as `state`, and let go of all files; a later record starts new ones."""
@@ -166,7 +192,8 @@ class Recording:
             if self._is_started:
                 self._append_end(state, error)
             streams, self._streams, self._in_use = self._streams, {}, {}
-            self._is_started = False
+            self._dropped_before += self._is_start_owed
+            self._is_started = self._is_start_owed = False
         for stream in streams.values():
             stream.close()
             self._dropped_before += stream.dropped
@@ -193,7 +220,7 @@ class Recording:
         """In the child: files of its own at the next record."""
         self._lock = threading.RLock()  # another thread of the parent may have held the old one
         self._streams, self._in_use = {}, {}
-        self._is_started = False
+        self._is_started = self._is_start_owed = False
         self._is_forked = True
         self._dropped_before = 0
         self._exit = None

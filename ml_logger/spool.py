@@ -69,6 +69,7 @@ class StreamWriter:
         self._look_at_s = 0.0
         self._next_number = 0
         self._is_locked = False
+        self.is_begun_anew = False  # its file was deleted, and it goes on in another
         self._in_flight: tuple[int, bytes] | None = None  # where a record begins whose write has not returned, and it
         _writers.add(self)
 
@@ -87,6 +88,14 @@ class StreamWriter:
         """Return the path of the file that is open for writing, or None."""
         fd = self._fd
         return None if fd is None else os.path.join(self.directory, numbered(self.name, self._next_number - 1))  # noqa: PTH118
+
+    def is_deleted(self) -> bool:
+        """Whether a file is open that has no name any more."""
+        fd = self._fd
+        try:
+            return fd is not None and os.fstat(fd).st_nlink == 0
+        except OSError:
+            return False
 
     def close(self) -> None:
         """Close the file, which gives up its lock and so makes it final; a later append starts the next number."""
@@ -177,6 +186,7 @@ class StreamWriter:
         self._size = status.st_size
         if status.st_nlink == 0:
             self._forget()
+            self.is_begun_anew = True
             return self._open()
         if not self._is_locked:
             self._is_locked = _try_lock(self._fd)

@@ -1,6 +1,9 @@
 """Streams that users name: any number of them, and a start that comes late."""
 
+import errno
 import json
+import os
+import shutil
 import subprocess
 import sys
 
@@ -62,3 +65,45 @@ def test_unwritable_names_are_told_a_thousand_times_at_most(tmp_path, caplog):
         run.log_data(f"name {number}", 1)
         run.log_data("again", 1)
     assert sum("can't be written" in record.getMessage() for record in caplog.records) == 1000
+
+
+def test_a_start_that_finds_no_room_is_written_later(tmp_path, monkeypatch):
+    """While the disk is full at the first record nothing is stored; with room again the start comes before all else."""
+    is_full = True
+
+    def write(fd, data, write=os.write):
+        if is_full:
+            raise OSError(errno.ENOSPC, "no space left on device")
+        return write(fd, data)
+
+    monkeypatch.setattr(os, "write", write)
+    run = ML_Logger(tmp_path)
+    for number in range(10):
+        run.log(number, number=number, silent=True)
+    assert run.dropped == 11
+    is_full = False
+    run.log(10, number=10, silent=True)
+    assert run.dropped == 10
+    run.close()
+    assert [record["number"] for record in records(tmp_path)] == [10]
+    events = records(tmp_path, "run.jsonl")
+    assert [event["event"] for event in events] == ["start", "end"]
+    assert events[-1]["dropped"] == 10
+    assert events[0]["_timestamp"] < records(tmp_path)[0]["_timestamp"]
+
+
+def test_a_start_that_was_deleted_is_written_again(tmp_path, monkeypatch):
+    """When the whole directory is deleted the run begins in it anew, once; when it was one stream its start is still there."""
+    monkeypatch.setattr("ml_logger.spool.LOOK_EVERY_S", 0.0)
+    run = ML_Logger(tmp_path / "run")
+    run.log(0, number=0, silent=True)
+    (tmp_path / "run/metrics.jsonl").unlink()
+    run.log(1, number=1, silent=True)
+    assert [event["event"] for event in records(tmp_path / "run", "run.jsonl")] == ["start"]
+    shutil.rmtree(tmp_path / "run")
+    for number in range(2, 5):
+        run.log(number, number=number, silent=True)
+        run.log_data("other", number)
+    run.close()
+    assert [record["number"] for record in records(tmp_path / "run")] == [2, 3, 4]
+    assert [event["event"] for event in records(tmp_path / "run", "run.jsonl")] == ["start", "end"]
