@@ -97,12 +97,12 @@ def is_terminal(stream: Any) -> bool:
 
 
 def terminal_width(stream: Any) -> int | None:
-    """Return the columns of the terminal (``COLUMNS``, if set, beats it), or None if there is none."""
+    """Return the columns of the terminal `stream` (``COLUMNS``, if set, beats it), or None if it is a file or a pipe."""
+    if not is_terminal(stream):
+        return None
     columns = os.environ.get("COLUMNS", "")
     if columns.isdecimal() and int(columns):
         return int(columns)
-    if not is_terminal(stream):
-        return None
     try:
         return os.get_terminal_size(stream.fileno()).columns or None
     except (OSError, ValueError, AttributeError):

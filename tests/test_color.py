@@ -6,7 +6,7 @@ import sys
 import pytest
 
 import ml_logger.color as color
-from ml_logger.color import Color, is_wanted, ms, paint, percent, sec
+from ml_logger.color import Color, is_wanted, ms, paint, percent, sec, terminal_width
 
 
 class Terminal(io.StringIO):
@@ -70,3 +70,12 @@ def test_printing_a_coloured_value(monkeypatch):
     monkeypatch.setattr(sys, "stdout", Terminal())
     assert str(color.red("late")) == "\x1b[31mlate\x1b[0m"
     assert f"{color.red('late'):>6}" == "\x1b[31m  late\x1b[0m"
+
+
+def test_only_a_terminal_is_narrow(monkeypatch):
+    """COLUMNS, which many shells export, says how wide a terminal is, and cuts nothing in a file or pipe."""
+    monkeypatch.setenv("COLUMNS", "60")
+    assert terminal_width(Terminal()) == 60
+    assert terminal_width(io.StringIO()) is None
+    monkeypatch.delenv("COLUMNS")
+    assert terminal_width(Terminal()) is None  # one of no size

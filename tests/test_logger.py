@@ -174,6 +174,9 @@ def test_long_values_are_cut_on_the_terminal_only(tmp_path, run, capsys, monkeyp
     """A long value is cut at the width of the terminal and whole in the files."""
     monkeypatch.setenv("COLUMNS", "60")
     run.log(1, key="x" * 100, flush=True)
+    assert "x" * 100 in capsys.readouterr().out  # a pipe
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    run.log(1, key="x" * 100, flush=True)
     assert {len(line) for line in capsys.readouterr().out.splitlines()} == {60}
     assert "x" * 100 in (tmp_path / "run/text.log").read_text()
     assert records(tmp_path)[0]["key"] == "x" * 100
