@@ -73,10 +73,16 @@ def test_a_stranger_reads_the_files(tmp_path):
         run.log_module(1, net={"0.weight": np.ones(3)})
         run.log_histogram(1, w=[1.0, 2.0], bins=2)
         run.log_data("episodes", {"length": 12})
+    for number, loss in ((10, 10.0), (2, 2.0)):
+        (tmp_path / f"run1/metrics.{number}.jsonl").write_text(
+            f'{{"loss":{loss}}}\n{{"lo\n{{"loss":{loss}}}\n{{"loss":7'
+        )
+    (tmp_path / "run1/metrics.eval.jsonl").write_text('{"loss":7}\n')
     (code,) = blocks("docs/SPOOL_FORMAT.md")
     code = "import sys; sys.modules['ml_logger'] = None\n" + code
     code += "\nprint(loss.tolist(), weights.tolist(), net['0.weight'].tolist(), counts, edges, episodes)\n"
     result = run_block(code, tmp_path)
     assert (result.returncode, result.stderr) == (0, "")
-    expected = "[0.5, nan, nan, 0.25] [[1.0, 0.0], [0.0, 1.0]] [1.0, 1.0, 1.0] [1 1] [1. 1.5 2. ] [{'length': 12}]"
+    expected = "[0.5, nan, nan, 0.25, 2.0, 2.0, 10.0, 10.0] "
+    expected += "[[1.0, 0.0], [0.0, 1.0]] [1.0, 1.0, 1.0] [1 1] [1. 1.5 2. ] [{'length': 12}]"
     assert " ".join(result.stdout.split()) == expected
