@@ -2,13 +2,14 @@
 
 Two shapes, both fixed byte for byte because people diff their logs: the framed table of one step (`step_table`) and the
 ruled sections of parameters (`params_table`). Cells are padded first and coloured then, so colour never moves a border.
-Width is counted in terminal columns: East Asian wide characters take two, combining ones none. Control characters are
+Width is counted in terminal columns: East Asian wide characters and emoji take two, combining ones none. Control characters are
 shown as escapes, since a newline or an escape code in a cell would break the frame.
 """
 
 from __future__ import annotations
 
 import functools
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -20,6 +21,10 @@ _CELL_WIDTH = 20
 _KEY_WIDTH = 30
 _TITLE_COLOR = "yellow"
 _ELLIPSIS = "…"
+_SOFT_HYPHEN = "\xad"  # shown by terminals, which break no lines
+_BEFORE_EMOJI_SELECTOR = re.compile(
+    "([#*0-9\xa9\xae\u203c-\u24ff\u25a0-\u3299])\ufe0f"
+)  # a narrow symbol gets wide by it
 _MOST_CHARACTERS = (
     1000  # of a key or value in a table of one step: a text of megabytes is no cell; the record holds all of it
 )
@@ -110,12 +115,15 @@ def columns(text: str) -> int:
     """Return how many terminal columns `text` takes (Unicode standard annex 11; ambiguous characters count as one)."""
     if text.isascii():
         return len(text)
-    return sum(_character_columns(character) * count for character, count in Counter(text).items())
+    total = sum(_character_columns(character) * count for character, count in Counter(text).items())
+    return total + sum(_character_columns(before) == 1 for before in _BEFORE_EMOJI_SELECTOR.findall(text))
 
 
 def _character_columns(character: str) -> int:
     if unicodedata.category(character) in ("Mn", "Me", "Cf"):
-        return 0
+        return 1 if character == _SOFT_HYPHEN else 0
+    if "\u1160" <= character <= "\u11ff" or "\ud7b0" <= character <= "\ud7ff":
+        return 0  # the vowels and final consonants of Hangul in pieces (macOS names files so) join the first one, of width 2
     return 2 if unicodedata.east_asian_width(character) in ("W", "F") else 1
 
 
@@ -153,9 +161,10 @@ def _missing(text: str, width: int) -> int:
 
 def _cut(text: str, width: int) -> str:
     """Return `text`, which is wider than `width`, with an ellipsis at its end and in at most `width` columns."""
-    kept, used = [], 0
+    kept, used, before = [], 0, ""
     for character in text:
-        used += _character_columns(character)
+        used += columns(before + character) - columns(before)
+        before = character
         if used > width - 1:
             break
         kept.append(character)

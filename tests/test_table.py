@@ -92,6 +92,24 @@ def test_borders_stay_aligned(value):
         assert len({columns(line) for line in text.splitlines()}) == 1
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (unicodedata.normalize("NFD", "학습률"), 6),
+        (unicodedata.normalize("NFD", "학습률.png") * 2, 20),
+        ("❤\ufe0f", 2),
+        ("☀\ufe0f☀", 3),
+        ("👍\ufe0f", 2),
+        ("soft\xadhyphen", 11),
+        ("\ufe0f", 0),
+    ],
+)
+def test_columns_as_terminals_count_them(text, expected):
+    """Hangul in pieces is as wide as whole, an emoji selector makes a symbol wide, and a soft hyphen is shown."""
+    assert columns(text) == expected
+    assert len({columns(line) for line in step_table({"key": Cell(text * 30)}, width=60).splitlines()}) == 1
+
+
 def test_wide_width_is_counted_in_columns():
     """Three wide characters take six columns, so seven spaces stand on either side."""
     assert "│       学习率       │" in step_table({"k": Cell("学习率")})
