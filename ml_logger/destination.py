@@ -12,10 +12,11 @@ import re
 from typing import NamedTuple
 
 from .errors import LogDirectoryError
-from .layout import escape_key
+from .layout import escape_key, is_hidden
 
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 _PLAIN_YAML = re.compile(r"[A-Za-z0-9/.~_-][A-Za-z0-9/.~_:@%+-]*(?<!:)\Z")
+_PATH_OF_URL = re.compile(r"\A(https?|file):/(?!/)", re.IGNORECASE)  # pathlib makes one slash of the two
 _AUTHORITY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[^\[\]:@\s]+)(:(?P<port>[0-9]{1,5}))?\Z")
 
 
@@ -33,23 +34,40 @@ class Destination(NamedTuple):
         return f"spool: {_yaml(self.spool)}\nserver: {_yaml(self.server)}\n"
 
 
-def destination(log_directory: str | os.PathLike[str], prefix: str = "") -> Destination:
+def destination(log_directory: str | os.PathLike[str], prefix: str | os.PathLike[str] | None = None) -> Destination:
     """Return where a run of `log_directory` and the relative `prefix` is written.
 
-    Raises `LogDirectoryError` for a `prefix` that is absolute or has ``..``, for a URL of another kind or with a password,
-    and for an unknown home directory.
+    Raises `LogDirectoryError` for a `prefix` that is absolute, has ``..`` or is hidden, for a URL of another kind or with a
+    password, for what is no path at all, and for an unknown home or current directory.
     """
-    parts = prefix.replace("\\", "/").split("/")
-    if prefix.startswith("/") or os.path.isabs(prefix) or ".." in parts or "\0" in prefix:  # noqa: PTH117 - plain text
-        raise LogDirectoryError(
-            f"prefix {prefix!r} leads out of the log directory", hint="use a relative path without '..'"
-        )
-    named = os.fspath(log_directory)
+    named, prefix = _text("log directory", log_directory), _checked_prefix(prefix)
+    named = _PATH_OF_URL.sub(lambda match: match[0] + ("//" if match[1].lower() == "file" else "/"), named)
     scheme, separator, rest = named.partition("://")
     if separator and scheme.lower() in _DEFAULT_PORTS:
         server, spool = f"{scheme.lower()}://{rest.rstrip('/')}", _spool_for(named, scheme.lower(), rest)
         return Destination(_joined(spool, prefix), spool, server)
     return Destination(_joined(_absolute(_from_file_url(named) if separator else named), prefix))
+
+
+def _text(what: str, path: object) -> str:
+    try:
+        return os.fsdecode(path)  # type: ignore[arg-type]  # what else it may be is what is asked
+    except TypeError:
+        hint = "use text or a pathlib.Path"
+        raise LogDirectoryError(f"{what} {path!r} is not a path", hint=hint) from None
+
+
+def _checked_prefix(given: str | os.PathLike[str] | None) -> str:
+    prefix = "" if given is None else _text("prefix", given)
+    parts = prefix.replace("\\", "/").split("/")
+    if prefix.startswith("/") or os.path.isabs(prefix) or ".." in parts or "\0" in prefix:  # noqa: PTH117 - plain text
+        raise LogDirectoryError(
+            f"prefix {prefix!r} leads out of the log directory", hint="use a relative path without '..'"
+        )
+    if any(is_hidden(part) and part != "." for part in parts):
+        hint = "use a name without a dot in front"
+        raise LogDirectoryError(f"prefix {prefix!r} is hidden, and hidden files are never shipped", hint=hint)
+    return prefix
 
 
 def _spool_for(url: str, scheme: str, rest: str) -> str:

@@ -66,7 +66,7 @@ class ML_Logger(Media, Timers):
     def __init__(
         self,
         log_directory: str | os.PathLike[str] | None = None,
-        prefix: str = "",
+        prefix: str | os.PathLike[str] | None = None,
         *,
         segment_bytes: int = SEGMENT_BYTES,
         image_queue_bytes: int = QUEUE_BYTES,
@@ -92,7 +92,7 @@ class ML_Logger(Media, Timers):
     def configure(
         self,
         log_directory: str | os.PathLike[str] | None = None,
-        prefix: str = "",
+        prefix: str | os.PathLike[str] | None = None,
         *,
         segment_bytes: int = SEGMENT_BYTES,
         image_queue_bytes: int = QUEUE_BYTES,
@@ -384,7 +384,7 @@ class ML_Logger(Media, Timers):
             self.close()
 
 
-def _opened(log_directory: str | os.PathLike[str] | None, prefix: str) -> str | None:
+def _opened(log_directory: str | os.PathLike[str] | None, prefix: str | os.PathLike[str] | None) -> str | None:
     """Return the directory of a run, which is there and writable; raise `LogDirectoryError` if it can't be."""
     if log_directory is None:
         return None

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -54,6 +55,36 @@ def test_urls_that_are_no_receiver(url):
     with pytest.raises(LogDirectoryError) as caught:
         destination(url)
     assert "secret" not in caught.value.one_line()
+
+
+@pytest.mark.parametrize("prefix", ["team/run", Path("team/run"), b"team/run", "./team/run"])
+def test_prefixes(tmp_path, prefix):
+    """A prefix is text or a path, and None is none."""
+    assert destination(tmp_path, prefix).directory == str(tmp_path / "team/run")
+    assert destination(tmp_path, None).directory == destination(tmp_path).directory == str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("run", ".hid"), "hidden"),
+        (("run", "a/.hid/b"), "hidden"),
+        (("run", "../a"), "leads out"),
+        (("run", Path("/a")), "leads out"),
+        (("run", 3), "not a path"),
+        ((3,), "not a path"),
+    ],
+)
+def test_what_is_no_destination(arguments, message):
+    """Whatever can't be a directory or prefix is refused in one line, before anything is made."""
+    with pytest.raises(LogDirectoryError, match=message):
+        ML_Logger(*arguments)
+
+
+@pytest.mark.parametrize("url", ["http://storage:8081", "HTTPS://storage/ml", "file:///logs/run"])
+def test_a_url_that_went_through_pathlib(url):
+    """A URL that argparse made a Path of is the URL, not a folder called http:."""
+    assert destination(Path(url)).directory == destination(url).directory
 
 
 def test_unknown_home():
