@@ -7,6 +7,7 @@ import enum
 import json
 import math
 import pathlib
+import re
 import uuid
 
 import numpy as np
@@ -15,6 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ml_logger.encode import encode_record, scalar, text_of
+
+SPOOL_FORMAT = pathlib.Path(__file__).parent.parent / "docs" / "SPOOL_FORMAT.md"
 
 
 def refuse_constant(name):
@@ -303,3 +306,10 @@ def test_keys_are_their_text_however_they_are_shown():
         "loss": 1,
         "n": {"loss": "loss"},
     }
+
+
+def test_the_largest_integer_that_is_a_number():
+    """An integer of as many bits as the description of the files says is a number, a longer one exact text."""
+    bits = int(re.search(r"more than ([0-9,]+) bits", SPOOL_FORMAT.read_text(encoding="utf-8"))[1].replace(",", ""))
+    assert stored(2**bits - 1)[0] == 2**bits - 1
+    assert stored(-(2**bits))[0] == hex(-(2**bits))
