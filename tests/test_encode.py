@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ml_logger.encode import encode_record, scalar, text_of
+from ml_logger.reader import as_numbers
 
 SPOOL_FORMAT = pathlib.Path(__file__).parent.parent / "docs" / "SPOOL_FORMAT.md"
 
@@ -313,3 +314,10 @@ def test_the_largest_integer_that_is_a_number():
     bits = int(re.search(r"more than ([0-9,]+) bits", SPOOL_FORMAT.read_text(encoding="utf-8"))[1].replace(",", ""))
     assert stored(2**bits - 1)[0] == 2**bits - 1
     assert stored(-(2**bits))[0] == hex(-(2**bits))
+
+
+def test_a_text_that_reads_nan_is_stored_as_the_number_is():
+    """The text "NaN" and the number have one form in the files, and the description of the files says so."""
+    assert encode_record({"k": "NaN"}) == encode_record({"k": math.nan})
+    assert as_numbers("NaN") != as_numbers("NaN")  # only NaN is not itself
+    assert "can't be told from the number" in SPOOL_FORMAT.read_text(encoding="utf-8")
