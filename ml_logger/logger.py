@@ -186,7 +186,7 @@ class ML_Logger(Media, Timers):
         self._recording.append_record(PARAMETERS, record)
         shown = {t: {t: sections[t]} if r is None else r for t, r in rows.items()}
         texts = {title: {str(k): _cell(v)[0] for k, v in section.items()} for title, section in shown.items()}
-        self._print_both(params_table(texts, is_colored=is_wanted(sys.stdout)), params_table(texts))
+        self._print_both(lambda: params_table(texts, is_colored=is_wanted(sys.stdout)), params_table(texts))
 
     @never_raises
     def log_histogram(
@@ -231,9 +231,9 @@ class ML_Logger(Media, Timers):
         plain_text = text.text() if isinstance(text, Color) else str(text)
         line = plain_text if plain_text.endswith("\n") else plain_text + "\n"
         name = TEXT if os.fspath(path) == TEXT else stream_name(path, (".txt", ".log", ".csv"))
-        if not silent:
-            screen.write(str(text) if str(text).endswith("\n") else f"{text}\n")
         self._recording.append_text(name, line)
+        if not silent:
+            self._print_on_screen(lambda: str(text) if str(text).endswith("\n") else f"{text}\n")
 
     @never_raises
     def print(
@@ -248,7 +248,7 @@ class ML_Logger(Media, Timers):
         sep, end = " " if sep is None else sep, "\n" if end is None else end
         plain_text = sep.join(v.text() if isinstance(v, Color) else str(v) for v in values) + end
         if file is None:
-            self._print_both(sep.join(map(str, values)) + end, plain_text)
+            self._print_both(lambda: sep.join(map(str, values)) + end, plain_text)
         else:
             self._recording.append_text(TEXT, plain_text)
             print(plain_text, end="", file=file, flush=flush)
@@ -344,16 +344,16 @@ class ML_Logger(Media, Timers):
             cells, self._cells = self._cells, {}
         if cells:
             kept = step_table(cells)
-            # the environment and the terminal are asked only where the answer could change something
-            is_colored = any(color for _, color in cells.values()) and is_wanted(sys.stdout)
-            width = terminal_width(sys.stdout) if kept.index("\n") > NEVER_CUT_COLUMNS else None
-            shown = step_table(cells, width=width, is_colored=is_colored) if width or is_colored else kept
-            self._print_both(shown, kept)
+            self._print_both(lambda: _fitted_table(cells, kept), kept)
 
-    def _print_both(self, shown: str, kept: str) -> None:
-        """Print `shown` and append `kept` to text.log."""
-        screen.write(shown)
+    def _print_both(self, draw: Callable[[], str], kept: str) -> None:
+        """Append `kept` to text.log, and then print what `draw` returns: a replaced standard output may raise anything."""
         self._recording.append_text(TEXT, kept)
+        self._print_on_screen(draw)
+
+    @never_raises
+    def _print_on_screen(self, draw: Callable[[], str]) -> None:
+        screen.write(draw())
 
     # --- copies and children
 
@@ -452,6 +452,14 @@ def _cell(value: Any) -> tuple[str, str | None]:
         return str(value.formatter(scalar(value.value))), value.color
     except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError):
         return text_of(value.value), value.color
+
+
+def _fitted_table(cells: dict[str, tuple[str, str | None]], kept: str) -> str:
+    """Return the table for standard output, which is `kept` unless its terminal is narrow or shows colors."""
+    # the environment and the terminal are asked only where the answer could change something
+    is_colored = any(color for _, color in cells.values()) and is_wanted(sys.stdout)
+    width = terminal_width(sys.stdout) if kept.index("\n") > NEVER_CUT_COLUMNS else None
+    return step_table(cells, width=width, is_colored=is_colored) if width or is_colored else kept
 
 
 # --- the end of the process

@@ -7,11 +7,10 @@ import sys
 
 _log = logging.getLogger("ml_logger")
 _TAKES_NOTHING = (
-    OSError,
-    ValueError,
-    AttributeError,
-    RuntimeError,
-)  # the last: a signal handler that prints amid a print
+    *(OSError, ValueError, AttributeError),
+    RuntimeError,  # a signal handler that prints amid a print, or a stream that does not implement this
+    TypeError,  # a stream that takes bytes only, or other arguments
+)
 
 
 def write(text: str) -> None:

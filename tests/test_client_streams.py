@@ -1,4 +1,4 @@
-"""Streams that users name: any number of them, and a start that comes late."""
+"""Streams that users name: any number of them, and a start that comes late; and a standard output that fails."""
 
 import errno
 import json
@@ -7,7 +7,10 @@ import shutil
 import subprocess
 import sys
 
+import pytest
+
 from ml_logger import ML_Logger
+from ml_logger.color import Color
 from ml_logger.layout import part_of
 from ml_logger.reader import Run
 
@@ -107,3 +110,33 @@ def test_a_start_that_was_deleted_is_written_again(tmp_path, monkeypatch):
     run.close()
     assert [record["number"] for record in records(tmp_path / "run")] == [2, 3, 4]
     assert [event["event"] for event in records(tmp_path / "run", "run.jsonl")] == ["start", "end"]
+
+
+class Odd:
+    """A standard output of somebody else's, which raises `error` whatever is asked of it."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def raise_error(self, *arguments):
+        raise self.error
+
+    write = flush = isatty = fileno = raise_error
+
+
+@pytest.mark.parametrize("error", [TypeError, NotImplementedError, KeyError, OSError])
+def test_text_log_does_not_need_the_screen(tmp_path, monkeypatch, error):
+    """Whatever a replaced standard output raises, text.log holds every table and every text."""
+    run = ML_Logger(tmp_path)
+    monkeypatch.setattr(sys, "stdout", Odd(error("no")))
+    run.log_params(Args={"parameter": 1})
+    for step in range(3):
+        run.log(step, value=Color(f"value {step}", "red"), long="x" * 200)
+    run.log_text("a text")
+    run.print("printed", Color("red", "red"), flush=True)
+    run.close()
+    text = (tmp_path / "text.log").read_text()
+    for expected in ("parameter", "value 0", "value 1", "value 2", "a text", "printed red"):
+        assert expected in text
+    assert len(records(tmp_path)) == 3
+    assert Run(tmp_path).state == "finished"
