@@ -292,6 +292,8 @@ class ML_Logger(Media, Timers):
 
     @never_raises
     def _close_after(self, error: BaseException | None) -> None:
+        if isinstance(error, SystemExit) and error.code in (None, 0):
+            error = None
         self._end("finished" if error is None else "failed", error)
 
     def _end(self, state: str, error: BaseException | None) -> None:

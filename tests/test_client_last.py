@@ -82,3 +82,21 @@ def test_workers_that_import_first(tmp_path, method):
         assert len(list(run.glob("images/a/*.png"))) == 20
         assert "last table" in (run / "text.log").read_text()
         assert [record["event"] for record in records(run, "run.jsonl")] == ["start", "end"]
+
+
+EXITS = """
+import sys
+from ml_logger import ML_Logger
+with ML_Logger(sys.argv[1]) as run:
+    run.log(1, number=1)
+    sys.exit(*eval(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "state"), [("()", "finished"), ("(0,)", "finished"), ("(3,)", "failed"), ("('bad',)", "failed")]
+)
+def test_exit_in_a_with_block(tmp_path, arguments, state):
+    """A run that is left by `sys.exit` has failed if the exit code says so."""
+    python(EXITS, tmp_path, arguments)
+    assert Run(tmp_path).state == state
