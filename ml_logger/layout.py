@@ -110,6 +110,13 @@ def part_of(name: str, stream: str) -> int | None:
     return None
 
 
+def unnumbered(name: str) -> str:
+    """Return the name of a user's stream, the dot before a number escaped: ``a.1.jsonl`` would be a part of ``a.jsonl``."""
+    before, behind = _around_number(name)
+    stem, _, number = before.rpartition(".")
+    return f"{stem}%2E{number}{behind}" if stem and _PART_NUMBER.match(number) else name
+
+
 def temporary_name(name: str, token: str) -> str:
     """Return the name a whole file has while it is written; no scanner looks at it."""
     return f".{name[:200]}.tmp-{token}"

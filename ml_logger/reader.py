@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from .layout import HISTOGRAMS, METRICS, PARAMETERS, RUN, is_hidden, part_of
+from .layout import HISTOGRAMS, METRICS, PARAMETERS, RUN, is_hidden, part_of, unnumbered
 from .spool import is_being_written
 
 Record = dict[str, Any]
@@ -105,7 +105,7 @@ class Run:
 
     def data(self, path: str) -> list[Any]:
         """Return every value that ``log_data(path, …)`` was given, part after part, special floats as floats."""
-        stream = path if path.endswith(".jsonl") else f"{path}.jsonl"
+        stream = unnumbered(path if path.endswith(".jsonl") else f"{path}.jsonl")
         values = []
         for part in self.parts(stream):
             for line, value in _lines(part):

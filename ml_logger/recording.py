@@ -32,6 +32,7 @@ from .layout import (
     is_hidden,
     matches_any,
     part_of,
+    unnumbered,
 )
 from .spool import StreamWriter, is_being_written, most_streams, write_whole
 
@@ -264,6 +265,9 @@ def check_name(name: str) -> str:
 
 
 def stream_name(path: str | os.PathLike[str], suffixes: tuple[str, ...]) -> str:
-    """Return the name of a user's stream: `path` with the first of `suffixes` if it has none; `BadPath` as for `check_name`."""
+    """Return the name of a user's stream: `path` with the first of `suffixes` if it has none; `BadPath` as for `check_name`.
+
+    A number that would make it a part of another stream is escaped (`unnumbered`).
+    """
     name = os.fspath(path).removeprefix("./")
-    return check_name(name if name.endswith(suffixes) else name + suffixes[0])
+    return check_name(unnumbered(check_name(name if name.endswith(suffixes) else name + suffixes[0])))

@@ -61,6 +61,17 @@ def test_a_folder_is_no_part(tmp_path):
         assert [r["a"] for r in run.load_metrics()] == [2]
 
 
+def test_a_stream_whose_name_ends_in_a_number(tmp_path):
+    """A user's stream called a.1 is no part of the one called a, and is read back by the name it was given."""
+    with ML_Logger(tmp_path) as run:
+        for value, name in enumerate(["a", "a.1", "a.1.jsonl", "v1.2/b", "v1.2"]):
+            run.log_data(name, value)
+        run.log_text("x", "notes.1.txt", silent=True)
+        assert [run.reader.data(name) for name in ("a", "a.1", "v1.2/b", "v1.2", "v1")] == [[0], [1, 2], [3], [4], []]
+        assert not run.failures
+    assert (tmp_path / "notes%2E1.txt").read_text() == "x\n"
+
+
 def test_params_are_merged(tmp_path):
     """Sections of several calls are merged, a later key over an earlier one."""
     with ML_Logger(tmp_path) as run:
