@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from .encode import plain
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 _STORABLE_KINDS = "biufcSUmM"
@@ -30,11 +31,17 @@ def as_array(value: Any) -> NDArray[Any]:
     import numpy as np  # lazily: see above
 
     array = np.asarray(_on_host(value))
-    if array.dtype.kind in _STORABLE_KINDS:
+    if _is_storable(array.dtype):
         return array
     if array.dtype.kind == "V" and array.dtype.names is None:
         return array.astype(np.float32)
     raise NotAnArray(f"{type(value).__name__} has no form as an array of numbers ({array.dtype})")
+
+
+def _is_storable(dtype: np.dtype[Any]) -> bool:
+    if dtype.names is not None:
+        return all(_is_storable(dtype[name].base) for name in dtype.names)
+    return dtype.kind in _STORABLE_KINDS
 
 
 def _on_host(value: Any) -> Any:
@@ -113,7 +120,10 @@ def histogram(value: Any, bins: Any) -> dict[str, Any]:
     """
     import numpy as np  # lazily: see above
 
-    numbers = as_array(value).ravel().astype(np.float64, copy=False)
+    array = as_array(value)
+    if array.dtype.kind == "c":
+        raise TypeError("a histogram is of real numbers; log the real and the imaginary part, or the absolute values")
+    numbers = array.ravel().astype(np.float64, copy=False)
     finite = numbers[np.isfinite(numbers)]
     counts, edges = np.histogram(finite, bins=bins)
     left_out = int(numbers.size - finite.size)

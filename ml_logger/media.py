@@ -103,13 +103,14 @@ class Media:
         """Store a matplotlib figure as ``<namespace>/<step:04d>.png``, or with a `key` as ``<namespace>/<key>/<step:04d>.png``.
 
         `fig` is a figure, its axes, or ``pyplot``; without it the current figure. `options` go to its ``savefig`` (``dpi``,
-        ``bbox_inches``, …). It is drawn on the calling thread, since matplotlib belongs to one. ml_logger never imports it.
+        ``bbox_inches``, …); its ``format`` (``svg``, ``pdf``) is the suffix of the file too.
+        It is drawn on the calling thread, since matplotlib belongs to one. ml_logger never imports it.
         """
         if _figure_of(step) is not None:
             step, fig = fig, step
         step = scalar(index if step is None else step)
-        name = _file_name(namespace, key, step, "png")
-        self._log_one_pyplot(name, _figure(fig), options)
+        options["format"] = suffix = str(options.get("format") or "png").lower()
+        self._log_one_pyplot(_file_name(namespace, key, step, escape_key(suffix)), _figure(fig), options)
 
     @never_raises
     def log_tensor(

@@ -330,6 +330,30 @@ def test_figures_are_drawn_by_themselves(run):
     assert len(frames(run, "images/clip/0003.png")[1]) == 2
 
 
+def test_figures_of_another_format(run):
+    """The format of savefig is the suffix of the file."""
+    figure = Figure()
+    run.log_pyplot(3, figure, format="JPEG")
+    run.log_pyplot(4, figure, format=None)
+    assert {path.name for path in (Path(run.log_directory) / "figures").iterdir()} == {"0003.jpeg", "0004.png"}
+    assert not run.failures
+
+
+def test_structured_arrays(run):
+    """A structured array is stored if numpy reads it back without pickle, and refused if not."""
+    table = np.array([(1, 0.5, [1, 2])], dtype=[("n", "i4"), ("x", "f8"), ("pair", "i2", (2,))])
+    run.log_tensor(1, table=table, objects=np.array([(1, None)], dtype=[("n", "i4"), ("x", object)]))
+    assert np.array_equal(np.load(Path(run.log_directory) / "tensors/table/0001.npy"), table)
+    assert sum(run.failures.values()) == 1
+
+
+def test_a_histogram_of_complex_numbers(run, caplog):
+    """Complex numbers have no histogram; dropping a part of them would show a wrong one."""
+    run.log_histogram(1, spectrum=np.array([1 + 2j]), good=[1.0])
+    assert "real numbers" in caplog.text
+    assert [record.keys() & {"spectrum", "good"} for record in run.reader.histograms] == [{"good"}]
+
+
 def test_a_figure_in_the_place_of_the_step(run):
     """log_pyplot(fig) stores that figure, under the step that is named, or under the time."""
     run.log_pyplot(Figure(9), index=3)
