@@ -98,10 +98,6 @@ def _training_step() -> None:
         sum(range(500))
 
 
-def _first_image(logger: ML_Logger) -> Call:
-    return lambda number: logger.log_image(number, frame=_PIXELS)
-
-
 @contextmanager
 def _copy() -> Iterator[Call]:
     yield lambda _number: _PIXELS.copy()
@@ -123,7 +119,6 @@ def _cases(folder: str) -> list[Case]:
         Case("log_image, 640×480×3, one a step", partial(_logging, folder, _image), between=_training_step, **each),
         Case("copy, 12 at once", _copy, **each),
         Case("log_image, 12 at once", partial(_logging, folder, _image), **each),
-        Case("log_image, the first 12 of a run", partial(_logging, folder, _first_image), **each),
     ]
 
 
