@@ -184,8 +184,8 @@ def _delay(fps: float) -> Fraction:
 def _png(pixels: NDArray[Any]) -> bytes:
     """Return the PNG of H×W or H×W×C ``uint8``, or H×W ``uint16``: rows filtered with "up", one zlib stream.
 
-    Written here and not by Pillow because that takes two to four times as long at the same level (docs/BENCHMARKS.md), time that
-    the encoder takes from a training process whose cores are all busy. Sizes are within a quarter of Pillow's, either way.
+    Written here and not by Pillow because that takes two to four times as long at the same level (docs/BENCHMARKS.md), time
+    that the encoder takes from a training process whose cores are all busy. Sizes are within a quarter of Pillow's, either way.
     """
     height, width = pixels.shape[:2]
     channels = 1 if pixels.ndim == 2 else pixels.shape[2]
