@@ -36,6 +36,31 @@ class RetrySettings:
 
 
 @dataclass(frozen=True)
+class TlsSettings:
+    """Who is trusted: `ca_file` instead of the public CAs (PEM); `cert_file` and `key_file` say who this agent is."""
+
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+
+
+@dataclass(frozen=True)
+class RetentionSettings:
+    """When shipped, final files are deleted from the spool: older than `keep_s`, or oldest first above `max_spool_bytes`."""
+
+    keep_s: float | None = None
+    max_spool_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class PrometheusSettings:
+    """Where metrics are offered; no `port`, no endpoint."""
+
+    host: str = "127.0.0.1"
+    port: int | None = None
+
+
+@dataclass(frozen=True)
 class AgentConfig:
     """The agent's settings; `spool` and `server` have no default."""
 
@@ -54,10 +79,21 @@ class AgentConfig:
     min_interval_s: float = 0.05
     batch_bytes: int = 4 << 20
     batch_files: int = 100
+    connections: int = 4
+    max_bytes_per_s: int | None = None
     compression: Literal["zstd", "none"] = "zstd"
+    proxy: str | None = None
+    tls: TlsSettings = field(default_factory=TlsSettings)
     timeouts: TimeoutSettings = field(default_factory=TimeoutSettings)
     retry: RetrySettings = field(default_factory=RetrySettings)
+    heartbeat_s: float = 10.0
+    retention: RetentionSettings = field(default_factory=RetentionSettings)
     drain_timeout_s: float = 60.0
+    until_pid: int | None = None
+    until_file: Path | None = None
+    spot_notice: bool = False
+    spot_notice_url: str = "http://169.254.169.254"
+    prometheus: PrometheusSettings = field(default_factory=PrometheusSettings)
     log: LogSettings = field(default_factory=LogSettings)
 
     def spools(self) -> tuple[Path, ...]:
