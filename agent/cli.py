@@ -6,28 +6,20 @@ Exit codes: 0 all that there was is shipped, 1 something is left (it is listed),
 from __future__ import annotations
 
 import argparse
-import contextlib
-import fcntl
 import logging
 import os
-import signal
 import sys
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ..errors import ConfigError, MLLoggerError, UsageError
+from ..errors import MLLoggerError
 from ..journal import start_logging
 from ..settings import OneLineParser
 from ..version import __version__
 from .config import AgentConfig, current_token, load_config
-from .ledger import Ledger
-from .loop import Loop, Total
-from .settling import Clock
-from .shipper import Shipper
-from .transport import Transport
-from .watcher import Doorbell, Watcher
+from .loop import Total
+from .service import open_loop, stopping_on_signals
 
 log = logging.getLogger(__name__)
 
@@ -71,63 +63,11 @@ def _flags(arguments: argparse.Namespace) -> dict[str, object]:
 
 
 def _run(config: AgentConfig, environ: Mapping[str, str], *, is_once: bool) -> int:
-    with contextlib.ExitStack() as stack:
-        doorbell = Doorbell()
-        stack.callback(doorbell.close)
-        shippers = [_open_shipper(config, environ, spool, stack) for spool in config.spools()]
-        loop = Loop(shippers, Watcher(config.spools(), doorbell), doorbell, config)
-        with _stopping_on_signals(loop):
+    with open_loop(config, environ) as loop:
+        with stopping_on_signals(loop):
             log.info("shipping %s to %s", ", ".join(map(str, config.spools())), config.server)
             total = loop.drain() if is_once else loop.run()
         return _report(total)
-
-
-def _open_shipper(config: AgentConfig, environ: Mapping[str, str], spool: Path, stack: contextlib.ExitStack) -> Shipper:
-    state_dir = config.state_dir_of(spool)
-    stack.enter_context(_only_agent(state_dir, spool))
-    ledger = Ledger(state_dir / "ledger.sqlite")
-    stack.callback(ledger.close)
-    transport = Transport(
-        config.server,
-        token=lambda: current_token(config, environ),
-        timeouts=config.timeouts,
-        compress=config.compression == "zstd",
-    )
-    stack.callback(transport.close)
-    return Shipper(spool, config, ledger, transport, Clock(time.time_ns, time.monotonic))
-
-
-@contextlib.contextmanager
-def _only_agent(state_dir: Path, spool: Path) -> Iterator[None]:
-    """Hold the lock that says this spool has an agent; the kernel drops it with the process."""
-    try:
-        state_dir.mkdir(parents=True, exist_ok=True)
-        fd = os.open(state_dir / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise ConfigError(
-            f"state directory {state_dir} can't be written: {error.strerror}", hint="set 'state_dir' to one that can"
-        ) from None
-    try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(fd, 200, 0).decode("utf-8", "replace").strip() or "unknown"
-            raise UsageError(f"spool {spool} already has an agent ({holder})", hint="stop that one first") from None
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"pid {os.getpid()} on {os.uname().nodename}\n".encode(), 0)
-        yield
-    finally:
-        os.close(fd)
-
-
-@contextlib.contextmanager
-def _stopping_on_signals(loop: Loop) -> Iterator[None]:
-    before = {s: signal.signal(s, lambda *_: loop.stop()) for s in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _report(total: Total) -> int:
