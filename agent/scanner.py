@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,6 +92,7 @@ class Walk:
         self._problems: dict[str, Problem] = {}
         self._changed: list[LocalFile] = []
         self._gone: list[str] = []
+        self._size_bytes = 0
 
     def look(self, folders: Collection[str] | None = None) -> Findings:
         """Look into the `folders` named (relative paths, those not known yet included) and those that are due.
@@ -114,6 +115,27 @@ class Walk:
         for path, folder in self._folders.items():
             for name in folder.files:
                 yield _join(path, name)
+
+    def files(self) -> Iterator[LocalFile]:
+        """Yield every file known, in the state in which it was last seen."""
+        for path, folder in self._folders.items():
+            for name, signature in folder.files.items():
+                yield LocalFile(_join(path, name), signature)
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of every file known together."""
+        return self._size_bytes
+
+    def note_gone(self, files: Iterable[LocalFile]) -> None:
+        """Take note that files were deleted in this state, before the next look, which will report them as gone."""
+        for file in files:
+            above, _, name = file.path.rpartition("/")
+            folder = self._folders.get(above)
+            if folder is not None and folder.files.get(name) == file.signature:
+                del folder.files[name]
+                self._size_bytes -= file.signature.size
+                self._gone.append(file.path)
 
     def _wanted(self, folders: Collection[str] | None) -> list[str]:
         if folders is None or not self._folders:
@@ -145,6 +167,7 @@ class Walk:
             self._forget(_join(path, name))
         is_quiet = known is not None and not is_changed and folders == before.folders
         interval_s = min(before.interval_s * 2, self._quiet_interval_s) if is_quiet else self._interval_s
+        self._size_bytes += _size_of(files) - _size_of(before.files)
         self._folders[path] = _Folder(files, folders, interval_s, self._steady_s() + interval_s)
         for name in folders - before.folders:
             self._visit(_join(path, name))
@@ -170,6 +193,7 @@ class Walk:
         self._problems.pop(path, None)
         folder = self._folders.pop(path, None)
         if folder is not None:
+            self._size_bytes -= _size_of(folder.files)
             self._gone += [_join(path, name) for name in folder.files]
             for name in folder.folders:
                 self._forget(_join(path, name))
@@ -189,6 +213,10 @@ class Walk:
                     if signature is not None:
                         files[entry.name] = signature
         return files, folders
+
+
+def _size_of(files: dict[str, Signature]) -> int:
+    return sum(signature.size for signature in files.values())
 
 
 def _join(folder: str, name: str) -> str:

@@ -182,3 +182,42 @@ def test_what_is_known_survives_a_folder_that_can_not_be_listed(tmp_path):
     (tmp_path / "away").rename(root)
     found = watched.walk.look()
     assert (found.changed, found.gone, found.problems) == ((), (), ())
+
+
+def test_the_size_of_all_is_known_without_counting(tmp_path):
+    """`size_bytes` is what the files known hold together, whatever came, grew, went or was noted as deleted."""
+    watched = Watched(tmp_path, exclude=("*.tmp",))
+
+    def looked_at():
+        watched.walk.look(None)
+        assert watched.walk.size_bytes == sum(f.signature.size for f in watched.walk.files())
+        return watched.walk.size_bytes
+
+    (tmp_path / "a/b").mkdir(parents=True)
+    (tmp_path / "a/one").write_bytes(b"1")
+    (tmp_path / "a/b/two").write_bytes(b"22")
+    (tmp_path / "a/no.tmp").write_bytes(b"333")
+    assert looked_at() == 3
+    (tmp_path / "a/one").write_bytes(b"1" * 10)
+    assert looked_at() == 12
+    (one,) = [f for f in watched.walk.files() if f.path == "a/one"]
+    (tmp_path / "a/one").unlink()
+    watched.walk.note_gone([one, one])
+    assert watched.walk.size_bytes == 2
+    assert watched.walk.look([]).gone == ("a/one",)
+    assert looked_at() == 2
+    (tmp_path / "a/b/two").unlink()
+    (tmp_path / "a/b").rmdir()
+    assert looked_at() == 0
+
+
+def test_a_file_that_came_anew_is_not_gone(tmp_path):
+    """Noting the deletion of a file's former state takes nothing from the file that has its name by now."""
+    watched = Watched(tmp_path)
+    (tmp_path / "f").write_bytes(b"1")
+    (former,) = watched.walk.look(None).changed
+    (tmp_path / "f").write_bytes(b"22")
+    watched.walk.look(None)
+    watched.walk.note_gone([former])
+    assert watched.walk.size_bytes == 2
+    assert watched.changes() == (set(), set())

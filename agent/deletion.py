@@ -1,0 +1,338 @@
+"""Deleting shipped files from the spool, so that no byte goes which the receiver does not hold, whoever writes meanwhile.
+
+What the ledger says is a memory, so right before a file goes the receiver is asked what it holds *now*: size and CRC must be
+those it acknowledged. The file itself must be the one that was shipped, and final:
+
+- nobody holds the lock that a writer keeps on its open stream, and nobody has the file open for writing. The second is what
+  a read lease tells (``F_SETLEASE``, see ``fcntl(2)``): it is refused while anybody has, and while it is held nobody can
+  begin to. Where leases can't be had (NFS, another user's file) only time tells: `UNSEEN_S`.
+- it is no stream's last part while its run is alive: the next part would be given the same name (`layout.numbered`).
+
+A name is taken away before the last look: the file is renamed to a hidden one, looked at again, and only then unlinked.
+Who replaces it in that moment makes a new file under the name; who writes into it is seen, and the file is put back. So a
+`rename` or an `open` that comes between look and `unlink` costs nothing. A crash just there leaves a hidden file, whose
+bytes the receiver holds.
+
+No folder is reached through a symlink. Nothing here remembers anything; it may run in any thread.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+import signal
+import stat
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..layout import RUN, STREAM_PATTERNS, digest_name, matches_any, numbered, part_of, temporary_name
+from ..wire import Held
+from . import local_file
+from .ledger import Entry
+from .scanner import LocalFile, signature_of
+
+UNSEEN_S = 3600.0
+"""How long a file must not have changed where the system can't tell whether anybody has it open for writing."""
+
+EMPTY_KEEP_S = 24 * 3600.0
+"""How long a folder that was emptied here stays: programs may still want to write into it."""
+
+SOON_S = 60.0
+LATER_S = 600.0
+"""After which time a file that had to be kept is looked at again: one in use, and one that a person must see to."""
+
+_PART = re.compile(r"^(.+)\.([1-9][0-9]{0,17})(\.[^.]*)?\Z", re.DOTALL)
+_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+
+Stat = Callable[[Sequence[str]], list[Held | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A file that may go: what was acknowledged of it, for how many seconds it must not have changed, and why it may go."""
+
+    file: LocalFile
+    entry: Entry
+    unchanged_s: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """What to delete: files, and folders (relative to the spool) if they are empty, old and of no living run."""
+
+    files: tuple[Candidate, ...] = ()
+    folders: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A file that could not go yet, why, and after how many seconds to try again; `is_told` if a person should hear of it."""
+
+    path: str
+    reason: str
+    again_in_s: float
+    is_told: bool = False
+
+
+@dataclass(slots=True)
+class Swept:
+    """What came of an errand; the folders that are gone, and those that are of no interest any more."""
+
+    deleted: list[Candidate] = field(default_factory=list)
+    kept: list[Kept] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
+    removed_folders: list[str] = field(default_factory=list)
+    used_folders: list[str] = field(default_factory=list)
+
+    @property
+    def deleted_bytes(self) -> int:
+        """The size of all that was deleted."""
+        return sum(candidate.file.signature.size for candidate in self.deleted)
+
+
+class Broom:
+    """Carries out errands in one spool. `stat` asks the receiver, `wall_ns` is the time since the epoch."""
+
+    def __init__(self, spool: Path, stat: Stat, wall_ns: Callable[[], int]) -> None:
+        self._spool = spool
+        self._stat = stat
+        self._wall_ns = wall_ns
+
+    def sweep(self, errand: Errand, *, is_rehearsal: bool = False) -> Swept:
+        """Delete what may be deleted; a rehearsal only says what would be.
+
+        Raises `ShipError` or `BadAnswer` where the receiver can't be asked; nothing is deleted then.
+        """
+        files = sorted(errand.files, key=lambda candidate: candidate.file.path.rpartition("/"))
+        held = self._stat([candidate.entry.remote for candidate in files]) if files else []
+        swept = Swept()
+        try:
+            with closing(_Folders(self._spool)) as folders:
+                for candidate, holding in zip(files, held, strict=True):
+                    self._sweep_file(folders, candidate, holding, swept, is_rehearsal)
+                for folder in [] if is_rehearsal else errand.folders:
+                    self._sweep_folder(folders, folder, swept)
+        except FileNotFoundError:
+            pass  # the spool itself is away; what was done counts
+        return swept
+
+    # --- files
+
+    def _sweep_file(
+        self, folders: _Folders, candidate: Candidate, held: Held | None, swept: Swept, is_rehearsal: bool
+    ) -> None:
+        path = candidate.file.path
+        if held != candidate.entry.acked:
+            swept.kept.append(Kept(path, "the receiver no longer holds what it acknowledged", LATER_S, is_told=True))
+            return
+        try:
+            kept = self._try_delete(folders, candidate, is_rehearsal)
+        except OSError as error:
+            if error.errno in _GONE:
+                swept.gone.append(path)
+            else:
+                swept.kept.append(Kept(path, f"it can't be deleted: {error.strerror}", LATER_S, is_told=True))
+            return
+        if kept is None:
+            swept.deleted.append(candidate)
+        else:
+            swept.kept.append(kept)
+
+    def _try_delete(self, folders: _Folders, candidate: Candidate, is_rehearsal: bool) -> Kept | None:
+        """Delete one file, or return why not; raises OSError."""
+        folder, _, name = candidate.file.path.rpartition("/")
+        folder_fd = folders.open(folder)
+        with _open_file(folder_fd, name) as fd:
+            lease = _try_lease(fd)
+            kept = self._why_kept(candidate, fd, lease)
+            if kept is None and folders.is_last_of_living_run(folder, name):
+                kept = Kept(candidate.file.path, "it is the last part of a stream of a living run", SOON_S)
+            if kept is None and not is_rehearsal and not _try_unlink(folder_fd, name, candidate, fd, lease):
+                kept = Kept(candidate.file.path, "it changed in the last moment", SOON_S)
+        if kept is None and not is_rehearsal:
+            folders.note_deleted(folder, name)
+        return kept
+
+    def _why_kept(self, candidate: Candidate, fd: int, lease: bool | None) -> Kept | None:
+        path = candidate.file.path
+        status = os.fstat(fd)
+        if not _is_as_shipped(status, candidate):
+            return Kept(path, "it has changed since it was shipped", SOON_S)
+        if lease is False or not local_file.is_writer_gone(fd):
+            return Kept(path, "it is open for writing", SOON_S)
+        # the change time too: a copy that keeps the times of the original looks older than it is
+        age_s = (self._wall_ns() - max(status.st_mtime_ns, status.st_ctime_ns)) / 1e9
+        wait_s = (candidate.unchanged_s if lease else max(candidate.unchanged_s, UNSEEN_S)) - age_s
+        return Kept(path, "it is not old enough", wait_s) if wait_s > 0 else None
+
+    # --- folders
+
+    def _sweep_folder(self, folders: _Folders, folder: str, swept: Swept) -> None:
+        """Remove a folder if it is empty and old; whatever else it is, it is used, and not ours to remove."""
+        parent, _, name = folder.rpartition("/")
+        try:
+            parent_fd = folders.open(parent)
+            status = os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
+            if self._wall_ns() - status.st_mtime_ns < EMPTY_KEEP_S * 1e9 or folders.is_run_alive(folder):
+                return
+            os.rmdir(name, dir_fd=parent_fd)
+        except OSError:  # not empty, no folder, no rights: it stays
+            swept.used_folders.append(folder)
+        else:
+            swept.removed_folders.append(folder)
+
+
+def _is_as_shipped(status: os.stat_result, candidate: Candidate) -> bool:
+    return stat.S_ISREG(status.st_mode) and signature_of(status) == candidate.entry.seen
+
+
+@contextmanager
+def _open_file(folder_fd: int, name: str) -> Iterator[int]:
+    if not stat.S_ISREG(os.stat(name, dir_fd=folder_fd, follow_symlinks=False).st_mode):
+        raise OSError(errno.ELOOP, "no longer a regular file")  # to open a device may have an effect
+    fd = os.open(name, _FILE_FLAGS, dir_fd=folder_fd)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _try_lease(fd: int) -> bool | None:
+    """Take a read lease, which falls with the descriptor; False if somebody has the file open for writing, None if unknown."""
+    if sys.platform != "linux":
+        return None
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)  # what tells that somebody waits; SIGIO would end the process
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except OSError as error:
+        return False if error.errno == errno.EAGAIN else None
+    return True
+
+
+def _is_lease_whole(fd: int) -> bool:
+    """Whether nobody waits to open the file for writing."""
+    return sys.platform == "linux" and fcntl.fcntl(fd, fcntl.F_GETLEASE) == fcntl.F_RDLCK
+
+
+def _try_unlink(folder_fd: int, name: str, candidate: Candidate, fd: int, lease: bool | None) -> bool:
+    """Take the file's name away, look at it for the last time, and unlink it; else put it back and return False."""
+    aside = temporary_name(name[:40], os.urandom(6).hex())
+    os.rename(name, aside, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
+    try:
+        moved = os.stat(aside, dir_fd=folder_fd, follow_symlinks=False)
+        if _is_as_shipped(moved, candidate) and (lease is None or _is_lease_whole(fd)):
+            os.unlink(aside, dir_fd=folder_fd)
+            return True
+    except OSError:
+        _put_back(folder_fd, aside, name)
+        raise
+    _put_back(folder_fd, aside, name)
+    return False
+
+
+def _put_back(folder_fd: int, aside: str, name: str) -> None:
+    """Give a file its name again; if another file has it by now, a name beside it: both are kept."""
+    try:
+        os.link(aside, name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd, follow_symlinks=False)
+    except OSError:
+        beside = digest_name(name, os.fsencode(aside))
+        os.rename(aside, beside, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
+    else:
+        os.unlink(aside, dir_fd=folder_fd)
+
+
+class _Folders:
+    """The folders of one errand: opened component by component, and what is known of the runs in them."""
+
+    def __init__(self, spool: Path) -> None:
+        self._root_fd = os.open(spool, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._last: tuple[str, int] | None = None
+        self._alive: dict[str, bool] = {}
+        self._names: dict[str, set[str]] = {}
+
+    def close(self) -> None:
+        """Close what is open."""
+        self._forget_last()
+        os.close(self._root_fd)
+
+    def open(self, folder: str) -> int:
+        """Return a descriptor of `folder` that is good until the next call; raises OSError."""
+        if self._last is None or self._last[0] != folder:
+            self._forget_last()
+            self._last = (folder, self._open(folder))
+        return self._last[1]
+
+    def _open(self, folder: str) -> int:
+        fd = os.dup(self._root_fd)
+        for name in folder.split("/") if folder else []:
+            try:
+                inner = os.open(name, _FOLDER_FLAGS, dir_fd=fd)
+            finally:
+                os.close(fd)
+            fd = inner
+        return fd
+
+    def _forget_last(self) -> None:
+        if self._last is not None:
+            os.close(self._last[1])
+            self._last = None
+
+    def note_deleted(self, folder: str, name: str) -> None:
+        """Remember that `name` is no longer in `folder`."""
+        self._names.get(folder, set()).discard(name)
+
+    def is_last_of_living_run(self, folder: str, name: str) -> bool:
+        """Whether `name` has the highest number of a stream in `folder` whose run has a living process."""
+        if not matches_any(name, STREAM_PATTERNS) or not self.is_run_alive(folder):
+            return False
+        stream, number = _stream_of(name)
+        numbers = (part_of(other, stream) for other in self._names_in(folder))
+        return max((n for n in numbers if n is not None), default=0) <= number
+
+    def is_run_alive(self, folder: str) -> bool:
+        """Whether in `folder` or one above it a process holds its ``run.jsonl``."""
+        if folder not in self._alive:
+            above = folder.rpartition("/")[0]
+            self._alive[folder] = self._has_living_process(folder) or (bool(folder) and self.is_run_alive(above))
+        return self._alive[folder]
+
+    def _has_living_process(self, folder: str) -> bool:
+        parts = [name for name in self._names_in(folder) if part_of(name, RUN) is not None]
+        return any(self._is_held(folder, name) for name in parts)
+
+    def _is_held(self, folder: str, name: str) -> bool:
+        fd = self._open(folder)
+        try:
+            with suppress(FileNotFoundError), _open_file(fd, name) as file_fd:
+                return not local_file.is_writer_gone(file_fd)
+        except OSError:
+            return True  # can't be told
+        finally:
+            os.close(fd)
+        return False
+
+    def _names_in(self, folder: str) -> set[str]:
+        if folder not in self._names:
+            fd = self._open(folder)
+            try:
+                self._names[folder] = set(os.listdir(fd))  # noqa: PTH208 - of a descriptor, and names are all that is needed
+            finally:
+                os.close(fd)
+        return self._names[folder]
+
+
+def _stream_of(name: str) -> tuple[str, int]:
+    """Return which stream the file `name` is a part of, and its number; the client's own names are never ambiguous."""
+    match = _PART.match(name)
+    if match is None:
+        return name, 0
+    stream, number = match[1] + (match[3] or ""), int(match[2])
+    return (stream, number) if numbered(stream, number) == name else (name, 0)
