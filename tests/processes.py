@@ -27,13 +27,15 @@ DRAIN_DEADLINE_S = 60.0
 _POLL_S = 0.01
 
 
-def wait_until(condition: Callable[[], object], deadline_s: float = DRAIN_DEADLINE_S, what: str = "") -> None:
+def wait_until(
+    condition: Callable[[], object], deadline_s: float = DRAIN_DEADLINE_S, what: str = "", poll_s: float = _POLL_S
+) -> None:
     """Return once `condition()` is true; raises TimeoutError after `deadline_s` seconds, naming `what`."""
     end = time.monotonic() + deadline_s
     while not condition():
         if time.monotonic() > end:
             raise TimeoutError(f"not within {deadline_s:.0f} s: {what or getattr(condition, '__name__', condition)}")
-        time.sleep(_POLL_S)
+        time.sleep(poll_s)
 
 
 @dataclass
@@ -62,6 +64,14 @@ class Running:
         self.process.kill()
         self.process.wait(STOP_DEADLINE_S)
 
+    def freeze(self) -> None:
+        """Stop it as it is (SIGSTOP): its sockets stay open and nothing answers."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on after `freeze`."""
+        self.process.send_signal(signal.SIGCONT)
+
     def terminate(self, deadline_s: float = STOP_DEADLINE_S) -> int:
         """Ask it to end (SIGTERM) and return its exit code; raises subprocess.TimeoutExpired."""
         self.process.terminate()
@@ -87,6 +97,7 @@ class Receiver:
     extra: tuple[str, ...]
     running: Running
     url: str
+    before: tuple[str, ...] = ()
 
     @property
     def address(self) -> tuple[str, int]:
@@ -101,7 +112,9 @@ class Receiver:
     def restart(self) -> None:
         """Start it again on the same port and data directory; it must not be running."""
         assert not self.running.is_alive
-        self.running, self.url = self.commands.start_receiver_process(self.data_dir, self.address[1], self.extra)
+        self.running, self.url = self.commands.start_receiver_process(
+            self.data_dir, self.address[1], self.extra, self.before
+        )
 
 
 @dataclass
@@ -111,15 +124,20 @@ class Commands:
     work_dir: Path
     started: list[Running] = field(default_factory=list)
 
-    def start(self, command: str, *args: object, env: Mapping[str, str] | None = None) -> Running:
-        """Start an installed command, or the Python that runs the tests for ``python``."""
+    def start(
+        self, command: str, *args: object, env: Mapping[str, str] | None = None, before: Sequence[str] = ()
+    ) -> Running:
+        """Start an installed command, or the Python that runs the tests for ``python``.
+
+        `before` holds the words of a command that becomes it, such as nsenter's.
+        """
         number = len(self.started)
         program = sys.executable if command == "python" else str(BIN / command)
         name = f"{command}-{number}"
         out, err = self.work_dir / f"{name}.out", self.work_dir / f"{name}.err"
         with out.open("wb") as stdout, err.open("wb") as stderr:
             process = subprocess.Popen(
-                [program, *map(str, args)],
+                [*before, program, *map(str, args)],
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,
@@ -136,15 +154,17 @@ class Commands:
         running.wait(deadline_s)
         return running
 
-    def start_receiver(self, data_dir: Path, *extra: str) -> Receiver:
+    def start_receiver(self, data_dir: Path, *extra: str, before: Sequence[str] = ()) -> Receiver:
         """Start a receiver on a free port with the tests' token; returns once it accepts connections."""
-        running, url = self.start_receiver_process(data_dir, 0, extra)
-        return Receiver(self, data_dir, extra, running, url)
+        running, url = self.start_receiver_process(data_dir, 0, extra, before)
+        return Receiver(self, data_dir, extra, running, url, tuple(before))
 
-    def start_receiver_process(self, data_dir: Path, port: int, extra: Sequence[str]) -> tuple[Running, str]:
+    def start_receiver_process(
+        self, data_dir: Path, port: int, extra: Sequence[str], before: Sequence[str] = ()
+    ) -> tuple[Running, str]:
         token_file = self.token_file()
         args = ("--data-dir", data_dir, "--port", port, "--token-file", token_file, *extra)
-        running = self.start("ml-logger-server", *args)
+        running = self.start("ml-logger-server", *args, before=before)
         return running, wait_first_line(running)
 
     def token_file(self) -> Path:
@@ -155,7 +175,9 @@ class Commands:
             path.chmod(0o600)
         return path
 
-    def write_agent_config(self, spool: Path | str | None, server: str | None, **settings: object) -> Path:
+    def write_agent_config(
+        self, spool: Path | str | None, server: str | None, *, file_name: str = "agent.yaml", **settings: object
+    ) -> Path:
         """Write an agent config with short waits, `settings` over them, and return its path; None leaves a key out."""
         config = {
             "spool": None if spool is None else str(spool),
@@ -168,16 +190,16 @@ class Commands:
             "timeouts": {"connect_s": 2.0, "read_s": 10.0},
             **settings,
         }
-        path = self.work_dir / "agent.yaml"
+        path = self.work_dir / file_name
         path.write_text(yaml.safe_dump({k: v for k, v in config.items() if v is not None}), encoding="utf-8")
         return path
 
-    def start_agent(self, config: Path, *extra: str) -> Running:
-        return self.start("ml-logger-agent", "--config", config, *extra)
+    def start_agent(self, config: Path, *extra: str, before: Sequence[str] = ()) -> Running:
+        return self.start("ml-logger-agent", "--config", config, *extra, before=before)
 
-    def drain(self, config: Path, deadline_s: float = DRAIN_DEADLINE_S) -> Running:
+    def drain(self, config: Path, deadline_s: float = DRAIN_DEADLINE_S, before: Sequence[str] = ()) -> Running:
         """Run ``ml-logger-agent --once`` and require that it says all is shipped."""
-        agent = self.start_agent(config, "--once")
+        agent = self.start_agent(config, "--once", before=before)
         code = agent.wait(deadline_s)
         assert code == 0, f"--once ended with {code}\n{agent.tail()}"
         return agent

@@ -106,6 +106,47 @@ class LoseAnswer(Behaviour):
 
 
 @dataclass(frozen=True)
+class DoubleAnswer(Behaviour):
+    """Give the answer twice: what the client reads next on this connection is an answer to nothing it asked."""
+
+    def act(self, exchange: Exchange) -> None:
+        exchange.client.sendall(exchange.ask().raw * 2)
+
+
+@dataclass(frozen=True)
+class DelayAnswer(Behaviour):
+    """Let the server have the request at once, and give its answer `delay_s` seconds late."""
+
+    delay_s: float
+
+    def act(self, exchange: Exchange) -> None:
+        answer = exchange.ask()
+        exchange.proxy.pause(self.delay_s)
+        exchange.client.sendall(answer.raw)
+
+
+@dataclass(frozen=True)
+class Drip(Behaviour):
+    """Give the answer byte by byte, one every `pause_s` seconds: no single byte is late, and the whole one is."""
+
+    pause_s: float
+
+    def act(self, exchange: Exchange) -> None:
+        for byte in exchange.ask().raw:
+            exchange.client.sendall(bytes([byte]))
+            exchange.proxy.pause(self.pause_s)
+
+
+@dataclass(frozen=True)
+class OldAnswer(Behaviour):
+    """Answer with what the server said last to another request for this path, as a cache would; the server sees nothing."""
+
+    def act(self, exchange: Exchange) -> None:
+        answer = exchange.proxy.last_answers.get(exchange.request.start_line)
+        exchange.client.sendall((answer or exchange.ask()).raw)
+
+
+@dataclass(frozen=True)
 class Answer(Behaviour):
     """Answer by the proxy itself; the server sees nothing."""
 
@@ -193,6 +234,7 @@ class Proxy:
         self.target = target
         self.default: Behaviour = Pass()
         self.seen: list[Seen] = []
+        self.last_answers: dict[str, Message] = {}
         self._scripts: dict[str, deque[Behaviour]] = {}
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
@@ -302,6 +344,7 @@ class Exchange:
         """Return the server's answer and keep its status."""
         answer = Reader(server).read_response(has_body=not self.request.start_line.startswith("HEAD "))
         self.status = answer.status
+        self.proxy.last_answers[self.request.start_line] = answer
         return answer
 
 

@@ -1,0 +1,42 @@
+"""A small real file system that can be filled to the last byte: a tmpfs or a formatted file, mounted for one machine alone."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+from pathlib import Path
+
+from machine import Machine
+
+_MOUNTS = {
+    "tmpfs": "mount -t tmpfs -o size=1m none {folder}",
+    "ext4": "truncate -s 2M {folder}.img; mkfs.ext4 -q -O ^has_journal {folder}.img; mount -o loop {folder}.img {folder}",
+}
+
+
+class SmallDisk:
+    """A disk of one or two MB mounted on `folder` (made if missing) on a machine of its own, from now until `end`.
+
+    Who has not entered `machine` sees an empty folder there, and the disk's content under `seen`.
+    """
+
+    def __init__(self, folder: Path, kind: str = "tmpfs") -> None:
+        folder.mkdir(exist_ok=True)
+        self.machine = Machine("mount", script=_MOUNTS[kind].format(folder=shlex.quote(str(folder))))
+        self.seen = self.machine.see(folder)
+
+    def fill(self) -> None:
+        """Write to a file of our own, outside of what is looked at, until not one byte more is taken."""
+        with (self.seen / ".ballast").open("ab", buffering=0) as ballast:
+            for size in (1 << 16, 4096, 512, 1):
+                with contextlib.suppress(OSError):
+                    while ballast.write(b"x" * size) == size:
+                        pass
+
+    def free(self) -> None:
+        """Give the room back that `fill` took."""
+        (self.seen / ".ballast").unlink()
+
+    def end(self) -> None:
+        """Let the machine go, and the disk with it."""
+        self.machine.end()
