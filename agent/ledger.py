@@ -6,9 +6,12 @@ file, never a duplicate or a lost byte; so its writes need no fsync, and one tha
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import shutil
 import sqlite3
+import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -144,6 +147,24 @@ class Ledger:
             self.save()
             self._db.close()
             self._is_closed = True
+
+
+def peek(file: Path) -> dict[str, Entry] | None:
+    """Return the entries of the ledger `file` by path, None if there is none that can be read; changes nothing.
+
+    It works on a copy: even to read a database in WAL mode, SQLite writes beside it.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="ml-logger-") as folder:
+            copy = shutil.copyfile(file, Path(folder) / "ledger.sqlite")
+            wal = file.with_name(f"{file.name}-wal")
+            if wal.exists():
+                shutil.copyfile(wal, copy.with_name(f"{copy.name}-wal"))
+            with contextlib.closing(sqlite3.connect(copy)) as db:
+                (version,) = db.execute("PRAGMA user_version").fetchone()
+                return dict(_load(db)) if version == SCHEMA_VERSION else None
+    except (OSError, sqlite3.Error, ValueError, TypeError):
+        return None
 
 
 def _load(db: sqlite3.Connection) -> Iterator[tuple[str, Entry]]:
