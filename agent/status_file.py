@@ -1,0 +1,207 @@
+"""``status.json`` in the state directory: what the agent says of one spool, for whoever looks from outside.
+
+Written whole or not at all (rename), without fsync: it is news, not memory. At most once a second, and only when something
+has changed or `REFRESH_S` have passed; its time tells the client, too, that an agent is there. After the agent's end it stays,
+and says what the last one knew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from ..version import __version__
+from .amounts import plain_text
+from .progress import Meter, Progress
+from .scanner import Problem
+
+log = logging.getLogger(__name__)
+
+STATUS_NAME = "status.json"
+VERSION = 1
+
+CHANGE_S = 1.0
+"""What has changed is written at most this often."""
+
+REFRESH_S = 10.0
+"""How often it is written where nothing changes; the client takes an agent that was not heard of for a minute as gone."""
+
+_MAX_BYTES = 16 << 20
+_MAX_LISTED = 1000  # files set aside and runs alive
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What an agent said of its spool: who it was, when (`written_at`, seconds since the epoch), and how far it was."""
+
+    pid: int
+    host: str
+    started_at: float
+    written_at: float
+    bytes_per_s: float
+    progress: Progress
+
+
+class StatusFile:
+    """Says how far one spool is. `write` belongs into every round of the loop; the other methods may be called by any thread.
+
+    `also` is a second folder to write to, if it can be made: the spool's own, where the client looks for an agent.
+    """
+
+    def __init__(
+        self,
+        state_dir: Path,
+        *,
+        also: Path | None = None,
+        wall_s: Callable[[], float] = time.time,
+        steady_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._state_dir = state_dir
+        self._also = None if also == state_dir else also
+        self._wall_s = wall_s
+        self._steady_s = steady_s
+        self._started_at = wall_s()
+        self._meter = Meter()
+        self._meter.note(steady_s(), 0)
+        self._latest = (steady_s(), Progress())
+        self._written: Progress | None = None
+        self._written_s = -REFRESH_S
+        self._has_warned = False
+
+    def write(self, progress: Progress) -> None:
+        """Take note of `progress`, and write it if that is due."""
+        now_s = self._steady_s()
+        self._meter.note(now_s, progress.shipped_bytes)
+        self._latest = (now_s, progress)
+        if now_s - self._written_s >= CHANGE_S and self.due_in_s() <= 0:
+            self._put(progress)
+
+    def due_in_s(self) -> float:
+        """Return in how many seconds the next `write` will write: sooner if the last one held back what has changed."""
+        progress = self._latest[1]
+        is_news = self._written is None or _without_age(progress) != _without_age(self._written)
+        return max(0.0, self._written_s + (CHANGE_S if is_news else REFRESH_S) - self._steady_s())
+
+    def latest(self) -> Progress:
+        """Return the progress last written, its oldest byte as old as it is now."""
+        at_s, progress = self._latest
+        return _older(progress, self._steady_s() - at_s)
+
+    def bytes_per_s(self) -> float:
+        """Return how many bytes a second were shipped over the last minute."""
+        return self._meter.rate(self._steady_s())
+
+    @property
+    def started_at(self) -> float:
+        """When the agent started, in seconds since the epoch."""
+        return self._started_at
+
+    def close(self, progress: Progress) -> None:
+        """Write `progress` as the last word."""
+        self._latest = (self._steady_s(), progress)
+        self._put(progress)
+
+    def _put(self, progress: Progress) -> None:
+        self._written, self._written_s = progress, self._steady_s()
+        said = Said(
+            os.getpid(), os.uname().nodename, self._started_at, self._wall_s(), round(self.bytes_per_s(), 1), progress
+        )
+        body = encode_said(said)
+        try:
+            _replace_file(self._state_dir / STATUS_NAME, body)
+        except OSError as error:
+            if not self._has_warned:
+                log.warning("%s can't be written (%s): status is old", self._state_dir / STATUS_NAME, error.strerror)
+            self._has_warned = True
+        else:
+            self._has_warned = False
+        if self._also is not None:
+            with contextlib.suppress(OSError):  # a spool that this agent may only read: its sign is not seen, no more
+                self._also.mkdir(exist_ok=True)
+                _replace_file(self._also / STATUS_NAME, body)
+
+
+def _replace_file(path: Path, body: bytes) -> None:
+    aside = path.with_name(f"{path.name}.tmp")
+    aside.write_bytes(body)
+    aside.replace(path)
+
+
+def _without_age(progress: Progress) -> Progress:
+    return replace(progress, oldest_unshipped_s=None)
+
+
+def _older(progress: Progress, by_s: float) -> Progress:
+    if progress.oldest_unshipped_s is None:
+        return progress
+    return replace(progress, oldest_unshipped_s=progress.oldest_unshipped_s + max(0.0, by_s))
+
+
+def encode_said(said: Said) -> bytes:
+    """Return `said` as the content of the file; long lists are cut."""
+    progress = {f.name: getattr(said.progress, f.name) for f in fields(Progress)}
+    progress["aside"] = [[plain_text(p.path), plain_text(p.reason)] for p in said.progress.aside[:_MAX_LISTED]]
+    progress["runs_alive"] = [plain_text(run) for run in said.progress.runs_alive[:_MAX_LISTED]]
+    progress["last_error"] = None if said.progress.last_error is None else plain_text(said.progress.last_error)
+    who = {f.name: getattr(said, f.name) for f in fields(Said) if f.name != "progress"}
+    return orjson.dumps({"v": VERSION, "agent": __version__, **who, "progress": progress}) + b"\n"
+
+
+def decode_said(body: bytes) -> Said | None:
+    """Return what stands in the file, or None for whatever is not wholly what `encode_said` makes."""
+    try:
+        record = orjson.loads(body)
+        if record["v"] != VERSION:
+            return None
+        numbers = {name: _number(record[name]) for name in ("started_at", "written_at", "bytes_per_s")}
+        return Said(_count(record["pid"]), _text(record["host"]), **numbers, progress=_progress(record["progress"]))
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError):
+        return None
+
+
+def _progress(record: Any) -> Progress:
+    counts = ("backlog_files", "backlog_bytes", "shipped_bytes", "shipped_files", "errors")
+    return Progress(
+        **{name: _count(record[name]) for name in counts},
+        oldest_unshipped_s=None if record["oldest_unshipped_s"] is None else _number(record["oldest_unshipped_s"]),
+        last_ack_at=None if record["last_ack_at"] is None else _number(record["last_ack_at"]),
+        last_error=None if record["last_error"] is None else _text(record["last_error"]),
+        aside=tuple(Problem(_text(path), _text(reason)) for path, reason in record["aside"]),
+        runs_alive=tuple(_text(run) for run in record["runs_alive"]),
+    )
+
+
+def _count(value: object) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError
+    return value
+
+
+def _number(value: object) -> float:
+    if type(value) not in (int, float):
+        raise TypeError
+    return float(value)  # type: ignore[arg-type]  # the line above says so
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def maybe_said(state_dir: Path, now: float) -> Said | None:
+    """Return what an agent last said in `state_dir`, its oldest byte as old as it is at `now`; None if that can't be read."""
+    try:
+        with (state_dir / STATUS_NAME).open("rb") as file:
+            said = decode_said(file.read(_MAX_BYTES))
+    except OSError:
+        return None
+    return None if said is None else replace(said, progress=_older(said.progress, now - said.written_at))

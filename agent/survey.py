@@ -1,0 +1,89 @@
+"""Counting what is not shipped while no agent runs: a walk over the spool, compared with the last agent's ledger.
+
+Read-only: no lock is held, no file is opened, the receiver is not asked. What the ledger can't tell counts as not shipped: the
+next agent will ask the receiver, and may find that it holds more.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..layout import RUN, matches_any, part_of
+from .config import AgentConfig
+from .ledger import Entry, peek
+from .progress import Progress
+from .scanner import Findings, LocalFile, Walk
+
+LEDGER_NAME = "ledger.sqlite"
+
+LATELY_S = 60.0
+"""A run in which a file changed within this time counts as alive."""
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What was counted; without a readable ledger (`is_ledger_known`) everything counts as not shipped."""
+
+    progress: Progress
+    is_ledger_known: bool
+
+
+def survey(config: AgentConfig, spool: Path, now: float) -> Survey:
+    """Return how far `spool` is at `now` (seconds since the epoch).
+
+    The age of the oldest unshipped byte is taken from the files' times: it is at least that.
+    """
+    entries = peek(config.state_dir_of(spool) / LEDGER_NAME)
+    found = _walk(config, spool)
+    waiting = [
+        (f, size) for f in found.changed if (size := _unshipped(f, (entries or {}).get(f.path), config)) is not None
+    ]
+    oldest_ns = min((file.signature.mtime_ns for file, _ in waiting), default=None)
+    progress = Progress(
+        backlog_files=len(waiting),
+        backlog_bytes=sum(size for _, size in waiting),
+        oldest_unshipped_s=None if oldest_ns is None else max(0.0, now - oldest_ns / 1e9),
+        aside=found.problems,
+        runs_alive=_runs_alive(found, now),
+    )
+    return Survey(progress, is_ledger_known=entries is not None)
+
+
+def _walk(config: AgentConfig, spool: Path) -> Findings:
+    walk = Walk(
+        spool,
+        include=config.include,
+        exclude=config.exclude,
+        interval_s=config.scan_interval_s,
+        quiet_interval_s=config.quiet_scan_interval_s,
+        steady_s=time.monotonic,
+    )
+    return walk.look(None)
+
+
+def _unshipped(file: LocalFile, entry: Entry | None, config: AgentConfig) -> int | None:
+    """Return how many bytes of `file` are not known to be shipped, or None if all of it is."""
+    size = file.signature.size
+    if entry is None:
+        return size
+    if entry.is_done and entry.seen == file.signature:
+        return None
+    is_grown = matches_any(file.path, config.streams) and entry.acked.size <= size
+    return size - entry.acked.size if is_grown else size
+
+
+def _runs_alive(found: Findings, now: float) -> tuple[str, ...]:
+    """Return the folders with a ``run.jsonl`` in or below which something changed lately."""
+    folders = {f.path.rpartition("/")[0] for f in found.changed if part_of(f.path.rpartition("/")[2], RUN) is not None}
+    recent = {f.path.rpartition("/")[0] for f in found.changed if now - f.signature.mtime_ns / 1e9 < LATELY_S}
+    return tuple(sorted(folders & {above for folder in recent for above in _with_those_above(folder)}))
+
+
+def _with_those_above(folder: str) -> Iterator[str]:
+    while folder:
+        yield folder
+        folder = folder.rpartition("/")[0]
+    yield ""
