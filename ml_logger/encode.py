@@ -1,11 +1,12 @@
 """Records to bytes: one line of strict JSON for whatever a training script logs. Never raises.
 
-Nearly every record takes the fast path: orjson writes it, numpy included, in under a microsecond. orjson writes NaN and the
-infinities as ``null`` and refuses what it does not know, so a line that holds ``null`` or a list (one-element arrays count as
-scalars), and a record that was refused, take the slow path, which walks the values:
+Nearly every record takes the fast path: orjson writes it in under a microsecond. It is told to take numpy's values only after
+a look at each, since some of them end the process in there (`dates`), and an array of one element is to be a number. It
+writes NaN and the infinities as ``null``, so a line that holds ``null``, and a record that was refused, take the slow path,
+which walks the values:
 
 - NaN and the infinities become the strings ``"NaN"``, ``"Infinity"``, ``"-Infinity"``; integers and decimals keep every digit;
-- datetimes ISO 8601, timedeltas seconds, enums their value, paths and bytes text, sets lists;
+- datetimes ISO 8601, timedeltas seconds (numpy's too), enums their value, paths and bytes text, sets lists;
 - tensors of any library, by what they can do (``tolist``, ``item``, ``numpy``), never by import;
 - the rest as orjson writes it, since a value must not look different for the sake of its neighbours;
 - what can't be stored becomes its ``repr`` and is told to the caller; the rest of the record is kept.
@@ -27,13 +28,18 @@ from typing import Any, TypeVar
 import orjson
 
 from .color import Color
+from .dates import is_time, plain_times
 
 Unstorable = Callable[[str, object], None]
 """Called with the top-level key and the value for each value that was stored as its ``repr``."""
 
 # orjson leaves out the fields of a dataclass that begin with an underscore, so these are for the slow path
-_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE | orjson.OPT_PASSTHROUGH_DATACLASS
-_BRACKET = ord("[")  # a number: of bytes, `in` first tries to make one and fails, which costs more than the search
+_OPTIONS = orjson.OPT_APPEND_NEWLINE | orjson.OPT_PASSTHROUGH_DATACLASS
+_PYTHON_KINDS: frozenset[type] = frozenset((str, int, float, bool, type(None)))
+_NUMPY_NUMBERS = frozenset(
+    "bool bool_ float16 float32 float64 int8 int16 int32 int64 uint8 uint16 uint32 uint64".split()
+)
+_fast_kinds = set(_PYTHON_KINDS)  # and, once they were met, numpy's numbers, since importing it costs too much
 _MAX_DEPTH = 100
 _MAX_DIGITS = 4000  # Python refuses to turn longer integers into decimal text and back
 _U64 = 1 << 64
@@ -48,13 +54,32 @@ class _NotStorable(Exception):
 
 def encode_record(record: dict[str, Any], unstorable: Unstorable | None = None) -> bytes:
     """Return `record` as one line of strict JSON, newline included."""
+    line = None
+    last = next(reversed(record.values()), None)
+    if type(last) in _PYTHON_KINDS:  # the others are mostly of its kind, and asking one is cheaper than asking all
+        line = _try_dumps(record, None, _OPTIONS)
+    if line is None and (_fast_kinds.issuperset(map(type, record.values())) or all(map(_is_fast, record.values()))):
+        line = _try_dumps(record, _value_of_color, _OPTIONS | orjson.OPT_SERIALIZE_NUMPY)
+    return _encode_slowly(record, unstorable) if line is None or line.find(b"null") >= 0 else line
+
+
+def _try_dumps(record: dict[str, Any], default: Callable[[Any], Any] | None, options: int) -> bytes | None:
     try:
-        line = orjson.dumps(record, _value_of_color, _OPTIONS)
+        return orjson.dumps(record, default, options)
     except (TypeError, ValueError, RecursionError):
-        return _encode_slowly(record, unstorable)
-    if _BRACKET in line or line.find(b"null") >= 0:
-        return _encode_slowly(record, unstorable)
-    return line
+        return None
+
+
+def _is_fast(value: object) -> bool:
+    """Whether orjson may write `value`, numpy's numbers included; of a dict one level, a copy, since threads may change it."""
+    if type(value) is Color:
+        value = value.value
+    if type(value) is dict:
+        return _fast_kinds.issuperset(map(type, list(value.values())))
+    kind = type(value)
+    if kind.__module__ == "numpy" and kind.__name__ in _NUMPY_NUMBERS:
+        _fast_kinds.add(kind)
+    return kind in _fast_kinds
 
 
 def _value_of_color(value: object) -> Any:
@@ -90,7 +115,7 @@ def plain(value: object) -> Any:
 
 def scalar(value: Any) -> Any:
     """Return the Python number in a 0-d or 1-element array or tensor, and any other value as it is."""
-    if value is None or isinstance(value, (bool, int, float, str)):
+    if value is None or isinstance(value, (bool, int, float, str)) or is_time(value):
         return value
     try:
         unwrapped = _ask(lambda: _as_python(value))
@@ -136,7 +161,19 @@ class _Walk:
             return {f.name: self.plain(getattr(value, f.name, None)) for f in dataclasses.fields(value)}
         if isinstance(value, (list, tuple, set, frozenset)):
             return [self.plain(element) for element in list(value)]
+        if is_time(value):
+            return self.plain(_only_element(plain_times(value)))
+        names = getattr(getattr(value, "dtype", None), "names", None)
+        if names:
+            return self._plain_structure(value, names)
         return _numpy_fragment(value) or self.plain(_as_python(value))
+
+    def _plain_structure(self, value: Any, names: tuple[str, ...]) -> Any:
+        """Return a structured array field by field: taken as Python objects at once, its dates would lose their unit."""
+        if getattr(value, "size", 1) == 1 and getattr(value, "shape", ()):
+            value = value.reshape(())[()]
+        fields = [value[name] for name in names] if not getattr(value, "shape", ()) else value
+        return [self.plain(field) for field in fields]
 
     def _give_up(self, value: object) -> str:
         self.not_stored.append(value)
@@ -231,13 +268,13 @@ def _as_python(value: Any) -> Any:
 
 
 def _python_only(answer: Any, value: Any) -> Any:
-    """Return `answer` unless it is of the same odd type again (a longdouble's ``item`` is a longdouble)."""
+    """Return `answer` unless it is of the same odd type again (a longdouble's ``item`` is a longdouble): a float, or text."""
     if type(answer) is not type(value):
         return answer
     number = complex(value)
     if number.imag:
         raise _NotStorable
-    return number.real
+    return str(value) if math.isinf(number.real) and abs(value) < math.inf else number.real
 
 
 def _only_element(value: Any) -> Any:

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ml_logger import Color
 from ml_logger.encode import encode_record, scalar, text_of
 from ml_logger.reader import as_numbers
 
@@ -120,7 +121,39 @@ VALUES = [
     (np.clongdouble(2), 2.0),
     (np.bool_(True), True),
     (np.str_("s"), "s"),
-    (np.datetime64("2026-01-02"), "2026-01-02T00:00:00"),
+    (np.longdouble("1e4000"), "1e+4000"),
+    (np.datetime64("2026-01-02"), "2026-01-02"),
+    (np.datetime64("2026-01"), "2026-01"),
+    (np.datetime64("2026-01-02T03:04:05", "ns"), "2026-01-02T03:04:05"),
+    (np.datetime64("2026-01-02T03:04:05.000120"), "2026-01-02T03:04:05.000120"),
+    (np.datetime64("2026-01-02T03:04:05.123456789"), "2026-01-02T03:04:05.123456789"),
+    (np.datetime64(5, "25s"), "1970-01-01T00:02:05"),
+    (np.array(5, "M8[25s]"), "1970-01-01T00:02:05"),
+    (np.array([[5]], "M8[25s]"), "1970-01-01T00:02:05"),
+    (np.array([1, 2], "M8[25s]"), ["1970-01-01T00:00:25", "1970-01-01T00:00:50"]),
+    (np.array([1, 2], ">M8[25s]"), ["1970-01-01T00:00:25", "1970-01-01T00:00:50"]),
+    (np.array([], "M8[25s]"), []),
+    (np.array([np.datetime64(5, "25s"), 3], object), ["1970-01-01T00:02:05", 3]),
+    (np.array([(1, 5, [1, 2])], "i4,M8[25s],2m8[2m]"), [1, "1970-01-01T00:02:05", [120.0, 240.0]]),
+    (np.zeros(2, "M8[25s],f2"), [["1970-01-01T00:00:00", 0.0]] * 2),
+    ({"a": [(np.datetime64(5, "25s"),)]}, {"a": [["1970-01-01T00:02:05"]]}),
+    (enum.Enum("Day", {"ONE": np.datetime64(5, "25s")}).ONE, "1970-01-01T00:02:05"),
+    (Point(1.0, np.datetime64(5, "25s")), {"x": 1.0, "y": "1970-01-01T00:02:05"}),
+    (Color(np.datetime64(5, "25s"), "red"), "1970-01-01T00:02:05"),
+    (np.datetime64(2**63 - 1, "D"), "25252734927768524-07-27"),
+    (np.timedelta64(5, "25s"), 125.0),
+    (np.timedelta64(1500, "ns"), 1.5e-06),
+    (np.timedelta64(2**62, "W"), 2.0**62 * 604800),
+    (np.timedelta64(5, "2M"), "10 months"),
+    (np.timedelta64(5, "Y"), "5 years"),
+    (np.timedelta64(5), 5),
+    *((np.datetime64("NaT", unit), "NaT") for unit in ("D", "ns", "25s", "Y")),
+    *((np.timedelta64("NaT", unit), "NaT") for unit in ("D", "ns", "25s", "Y")),
+    (np.datetime64("NaT"), "NaT"),
+    (np.array(["NaT", "2026-01-02"], "M8[D]"), ["NaT", "2026-01-02"]),
+    (np.ma.array([1, 2], mask=[0, 1]), [1, None]),
+    (np.arange(3, dtype=">f2"), [0.0, 1.0, 2.0]),
+    (np.void(b"abc"), "abc"),
     ([np.float32(0.1), None], [0.1, None]),
     (Tensor(0.25), 0.25),
     (Tensor(math.nan), "NaN"),
@@ -203,8 +236,9 @@ def test_keys_that_are_not_text():
 def test_scalar_unwraps_only_single_elements():
     """A step may be an array or tensor of one element; other values pass as they are."""
     assert scalar(np.array([3])) == scalar(np.int64(3)) == scalar(Tensor(3)) == 3
-    both = np.array([1, 2])
+    both, moment = np.array([1, 2]), np.datetime64("2026-01-02", "ns")
     assert scalar(both) is both
+    assert scalar(moment) is moment  # not the number of its nanoseconds
     assert scalar("3") == "3"
 
 
@@ -219,6 +253,13 @@ def test_any_text_of_numpy_is_shown():
     """A text or bytes of numpy is shown as it is, also one of a single character, and odd arrays by what they say."""
     assert [text_of(v) for v in (np.str_("a"), np.str_("ab"), np.bytes_(b"a"))] == ["a", "ab", "b'a'"]
     assert text_of(np.array([(1, 2)], dtype="i4,i4")) == "(1, 2)"
+
+
+@given(st.integers(-(2**63) + 1, 2**63 - 1), st.sampled_from(["us", "ns", "ps", "fs", "as", "7ns"]))
+def test_points_in_time_read_back_the_same(ticks, unit):
+    """numpy makes the same moment of the text that is stored for one, to the last digit."""
+    moment = np.datetime64(ticks, unit)
+    assert np.datetime64(stored(moment)[0]) == moment
 
 
 json_like = st.recursive(
@@ -296,7 +337,7 @@ def test_values_that_orjson_knows_and_numpy_shows_otherwise():
     """Dates of numpy have one form as well alone as in an array, ids are text, and a dataclass keeps every field."""
     day = np.datetime64("2026-01-02")
     assert stored(np.array([day, day], "M8[ns]"))[0] == ["2026-01-02T00:00:00"] * 2
-    assert stored([day, None])[0] == ["2026-01-02T00:00:00", None]
+    assert stored([day, None])[0] == ["2026-01-02", None]
     assert stored([uuid.UUID(int=1)]) == (["00000000-0000-0000-0000-000000000001"], [])
     assert stored(Hidden(1, 2.5))[0] == {"shown": 1, "_kept": 2.5}
 

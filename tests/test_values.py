@@ -7,11 +7,14 @@ import json
 import math
 import pathlib
 import struct
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from ml_logger import ML_Logger
+from ml_logger.reader import read_records
 
 
 class Mode(enum.Enum):
@@ -144,6 +147,45 @@ def test_special_floats(tmp_path, kind, number):
     answer = read_back(tmp_path, kind(number))
     answer = answer[0] if isinstance(answer, list) else answer
     assert (math.isnan(answer) and math.isnan(number)) or bits(answer) == bits(number)
+
+
+ODD_TYPES = """
+import numpy as np
+import sys
+from ml_logger import Color, ML_Logger
+
+ODD = [
+    *(np.datetime64(5, unit) for unit in ("25s", "2D", "7ns", "as", "Y")),
+    *(np.datetime64("NaT", unit) for unit in ("25s", "ns", "D")),
+    *(np.zeros(3, kind) for kind in ("M8[25s]", ">M8[25s]", "m8[25s]", "M8[as]", "V3", "i4,M8[25s]", "O", "U3", "S3")),
+    *(np.zeros(3, kind) for kind in ("e", ">e", ">f", ">d", ">H", "g", "G", "F", ">i8", "?", "V0")),
+    *(np.zeros(shape) for shape in ((), (0,), (0, 3), (3, 0), (1,) * 32)),
+    *(np.arange(12.0)[::-2], np.arange(12.0).reshape(3, 4).T, np.broadcast_to(5.0, (4,)), np.ma.array([1, 2], mask=[0, 1])),
+    *(np.void(b"abc"), np.frombuffer(bytes(17), np.uint8)[1:].view("f8"), np.frombuffer(bytes([2, 0]), np.bool_)),
+    *(np.float32, np.sin, np.dtype("M8[25s]"), np.arange(3).flat, np.ma.masked, np.str_("a"), np.longdouble("1e4000")),
+]
+with ML_Logger(sys.argv[1]) as run:
+    for index, value in enumerate(ODD):
+        for x in (value, [value], {"in": (value,)}, Color(value, "red"), {(index, repr(value)): value}):
+            print(index, repr(value)[:60], flush=True)
+            run.log(index, before=1, x=x, after=2, silent=True)
+            run.log_params(before=1, x=x, after=2)
+            run.log_data("data", x)
+        run.log_tensor(index, value=value)
+        run.log_module(index, net=[value])
+print("alive", len(ODD))
+"""
+
+
+def test_no_type_of_numpy_ends_the_process(tmp_path):
+    """No scalar or array of numpy, of whatever type, unit, order or shape, ends the process or costs its record the rest."""
+    child = subprocess.run([sys.executable, "-c", ODD_TYPES, str(tmp_path)], capture_output=True, text=True, timeout=60)
+    last = child.stdout.rpartition("\n")[0].rpartition("\n")[2]
+    assert last.startswith("alive"), (last, child.returncode, child.stderr)
+    records = list(read_records(tmp_path / "metrics.jsonl"))
+    assert len(records) == 5 * int(last.split()[1])
+    assert all((record["before"], record["after"]) == (1, 2) for record in records)
+    assert len(list(read_records(tmp_path / "parameters.jsonl"))) == len(records)
 
 
 class Fails:
