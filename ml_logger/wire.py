@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, NewType, cast
 
 import orjson
@@ -320,6 +320,115 @@ def decode_stat_answer(body: bytes, paths: Sequence[str]) -> list[Held | None]:
         raise BadAnswer(f"the answer to a stat is not one of this protocol: {error}") from None
 
 
+# --- heartbeats
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolBeat:
+    """How far the shipping of one spool is, as its agent says; the meanings are those of the agent's own status.
+
+    Times that end in ``_at`` are seconds since the epoch by the agent's clock. `aside` counts the files that can't be shipped
+    as they are. `runs_alive` names run directories as the receiver knows them.
+    """
+
+    spool: str
+    source: str
+    backlog_files: int = 0
+    backlog_bytes: int = 0
+    shipped_files: int = 0
+    shipped_bytes: int = 0
+    errors: int = 0
+    aside: int = 0
+    bytes_per_s: float = 0.0
+    oldest_unshipped_s: float | None = None
+    last_ack_at: float | None = None
+    last_error: str | None = None
+    runs_alive: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """Who an agent is, and how far it is with each of its spools; `source` is that of the first."""
+
+    source: str
+    host: str
+    agent: str
+    pid: int
+    started_at: float
+    spools: tuple[SpoolBeat, ...]
+
+
+MAX_HEARTBEAT_BYTES = 64 << 10
+MAX_HEARTBEAT_SPOOLS = 32
+_MAX_TEXT = 500
+_MAX_RUNS = 100
+
+
+def encode_heartbeat(beat: Heartbeat) -> bytes:
+    """Return the body of a heartbeat; what is too long or too much for one is cut, the names of runs first."""
+    most_runs = _MAX_RUNS
+    while True:
+        spools = tuple(_cut_spool(spool, most_runs) for spool in beat.spools[:MAX_HEARTBEAT_SPOOLS])
+        body = orjson.dumps({"v": VERSION} | _fields(replace(beat, spools=spools)))
+        if len(body) <= MAX_HEARTBEAT_BYTES or most_runs == 0:
+            return body
+        most_runs //= 2
+
+
+def _cut_spool(spool: SpoolBeat, most_runs: int) -> SpoolBeat:
+    error = None if spool.last_error is None else spool.last_error[:_MAX_TEXT]
+    runs = tuple(run for run in spool.runs_alive if len(run) <= _MAX_TEXT)[:most_runs]
+    return replace(spool, spool=spool.spool[:_MAX_TEXT], last_error=error, runs_alive=runs)
+
+
+def _fields(beat: Heartbeat) -> dict[str, Any]:
+    return {field.name: getattr(beat, field.name) for field in fields(beat)}
+
+
+def decode_heartbeat(body: bytes) -> Heartbeat:
+    """Return the heartbeat in `body`; raise `BadBatch` if it is none, `BatchTooLarge` past `MAX_HEARTBEAT_BYTES`."""
+    if len(body) > MAX_HEARTBEAT_BYTES:
+        raise BatchTooLarge(f"a heartbeat of {len(body)} bytes, more than {MAX_HEARTBEAT_BYTES}")
+    record = _load_object(body)
+    if record.get("v") != VERSION:
+        raise BadBatch(f"heartbeat version {ascii(record.get('v'))[:40]}, this receiver speaks {VERSION}")
+    spools = record.get("spools")
+    if not isinstance(spools, list) or len(spools) > MAX_HEARTBEAT_SPOOLS:
+        raise BadBatch(f"spools must be a list of at most {MAX_HEARTBEAT_SPOOLS}")
+    return Heartbeat(
+        source=_string(record, "source", most=200),
+        host=_string(record, "host", most=300),
+        agent=_string(record, "agent", most=100),
+        pid=_integer(record, "pid"),
+        started_at=_number(record, "started_at"),
+        spools=tuple(_spool_from_json(spool) for spool in spools),
+    )
+
+
+def _spool_from_json(record: object) -> SpoolBeat:
+    if not isinstance(record, dict):
+        raise BadBatch("a spool must be an object")
+    runs = record.get("runs_alive")
+    if not isinstance(runs, list) or not all(isinstance(run, str) for run in runs):
+        raise BadBatch("runs_alive must be a list of strings")
+    counts = ("backlog_files", "backlog_bytes", "shipped_files", "shipped_bytes", "errors", "aside")
+    return SpoolBeat(
+        spool=_string(record, "spool", most=_MAX_TEXT),
+        source=_string(record, "source", most=200),
+        **{key: _integer(record, key) for key in counts},
+        bytes_per_s=_number(record, "bytes_per_s"),
+        oldest_unshipped_s=_maybe_number(record, "oldest_unshipped_s"),
+        last_ack_at=_maybe_number(record, "last_ack_at"),
+        last_error=None if record.get("last_error") is None else _string(record, "last_error", most=_MAX_TEXT),
+        runs_alive=tuple(runs),
+    )
+
+
+def encode_agents(agents: Sequence[tuple[Heartbeat, float]]) -> bytes:
+    """Return the answer that lists agents by their last heartbeats, each with its age in seconds."""
+    return orjson.dumps({"v": VERSION, "agents": [_fields(beat) | {"age_s": age_s} for beat, age_s in agents]})
+
+
 # --- errors
 
 
@@ -371,6 +480,17 @@ def _string(record: dict[str, Any], key: str, *, most: int, default: str | None 
     if not isinstance(value, str) or len(value) > most:
         raise BadBatch(f"{key} must be a string of at most {most} characters")
     return value
+
+
+def _number(record: dict[str, Any], key: str) -> float:
+    value: Any = record.get(key)
+    if type(value) not in (int, float) or not 0 <= value <= _MAX_INT:
+        raise BadBatch(f"{key} must be a number from 0 to {_MAX_INT}, not {ascii(value)[:40]}")
+    return float(value)
+
+
+def _maybe_number(record: dict[str, Any], key: str) -> float | None:
+    return None if record.get(key) is None else _number(record, key)
 
 
 def _integer(record: dict[str, Any], key: str, *, most: int = _MAX_INT) -> int:

@@ -25,6 +25,7 @@ from ..version import __version__
 from .auth import Door
 from .byterange import maybe_range
 from .config import Limits
+from .heartbeats import Heartbeats
 from .store import Store, StoredFile
 
 T = TypeVar("T")
@@ -64,6 +65,8 @@ def make_app(store: Store, door: Door, limits: Limits) -> web.Application:
             web.get("/healthz", receiver.healthz),
             web.post("/v1/stat", receiver.stat),
             web.post("/v1/batch", receiver.batch),
+            web.post("/v1/heartbeat", receiver.heartbeat),
+            web.get("/v1/agents", receiver.agents),
             web.get("/v1/files/{path:.*}", receiver.read_file),
             web.get("/v1/list", receiver.list_folder),
             web.get("/v1/list/{path:.*}", receiver.list_folder),
@@ -108,6 +111,7 @@ class _Receiver:
 
     def __init__(self, store: Store, door: Door, limits: Limits) -> None:
         self._store, self._door, self._limits = store, door, limits
+        self._heartbeats = Heartbeats(time.monotonic)
         self._slots = asyncio.Semaphore(limits.max_requests_in_memory)
         self._room_bytes = limits.max_requests_in_memory * limits.max_body_bytes
         self._pool = ThreadPoolExecutor(limits.max_requests_in_memory + _READ_THREADS, "ml-logger-store")
@@ -168,6 +172,19 @@ class _Receiver:
         if len(packed) > most:
             raise BatchTooLarge(f"body has more than {most} bytes")
         return work(packed)
+
+    # --- agents
+
+    async def heartbeat(self, request: web.Request) -> web.Response:
+        body = _Body(self)
+        try:
+            self._heartbeats.take(await body.read(request))
+        finally:
+            body.release()
+        return _json(orjson.dumps({"v": wire.VERSION}))
+
+    async def agents(self, _request: web.Request) -> web.Response:
+        return _json(wire.encode_agents(self._heartbeats.agents()))
 
     # --- reading back
 
