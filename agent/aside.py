@@ -33,15 +33,16 @@ class Aside:
         log.warning("set aside %s: %s", ascii(file.path), reason)
         self._rests[file.path] = _Rest(reason, file.signature, self._clock.steady_s() + REST_S)
 
-    def is_resting(self, file: LocalFile) -> bool:
-        """Whether `file` is to be left alone; one that has changed or rested long enough is not set aside any more."""
+    def rest_left_s(self, file: LocalFile) -> float:
+        """Return for how long `file` is to be left alone; one that has changed or rested long enough is not aside any more."""
         rest = self._rests.get(file.path)
         if rest is None:
-            return False
-        if rest.signature == file.signature and self._clock.steady_s() < rest.until_s:
-            return True
+            return 0.0
+        left_s = rest.until_s - self._clock.steady_s()
+        if rest.signature == file.signature and left_s > 0:
+            return left_s
         del self._rests[file.path]
-        return False
+        return 0.0
 
     def __contains__(self, path: str) -> bool:
         return path in self._rests

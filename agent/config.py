@@ -106,6 +106,12 @@ class AgentConfig:
             return spool / AGENT_DIR
         return self.state_dir if len(self.spools()) == 1 else self.state_dir / str(spool).strip("/").replace("/", "%2F")
 
+    def largest_batch_bytes(self) -> int:
+        """Return the most bytes of a batch: no more than a narrow bandwidth carries in half a second."""
+        if self.max_bytes_per_s is None:
+            return self.batch_bytes
+        return min(self.batch_bytes, max(self.max_bytes_per_s // 2, 4096))
+
 
 def load_config(file: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any]) -> AgentConfig:
     """Return the checked config; raise `ConfigError` with file, line, key and mend."""

@@ -10,17 +10,23 @@ import logging
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..errors import BadAnswer, MLLoggerError, ShipError, StopSending, TryAgain
 from .config import AgentConfig, RetrySettings
 from .scanner import Problem
 from .shipper import Round, Shipper
-from .watcher import Doorbell, Watcher
+from .watcher import Doorbell, Heard, Watcher
 
 log = logging.getLogger(__name__)
 
 MAX_EXPONENT = 30
+
+DRAIN_LOOKS = 2
+"""A drain looks at all of the spool, ships what it found, and looks again: the training may have written meanwhile."""
+
+MAX_FLIGHT_WAIT_S = 1.0
+"""How long a drain waits for the bell of a courier before it looks around."""
 
 
 class Backoff:
@@ -47,6 +53,14 @@ class Backoff:
 
 
 @dataclass(frozen=True)
+class _Pause:
+    """How long until the next round; a deaf pause is not ended by the bell."""
+
+    seconds: float
+    is_deaf: bool = False
+
+
+@dataclass(frozen=True)
 class Total:
     """What a run of the agent did: bytes and files acknowledged, and what is left, with the reasons."""
 
@@ -69,6 +83,11 @@ class Loop:
         self._shipped_bytes = 0
         self._shipped_files = 0
         self._last_said = ""
+        self._next_hearing_s = 0.0
+        self._next_walk_s = 0.0
+        self._next_flush_s = 0.0
+        self._looked_in_watch: int | None = -1
+        self._has_flights = False
 
     def stop(self) -> None:
         """End `run`, or, when it is draining already, `drain`, after the round under way; safe in a signal handler."""
@@ -86,8 +105,7 @@ class Loop:
         """
         while not self._is_stopping:
             self._watcher.ensure_alive()
-            wait_s = self._try_round()
-            self._wait(wait_s)
+            self._pause(self._try_round())
         self._watcher.stop()
         return self.drain()
 
@@ -96,62 +114,84 @@ class Loop:
 
         A `stop` meanwhile ends it early. Raises `StopSending` if no request will succeed until a person acts.
         """
-        stops = self._stops
+        stops, looks, is_busy = self._stops, 0, False
         deadline_s = time.monotonic() + self._config.drain_timeout_s
-        while (
-            (wait_s := self._try_drain_round()) is not None and time.monotonic() < deadline_s and self._stops == stops
-        ):
-            self._rest(min(time.monotonic() + wait_s, deadline_s), stops)
+        while self._stops == stops and time.monotonic() < deadline_s:
+            looks += not is_busy  # what a look found is shipped before the next one
+            pause, is_busy = self._try_drain_round(is_everywhere=not is_busy)
+            if pause is None and looks >= DRAIN_LOOKS:
+                break
+            if pause is not None:
+                self._pause(replace(pause, seconds=min(pause.seconds, deadline_s - time.monotonic())), stops)
         left = tuple(p for shipper in self._shippers for p in shipper.unshipped())
         return Total(self._shipped_bytes, self._shipped_files, left)
 
-    def _try_drain_round(self) -> float | None:
-        """Do one round; return the seconds until the next one makes sense, or None when there is nothing to wait for."""
+    def _try_drain_round(self, *, is_everywhere: bool) -> tuple[_Pause | None, bool]:
+        """Do one round; return the pause before the next, None if nothing is waited for, and whether something is under way."""
         try:
-            done = self._round()
+            done = self._round(self._doorbell.take(), is_everywhere=is_everywhere)
         except StopSending:
             raise
         except (ShipError, BadAnswer) as error:
-            return self._note_failure(error)
-        return 0.0 if done.has_backlog else done.settles_in_s
+            return _Pause(self._note_failure(error), is_deaf=True), True
+        if done.has_backlog or done.in_flight:
+            return _Pause(0.0 if done.has_backlog else MAX_FLIGHT_WAIT_S), True
+        return (None if done.settles_in_s is None else _Pause(done.settles_in_s)), False
 
-    def _try_round(self) -> float:
-        """Do one round; return how many seconds to wait for the next if nobody rings. Negative: let nobody ring."""
+    def _try_round(self) -> _Pause:
+        """Do one round; return the pause before the next."""
+        heard = self._hear()
         try:
-            done = self._round()
+            done = self._round(heard, is_everywhere=self._is_everywhere_due())
         except (ShipError, BadAnswer) as error:
             if isinstance(error, StopSending) and not self._has_been_let_in and self._config.token_file is None:
                 raise
-            return -self._note_failure(error)
+            return _Pause(self._note_failure(error), is_deaf=True)
         except Exception as error:  # the agent's one guard: whatever it is, the next round may be better
             log.exception("a round failed unexpectedly; the next one follows")
-            return -self._backoff.next_s(TryAgain(str(error)))
+            return _Pause(self._backoff.next_s(TryAgain(str(error))), is_deaf=True)
         if done.has_backlog:
-            return 0.0
+            return _Pause(0.0)
         # A dead observer is noticed, and a folder looked into, no later than after scan_interval_s.
         waits_s = (
             self._config.scan_interval_s,
             max(done.next_look_in_s, self._config.min_interval_s),
             done.settles_in_s,
         )
-        return min(wait_s for wait_s in waits_s if wait_s is not None)
+        return _Pause(min(wait_s for wait_s in waits_s if wait_s is not None))
 
-    def _wait(self, wait_s: float) -> None:
-        """Wait for the bell, or, after a failure (negative), out the back-off; only a stop ends that early."""
-        if wait_s < 0:
-            self._rest(time.monotonic() - wait_s, self._stops)
-        elif wait_s > 0 and self._doorbell.wait(wait_s) and not self._is_stopping:
-            time.sleep(self._config.min_interval_s)
+    def _hear(self) -> Heard:
+        """Return the news, but not more often than every `min_interval_s`, or as often as the receiver would like."""
+        if time.monotonic() < self._next_hearing_s and not self._is_stopping:
+            return Heard(frozenset(), frozenset())
+        self._next_hearing_s = time.monotonic() + max(self._config.min_interval_s, self._next_flush_s)
+        return self._doorbell.take()
 
-    def _rest(self, deadline_s: float, stops: int) -> None:
-        """Wait until `deadline_s`, whoever rings; only a further stop ends it early."""
+    def _is_everywhere_due(self) -> bool:
+        """Whether to look everywhere: once a watch has begun, and every `scan_interval_s` where nothing is watched."""
+        watch = self._watcher.watches if self._watcher.is_watching else None
+        if watch == self._looked_in_watch and (watch is not None or time.monotonic() < self._next_walk_s):
+            return False
+        self._looked_in_watch = watch
+        self._next_walk_s = time.monotonic() + self._config.scan_interval_s
+        return True
+
+    def _pause(self, pause: _Pause, stops: int | None = None) -> None:
+        """Wait until the pause is over or somebody rings; a deaf one is ended early by nothing but a stop."""
+        stops = self._stops if stops is None else stops
+        deadline_s = time.monotonic() + pause.seconds
         while self._stops == stops and (rest_s := deadline_s - time.monotonic()) > 0:
-            if self._doorbell.wait(rest_s) and self._stops == stops:
-                time.sleep(min(rest_s, max(self._config.min_interval_s, 0.01)))  # files change, and ring, meanwhile
+            if self._doorbell.has_news and not pause.is_deaf:
+                rest_s = min(rest_s, self._next_hearing_s - time.monotonic())
+            if rest_s <= 0 or (self._doorbell.wait(rest_s) and self._is_worth_a_round() and not pause.is_deaf):
+                return
 
-    def _round(self) -> Round:
-        heard = self._doorbell.take()
-        folders = heard.folders if self._watcher.is_watching and not self._is_stopping else None
+    def _is_worth_a_round(self) -> bool:
+        """Whether what rang is more than news that are not due to be heard yet."""
+        return not self._doorbell.has_news or time.monotonic() >= self._next_hearing_s or self._has_flights
+
+    def _round(self, heard: Heard, *, is_everywhere: bool) -> Round:
+        folders = None if is_everywhere else heard.folders
         rounds = [shipper.ship_once(heard.complete, folders) for shipper in self._shippers]
         done = Round(
             sum(r.shipped_bytes for r in rounds),
@@ -160,14 +200,24 @@ class Loop:
             min((r.settles_in_s for r in rounds if r.settles_in_s is not None), default=None),
             any(r.has_backlog for r in rounds),
             min(r.next_look_in_s for r in rounds),
+            sum(r.in_flight for r in rounds),
+            max(r.next_flush_s for r in rounds),
         )
         self._shipped_bytes += done.shipped_bytes
         self._shipped_files += done.shipped_files
+        self._next_flush_s = done.next_flush_s
+        self._has_flights = done.in_flight > 0
+        self._note_success(done)
+        return done
+
+    def _note_success(self, done: Round) -> None:
+        """Note that the receiver answered; a round that only sent, or did nothing, says nothing of it."""
+        if done.in_flight and not done.shipped_bytes and not done.shipped_files:
+            return
         self._has_been_let_in = True
         if self._backoff.reset():
             log.info("the receiver answers again")
             self._last_said = ""
-        return done
 
     def _note_failure(self, error: MLLoggerError) -> float:
         wait_s = self._backoff.next_s(error)

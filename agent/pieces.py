@@ -18,23 +18,16 @@ from .scanner import LocalFile, Problem, Signature
 from .settling import Settling
 
 
-@dataclass(slots=True)
-class Task:
-    """A file there is something to do for; `stalls` counts answers in a row that moved nothing forward."""
-
-    file: LocalFile
-    kind: Kind
-    stalls: int = 0
-
-
 @dataclass(frozen=True, slots=True)
 class Piece:
     """Bytes of one file that are ready to go, the state it was read in, and whether nothing ready is left behind them.
 
-    `mark` is that of the file up to the end of these bytes, where it has one.
+    `plain` is the file's name on the receiver where no other bytes have it; `mark` is that of the file up to the end of these
+    bytes, where it has one.
     """
 
-    task: Task
+    file: LocalFile
+    plain: str
     item: Item
     payload: bytes
     signature: Signature
@@ -66,11 +59,10 @@ class PieceReader:
         self._uploads: dict[str, _Upload] = {}
         self._tails: dict[str, Tail] = {}
 
-    def read(self, task: Task, entry: Entry, fd: int, room: int) -> Piece | None:
+    def read(self, file: LocalFile, kind: Kind, plain: str, entry: Entry, fd: int, room: int) -> Piece | None:
         """Return the next piece of at most `room` bytes of the open file, or None if nothing of it is ready."""
-        if task.kind == "stream":
-            return self._read_stream(task, entry, fd, room)
-        return self._read_whole(task, entry, fd, room)
+        read = self._read_stream if kind == "stream" else self._read_whole
+        return read(file, plain, entry, fd, room)
 
     def forget(self, path: str) -> None:
         """Drop what is remembered of `path`."""
@@ -79,17 +71,17 @@ class PieceReader:
 
     # --- streams
 
-    def _read_stream(self, task: Task, entry: Entry, fd: int, room: int) -> Piece | None:
+    def _read_stream(self, file: LocalFile, plain: str, entry: Entry, fd: int, room: int) -> Piece | None:
         now = local_file.signature_now(fd)
         start = entry.acked.size
         chunk = local_file.read_range(fd, start, min(room, now.size - start))
-        end = self._cut(task.file, fd, chunk, start, now.size)
+        end = self._cut(file, fd, chunk, start, now.size)
         if end == start and (now.size > 0 or entry.is_done):
             return None
         payload = chunk[: end - start]
         item = Item(entry.remote, "append", start, len(payload), entry.acked.crc, wire.crc32(payload, entry.acked.crc))
         mark = local_file.mark_of(fd, item.end)
-        return Piece(task, item, payload, now, start + len(chunk) == now.size, mark)
+        return Piece(file, plain, item, payload, now, start + len(chunk) == now.size, mark)
 
     def _cut(self, file: LocalFile, fd: int, chunk: bytes, start: Offset, size: int) -> Offset:
         """Return where this chunk may end: at a line's end, unless no more of the line will come."""
@@ -112,18 +104,18 @@ class PieceReader:
         self._tails[file.path] = replace(tail, settles_in_s=wait_s if wait_s > 0 else None)
         return False
 
+    def tail_of(self, path: str) -> Tail | None:
+        """Return the unfinished last line of `path`, None if there is none that waits."""
+        return self._tails.get(path)
+
     def tail_problems(self) -> list[Problem]:
         """Return the unfinished lines, as what is left to ship."""
         return [Problem(p, f"{t.size_bytes} bytes of a line that is not finished yet") for p, t in self._tails.items()]
 
-    def tails_settle_in_s(self) -> float | None:
-        """Return in how many seconds the next unfinished line may count as final, or None."""
-        return min((t.settles_in_s for t in self._tails.values() if t.settles_in_s is not None), default=None)
-
     # --- whole files
 
-    def _read_whole(self, task: Task, entry: Entry, fd: int, room: int) -> Piece | None:
-        upload = self._upload(task.file)
+    def _read_whole(self, file: LocalFile, plain: str, entry: Entry, fd: int, room: int) -> Piece | None:
+        upload = self._upload(file)
         start, size = upload.staged.size, upload.signature.size
         length = min(room, size - start)
         payload = local_file.read_range(fd, start, length)
@@ -141,7 +133,7 @@ class PieceReader:
             replaces=entry.acked if is_last else None,
             mtime_ns=max(0, upload.signature.mtime_ns) if is_last else None,
         )
-        return Piece(task, item, payload, upload.signature, is_last)
+        return Piece(file, plain, item, payload, upload.signature, is_last)
 
     def _upload(self, file: LocalFile, attempt: int = 0) -> _Upload:
         upload = self._uploads.get(file.path)

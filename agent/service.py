@@ -5,16 +5,21 @@ from __future__ import annotations
 import contextlib
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
+from .agreement import source_of
 from .config import AgentConfig, current_token
+from .couriers import Couriers
+from .delivery import Delivery
 from .ledger import Ledger
 from .lock import only_agent
 from .loop import Loop
 from .settling import Clock
 from .shipper import Shipper
+from .throttle import Throttle
 from .transport import Transport
 from .watcher import Doorbell, Watcher
 
@@ -28,23 +33,41 @@ def open_loop(config: AgentConfig, environ: Mapping[str, str]) -> Iterator[Loop]
     with contextlib.ExitStack() as stack:
         doorbell = Doorbell()
         stack.callback(doorbell.close)
-        shippers = [_open_shipper(config, environ, spool, stack) for spool in config.spools()]
+        throttle = None if config.max_bytes_per_s is None else Throttle(config.max_bytes_per_s)
+        ways = partial(_open_way, config, environ, throttle, stack)
+        shippers = [_open_shipper(config, spool, ways, doorbell, stack) for spool in config.spools()]
         yield Loop(shippers, Watcher(config.spools(), doorbell), doorbell, config)
 
 
-def _open_shipper(config: AgentConfig, environ: Mapping[str, str], spool: Path, stack: contextlib.ExitStack) -> Shipper:
+def _open_shipper(
+    config: AgentConfig,
+    spool: Path,
+    open_way: Callable[..., Transport],
+    doorbell: Doorbell,
+    stack: contextlib.ExitStack,
+) -> Shipper:
     state_dir = config.state_dir_of(spool)
     stack.enter_context(only_agent(state_dir, spool))
     ledger = Ledger(state_dir / "ledger.sqlite")
     stack.callback(ledger.close)
-    transport = Transport(
-        config.server,
-        token=lambda: current_token(config, environ),
-        timeouts=config.timeouts,
-        compress=config.compression == "zstd",
-    )
-    stack.callback(transport.close)
-    return Shipper(spool, config, ledger, transport, Clock(time.time_ns, time.monotonic))
+    ways = [open_way(is_urgent=number == 0) for number in range(config.connections)]
+    source = source_of(spool)
+    couriers = Couriers([Delivery(spool, source, way) for way in ways], doorbell.ring)
+    stack.callback(couriers.close)
+    return Shipper(spool, config, ledger, couriers, Clock(time.time_ns, time.monotonic))
+
+
+def _open_way(
+    config: AgentConfig,
+    environ: Mapping[str, str],
+    throttle: Throttle | None,
+    stack: contextlib.ExitStack,
+    *,
+    is_urgent: bool,
+) -> Transport:
+    way = Transport(config, token=lambda: current_token(config, environ), throttle=throttle, is_urgent=is_urgent)
+    stack.callback(way.close)
+    return way
 
 
 @contextmanager

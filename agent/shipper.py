@@ -1,40 +1,46 @@
-"""The synchronous core: `Shipper.ship_once` does one round and returns what it did.
+"""The core that decides: `Shipper.ship_once` does one round and returns what it did. One thread, no waiting.
 
-A round looks where something has changed in the spool, asks the receiver about files it does not know, reads what is due and
-sends it in batches, streams before whole files. A position moves only when the receiver has answered that the bytes are
-durable, and is then saved; a crash anywhere in between costs a resend, which the receiver answers with `already`.
+A round looks where something has changed in the spool, takes in what the couriers brought back, and hands out what is due,
+streams before whole files. A position moves only when the receiver has answered that the bytes are durable, and is then
+saved; a crash anywhere in between costs a resend, which the receiver answers with `already`.
 """
 
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
 from .. import layout
-from ..errors import BadPath, BatchRefused, TooLarge, TryAgain
-from ..version import __version__
-from ..wire import NOTHING, PAYLOAD_CORRUPT, Held, Manifest, Outcome
+from ..errors import BadPath, StopSending, TimedOut, TryAgain
+from ..wire import NOTHING, Held
 from . import local_file
-from .agreement import agree_on_stream, agree_on_whole, own_name, plain_name, source_of, try_agree
+from .agenda import LANES, Agenda, Lane
+from .agreement import plain_name
 from .aside import Aside
 from .config import AgentConfig
+from .couriers import Job, Staff
+from .delivery import Again, Agreed, Batch, Built, Missing, Question, Questions, Refused, Stored, Verdict
 from .ledger import Entry, Ledger
-from .pieces import Piece, PieceReader, Task
-from .planner import Plan, kind_of, make_plan
+from .pieces import Piece, PieceReader
+from .planner import Kind, kind_of, lane_of
 from .scanner import LocalFile, Problem, Walk
 from .settling import Clock, Settling
-from .transport import Transport
-
-T = TypeVar("T")
 
 ROUND_S = 2.0
 """A round with backlog ends after this time, so that files which appeared meanwhile get their turn."""
 
-MIN_BATCH_BYTES = 1 << 10
+QUESTIONS = 1000
+"""The most files of one question."""
+
+MIN_BATCH_BYTES = 64 << 10
+"""What a batch shrinks to, at most, on a line on which larger ones take too long."""
+
+UNASKED_BYTES = 64 << 10
+"""A file that appears while the agent runs and is no larger is sent without asking first: the answer says what is held."""
+
 MAX_STALLS = 3
 
 
@@ -43,7 +49,8 @@ class Round:
     """What one round did and what it left.
 
     `shipped_bytes` were acknowledged; `left` could not be shipped, and why; `settles_in_s` says when a file that is still
-    being written may be ready; `has_backlog` asks for the next round at once; `next_look_in_s` says when a folder is due again.
+    being written may be ready; `has_backlog` asks for the next round at once; `next_look_in_s` says when a folder is due
+    again; `in_flight` files are on their way; `next_flush_s` is how long the receiver asks to wait between batches.
     """
 
     shipped_bytes: int = 0
@@ -52,6 +59,8 @@ class Round:
     settles_in_s: float | None = None
     has_backlog: bool = False
     next_look_in_s: float = 0.0
+    in_flight: int = 0
+    next_flush_s: float = 0.0
 
 
 @dataclass
@@ -61,20 +70,24 @@ class _Tally:
 
 
 class Shipper:
-    """Ships one spool to one receiver. `ship_once` raises `ShipError` or `BadAnswer` where a round had to end early."""
+    """Ships one spool to one receiver. `ship_once` raises `ShipError` or `BadAnswer` where a delivery had to end early."""
 
-    def __init__(self, spool: Path, config: AgentConfig, ledger: Ledger, transport: Transport, clock: Clock) -> None:
+    def __init__(self, spool: Path, config: AgentConfig, ledger: Ledger, staff: Staff, clock: Clock) -> None:
         self._spool = spool
         self._config = config
         self._ledger = ledger
-        self._transport = transport
+        self._staff = staff
         self._clock = clock
-        self._source = source_of(spool)
-        self._batch_bytes = config.batch_bytes
+        self._most_bytes = self._batch_bytes = config.largest_batch_bytes()
+        self._next_flush_s = 0.0
         self._settling = Settling(clock)
         self._aside = Aside(clock)
         self._reader = PieceReader(self._settling, config.settle_s)
-        self._open: dict[str, LocalFile] = {}  # what there may be something to do for; all else is done
+        self._agenda = Agenda(clock.steady_s)
+        self._unknown: set[str] = set()  # files that were there before the agent, and not in the ledger
+        self._anew: set[str] = set()  # streams that do not begin with what was shipped of them
+        self._stalls: Counter[str] = Counter()  # answers in a row that moved nothing forward
+        self._tally = _Tally()
         self._has_looked = False
         self._walk = Walk(
             spool,
@@ -94,35 +107,41 @@ class Shipper:
         happened; they and those that are due are looked into. None looks everywhere.
         """
         problems = self._look(folders)
-        plan = self._plan({os.path.relpath(p, self._spool) for p in complete_paths})
-        tally = _Tally()
+        self._find_places(complete_paths, is_everywhere=folders is None)
         try:
-            self._adopt(plan)
-            has_backlog = self._ship(self._tasks(plan.streams), self._tasks(plan.wholes), tally)
+            self._work()
         finally:
             self._ledger.save()
-            self._open = {path: file for path, file in self._open.items() if not self._is_done(path)}
-        waits_s = [s for s in (plan.settles_in_s, self._reader.tails_settle_in_s()) if s is not None]
-        next_look_in_s = self._walk.next_look_in_s()
+        tally, self._tally = self._tally, _Tally()
         return Round(
-            tally.bytes, tally.files, self._left(problems), min(waits_s, default=None), has_backlog, next_look_in_s
+            tally.bytes,
+            tally.files,
+            self._left(problems),
+            self._agenda.settles_in_s(),
+            any(self._agenda.is_ready(lane) and self._staff.is_free(lane) for lane in LANES),
+            self._walk.next_look_in_s(),
+            self._agenda.out,
+            self._next_flush_s,
         )
 
     def unshipped(self) -> list[Problem]:
         """Return every file that holds something the receiver has not acknowledged, by a new walk; sends nothing."""
         left = {p.path: p for p in self._left(self._look(None))}
-        for path in self._open:
-            left.setdefault(path, Problem(path, "not shipped yet"))
+        for file in self._agenda:
+            left.setdefault(file.path, Problem(file.path, "not shipped yet"))
         return sorted(left.values(), key=lambda p: p.path)
+
+    def _left(self, problems: Sequence[Problem]) -> tuple[Problem, ...]:
+        return (*problems, *self._aside.problems(), *self._reader.tail_problems())
+
+    # --- what there is to do
 
     def _look(self, folders: Iterable[str] | None) -> tuple[Problem, ...]:
         """Take note of what has changed in the spool; return what can't be looked into."""
         found = self._walk.look(None if folders is None else list(self._inside(folders)))
         for path in found.gone:
-            self._open.pop(path, None)
-            for memory in (self._ledger, self._reader, self._aside, self._settling):
-                memory.forget(path)
-        for file in found.changed:
+            self._forget(path)
+        for file in sorted(found.changed, key=lambda f: (f.signature.mtime_ns, f.path)):
             self._take_up(file)
         if not self._has_looked and not found.problems:
             self._ledger.forget_all_but(self._walk.paths())  # what went away while no agent ran
@@ -137,244 +156,278 @@ class Shipper:
             elif folder.startswith(root + "/"):
                 yield folder[len(root) + 1 :]
 
+    def _forget(self, path: str) -> None:
+        self._agenda.drop(path)
+        self._unknown.discard(path)
+        self._anew.discard(path)
+        self._stalls.pop(path, None)
+        for memory in (self._ledger, self._reader, self._aside, self._settling):
+            memory.forget(path)
+
     def _take_up(self, file: LocalFile) -> None:
         entry = self._ledger.get(file.path)
         if entry is not None and entry.is_done:
             if entry.seen == file.signature:
                 return
             self._ledger.put(file.path, replace(entry, is_done=False))
-        self._open[file.path] = file
+        elif entry is None and not self._has_looked:
+            self._unknown.add(file.path)
+        if self._agenda.note(file):
+            self._place(file)
 
-    def _plan(self, complete: set[str]) -> Plan:
-        return make_plan(
-            [f for f in self._open.values() if not self._aside.is_resting(f)],
-            age_s_of=lambda f: float("inf") if f.path in complete else self._settling.age_s(f),
-            streams=self._config.streams,
-            settle_s=self._config.settle_s,
-        )
+    def _find_places(self, complete_paths: Iterable[str], *, is_everywhere: bool) -> None:
+        """Find places for files that have waited for long enough, or for something that has happened now."""
+        for path in complete_paths:
+            file = self._agenda.get(os.path.relpath(path, self._spool))
+            if file is not None and not self._agenda.is_out(file.path):
+                self._place(file, is_complete=True)
+        for file in self._agenda.take_due() + (self._agenda.take_held() if is_everywhere else []):
+            self._place(file)
 
-    def _left(self, problems: Sequence[Problem]) -> tuple[Problem, ...]:
-        return (*problems, *self._aside.problems(), *self._reader.tail_problems())
-
-    def _is_done(self, path: str) -> bool:
-        entry = self._ledger.get(path)
-        return entry is not None and entry.is_done
-
-    def _tasks(self, files: Iterable[LocalFile]) -> deque[Task]:
-        known = (
-            f for f in files if f.path not in self._aside and self._ledger.get(f.path) and not self._is_done(f.path)
-        )
-        return deque(Task(f, kind_of(f.path, self._config.streams)) for f in known)
-
-    def _ship(self, streams: deque[Task], wholes: deque[Task], tally: _Tally) -> bool:
-        """Send what the tasks hold until all is sent or the round's time is over; return whether something is left."""
-        deadline_s = self._clock.steady_s() + ROUND_S
-        while streams or wholes:
-            queue = streams or wholes
-            for task in self._send(self._next_batch(queue), tally):
-                # A stream goes behind the other streams; a large file is finished before the next one is begun.
-                if task.kind == "stream":
-                    queue.append(task)
-                else:
-                    queue.appendleft(task)
-            if self._clock.steady_s() > deadline_s:
-                break
-        return bool(streams or wholes)
-
-    def _visit(self, file: LocalFile, action: Callable[[int], T]) -> T | None:
-        """Return what `action` makes of the open file; one that can't be read is set aside, one that is gone passed over."""
-        try:
-            with local_file.open_regular(self._spool / file.path) as fd:
-                return action(fd)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            self._aside.put(file, f"can't be read: {error.strerror or error}")
-            return None
-
-    # --- first contact
-
-    def _adopt(self, plan: Plan) -> None:
-        """Ask the receiver about the files of which too little is known, and start each where the two sides agree."""
-        asked = [f for f in plan.streams if self._ledger.get(f.path) is None and self._has_name(f)]
-        asked += [f for f in plan.wholes if self._is_worth_asking(f) and self._has_name(f)]
-        if not asked:
-            return
-        before = [self._entry(f) for f in asked]
-        for file, entry, held in zip(asked, before, self._transport.stat([e.remote for e in before]), strict=True):
-            self._visit(file, lambda fd, f=file, e=entry, h=held: self._adopt_file(f, fd, e, h))  # type: ignore[misc]
-
-    def _is_worth_asking(self, file: LocalFile) -> bool:
-        """Whether it costs less to ask about a whole file than to send it in vain, should its last answer have been lost."""
-        if self._ledger.get(file.path) is None:
-            return True
-        return file.signature.size > self._batch_bytes and not self._reader.is_uploading(file)
-
-    def _adopt_file(self, file: LocalFile, fd: int, before: Entry, held: Held | None) -> None:
-        if kind_of(file.path, self._config.streams) == "whole":
-            self._ledger.put(file.path, agree_on_whole(file, fd, before, held))
-            return
-        entry = try_agree(file, fd, before.remote, held)
-        if entry is None:
-            self._agree_anew(file, fd, refused=before.remote)
+    def _place(self, file: LocalFile, *, is_complete: bool = False) -> None:
+        """Let `file` rest or settle as long as it has to, or queue it."""
+        path, kind = file.path, self._kind(file)
+        rest_s = self._aside.rest_left_s(file)
+        settle_s = 0.0 if is_complete or kind == "stream" else self._config.settle_s - self._settling.age_s(file)
+        if rest_s > 0:
+            self._agenda.rest(path, rest_s)
+        elif settle_s > 0:
+            self._agenda.settle(path, settle_s)
         else:
-            self._ledger.put(file.path, entry)
+            self._agenda.queue(path, self._lane(file))
 
-    def _agree_anew(self, file: LocalFile, fd: int, refused: str | None = None) -> None:
-        entry = agree_on_stream(
-            file, fd, self._plain_name(file), self._source, refused=refused, stat=self._transport.stat
-        )
-        if entry is None:
-            self._aside.put(
-                file,
-                "the receiver holds other bytes under every name it may have; a file that is rewritten as a whole "
-                "should match none of the patterns in 'streams'",
-            )
-        else:
-            self._ledger.put(file.path, entry)
+    def _place_tail(self, file: LocalFile) -> bool:
+        """Let `file` wait for the end of its last line; return whether there is such a wait."""
+        tail = self._reader.tail_of(file.path)
+        if tail is not None and tail.settles_in_s is None:
+            self._agenda.hold(file.path)
+        elif tail is not None and tail.settles_in_s is not None:
+            self._agenda.settle(file.path, tail.settles_in_s)
+        return tail is not None
 
-    def _plain_name(self, file: LocalFile) -> str:
-        return plain_name(file.path, self._config.remote_prefix)
+    def _set_aside(self, file: LocalFile, reason: str) -> None:
+        self._aside.put(file, reason)
+        if file.path in self._agenda:
+            self._agenda.rest(file.path, self._aside.rest_left_s(file))
 
-    def _has_name(self, file: LocalFile) -> bool:
-        try:
-            layout.check_path(self._plain_name(file))
-        except BadPath as error:
-            self._aside.put(file, str(error))
-            return False
-        return True
+    def _kind(self, file: LocalFile) -> Kind:
+        return kind_of(file.path, self._config.streams)
 
-    # --- reading
-
-    def _next_batch(self, queue: deque[Task]) -> list[Piece]:
-        """Take tasks off the queue and return what is ready of them, as much as fits one batch."""
-        pieces: list[Piece] = []
-        room = self._batch_bytes
-        while queue and room > 0 and len(pieces) < self._config.batch_files:
-            if pieces and not _goes_with(pieces[0].task, queue[0], room):
-                break
-            piece = self._read(queue.popleft(), room)
-            if piece is not None:
-                pieces.append(piece)
-                room -= len(piece.payload)
-        return pieces
-
-    def _read(self, task: Task, room: int) -> Piece | None:
-        return self._visit(task.file, lambda fd: self._read_open(task, fd, room))
-
-    def _read_open(self, task: Task, fd: int, room: int) -> Piece | None:
-        entry = self._entry(task.file)
-        if task.kind == "stream":
-            if not local_file.begins_with(fd, entry.acked, entry.mark):
-                self._agree_anew(task.file, fd)
-                entry = self._entry(task.file)
-            now = local_file.signature_now(fd)
-            if now.size == entry.acked.size > 0:  # only its times or inode have changed
-                self._ledger.put(task.file.path, replace(entry, seen=now, is_done=True))
-                return None
-        return None if task.file.path in self._aside else self._reader.read(task, entry, fd, room)
+    def _lane(self, file: LocalFile) -> Lane:
+        return lane_of(self._kind(file), file.signature.size - self._entry(file).acked.size, self._batch_bytes)
 
     def _entry(self, file: LocalFile) -> Entry:
         entry = self._ledger.get(file.path)
         return Entry(self._plain_name(file), NOTHING) if entry is None else entry
 
-    # --- sending, and learning from the answer
+    def _plain_name(self, file: LocalFile) -> str:
+        return plain_name(file.path, self._config.remote_prefix)
 
-    def _send(self, pieces: Sequence[Piece], tally: _Tally) -> list[Task]:
-        """Send `pieces` as one batch and return the tasks that need another turn.
+    # --- handing out
 
-        Where the receiver refuses the batch it is sent in halves, until the one piece it can't take is found.
-        """
+    def _work(self) -> None:
+        """Take in what came back and hand out what can go, until nobody is free, nothing is left, or the round is over."""
+        deadline_s = self._clock.steady_s() + ROUND_S
+        while True:
+            errors = [error for job in self._staff.take_finished() if (error := self._take_in(job)) is not None]
+            if errors:
+                raise next((e for e in errors if isinstance(e, StopSending)), errors[0])
+            if self._clock.steady_s() > deadline_s or not self._hand_out():
+                return
+
+    def _hand_out(self) -> bool:
+        """Start what can be started; return whether anything was."""
+        is_any = False
+        for lane in LANES:
+            while self._staff.is_free(lane) and (work := self._next_work(lane)) is not None:
+                self._staff.start(Job(lane, work))
+                is_any = True
+        return is_any
+
+    def _next_work(self, lane: Lane) -> Questions | Batch | None:
+        """Take files of `lane` and return what to ask about them or to send of them, as much as fits one request."""
+        questions: list[Question] = []
+        pieces: list[Piece] = []
+        room = self._batch_bytes
+        while room > 0 and len(pieces) < self._config.batch_files and len(questions) < QUESTIONS:
+            file = self._agenda.take(lane)
+            if file is None:
+                break
+            question = self._maybe_question(file)
+            is_other = bool(pieces) if question is not None else bool(questions) or not self._fits(file, pieces, room)
+            if is_other:
+                self._agenda.put_back(file.path, lane)
+                break
+            if question is not None:
+                questions.append(question)
+            elif (piece := self._read(file, room)) is not None:
+                pieces.append(piece)
+                room -= len(piece.payload)
+        if questions:
+            return Questions(tuple(questions))
+        return Batch(tuple(pieces)) if pieces else None
+
+    def _fits(self, file: LocalFile, pieces: Sequence[Piece], room: int) -> bool:
+        """Whether `file` may share a batch: all compress or none, and a whole file is not split without need."""
         if not pieces:
-            return []
-        manifest = Manifest(self._source, tuple(p.item for p in pieces), os.uname().nodename, __version__)
-        compressible = not layout.is_compressed(pieces[0].task.file.path)
+            return True
+        if layout.is_compressed(pieces[0].file.path) != layout.is_compressed(file.path):
+            return False
+        return self._kind(file) == "stream" or file.signature.size <= room
+
+    def _maybe_question(self, file: LocalFile) -> Question | None:
+        """Return what to ask about `file` before any of it is sent, None if enough is known."""
+        kind, is_anew = self._kind(file), file.path in self._anew
+        if is_anew or self._is_worth_asking(file, kind):
+            return Question(file, kind, self._entry(file), self._plain_name(file), is_anew)
+        return None
+
+    def _is_worth_asking(self, file: LocalFile, kind: Kind) -> bool:
+        """Whether it costs less to ask than to send in vain."""
+        size = file.signature.size
+        if self._ledger.get(file.path) is None:
+            return size > UNASKED_BYTES or file.path in self._unknown
+        # a large file whose last answer was lost, with the agent, is there already
+        return kind == "whole" and size > self._batch_bytes and not self._reader.is_uploading(file)
+
+    def _read(self, file: LocalFile, room: int) -> Piece | None:
+        """Return the next piece of a file that was taken; where there is none, it is found another place."""
         try:
-            outcomes = self._transport.send(manifest, [p.payload for p in pieces], compressible=compressible)
-        except BatchRefused as error:
-            return self._send_refused(pieces, error, tally)
-        again = [p.task for p, o in zip(pieces, outcomes, strict=True) if self._learn(p, o, tally)]
-        if any(o.result == "rejected" and (o.reason or "").startswith(PAYLOAD_CORRUPT) for o in outcomes):
-            raise TryAgain(
+            layout.check_path(self._plain_name(file))
+            with local_file.open_regular(self._spool / file.path) as fd:
+                piece = self._read_open(file, fd, room)
+        except BadPath as error:
+            return self._keep_back(file, str(error))
+        except FileNotFoundError:
+            self._agenda.come_back(file.path)
+            self._agenda.settle(file.path, self._config.settle_s)  # the next look finds that it is gone, or back
+            return None
+        except OSError as error:
+            return self._keep_back(file, f"can't be read: {error.strerror or error}")
+        if piece is None and self._agenda.is_out(file.path):
+            self._agenda.come_back(file.path)
+            if not self._place_tail(file):
+                self._agenda.settle(file.path, self._config.settle_s)  # it changed since the look; the next sees that
+        return piece
+
+    def _keep_back(self, file: LocalFile, reason: str) -> None:
+        self._agenda.come_back(file.path)
+        self._set_aside(file, reason)
+
+    def _read_open(self, file: LocalFile, fd: int, room: int) -> Piece | None:
+        entry, kind = self._entry(file), self._kind(file)
+        if kind == "stream":
+            if not local_file.begins_with(fd, entry.acked, entry.mark):
+                self._anew.add(file.path)
+                self._agenda.put_back(file.path, self._lane(file))
+                return None
+            now = local_file.signature_now(fd)
+            if now.size == entry.acked.size > 0:  # only its times or inode have changed
+                self._ledger.put(file.path, replace(entry, seen=now, is_done=True))
+                self._agenda.come_back(file.path)
+                self._agenda.drop(file.path)
+                return None
+        return self._reader.read(file, kind, self._plain_name(file), entry, fd, room)
+
+    # --- taking in
+
+    def _take_in(self, job: Job) -> Exception | None:
+        """Learn from what a courier brought back; return the error that ended it early, if one did."""
+        report, is_batch = job.report, isinstance(job.work, Batch)
+        for verdict in report.verdicts:
+            self._learn(verdict, job.lane, is_batch=is_batch)
+        settled = {_file_of(verdict).path for verdict in report.verdicts}
+        for file in reversed([file for file in job.work.files() if file.path not in settled]):
+            self._agenda.put_back(file.path, job.lane)
+        self._fit_batches(job)
+        if report.is_damaged and job.error is None:
+            return TryAgain(
                 "bytes were damaged on the way", hint="the receiver's CRC does not match; they are sent again"
             )
-        return again
+        return job.error
 
-    def _send_refused(self, pieces: Sequence[Piece], error: BatchRefused, tally: _Tally) -> list[Task]:
-        if len(pieces) > 1:
-            half = len(pieces) // 2
-            return self._send(pieces[:half], tally) + self._send(pieces[half:], tally)
-        if isinstance(error, TooLarge) and len(pieces[0].payload) > MIN_BATCH_BYTES:
-            self._batch_bytes = len(pieces[0].payload) // 2
-            return [pieces[0].task]
-        self._aside.put(pieces[0].task.file, str(error))
-        return []
+    def _fit_batches(self, job: Job) -> None:
+        """Make batches smaller where they are refused as too large or take too long, and larger again where they pass."""
+        if not isinstance(job.work, Batch):
+            return
+        if job.report.most_bytes is not None:
+            self._most_bytes = self._batch_bytes = min(self._most_bytes, job.report.most_bytes)
+        elif isinstance(job.error, TimedOut):
+            self._batch_bytes = min(self._batch_bytes, max(self._batch_bytes // 2, MIN_BATCH_BYTES))
+        elif job.error is None:
+            self._next_flush_s = job.report.next_flush_s
+            self._batch_bytes = min(self._batch_bytes * 2, self._most_bytes)
 
-    def _learn(self, piece: Piece, outcome: Outcome, tally: _Tally) -> bool:
-        """Move the file's position by what the receiver says of it; return whether the file needs another turn."""
-        task = piece.task
-        if outcome.result == "rejected":
-            if not (outcome.reason or "").startswith(PAYLOAD_CORRUPT):
-                self._aside.put(task.file, f"the receiver refuses it: {outcome.reason}")
+    def _learn(self, verdict: Verdict, lane: Lane, *, is_batch: bool) -> None:
+        file = _file_of(verdict)
+        newest = self._agenda.come_back(file.path)
+        if newest is None:
+            return  # deleted meanwhile
+        if isinstance(verdict, Refused):
+            self._aside.put(file, verdict.reason)
+            self._place(newest)
+        elif isinstance(verdict, Missing):
+            self._agenda.settle(file.path, self._config.settle_s)
+        elif isinstance(verdict, Again):
+            self._agenda.queue(file.path, lane, first=True)
+        elif isinstance(verdict, Stored):
+            self._stalls.pop(file.path, None)
+            self._acknowledge(verdict.piece, newest)
+        elif is_batch and self._is_stuck(file):
+            self._set_aside(newest, "receiver and spool do not agree, however often it is tried")
+        elif isinstance(verdict, Built):
+            self._continue_upload(file, newest, verdict.staged)
+        else:
+            self._agree(verdict, newest)
+
+    def _is_stuck(self, file: LocalFile) -> bool:
+        self._stalls[file.path] += 1
+        if self._stalls[file.path] <= MAX_STALLS:
             return False
-        if outcome.result in ("stored", "already"):
-            task.stalls = 0
-            tally.bytes += piece.item.length
-            tally.files += piece.is_last
-            self._acknowledge(piece, Held(piece.item.end, piece.item.crc), piece.mark)
-            return not piece.is_last
-        task.stalls += 1
-        if task.stalls > MAX_STALLS:
-            self._aside.put(task.file, f"receiver and spool do not agree: {outcome.result} at {piece.item.offset}")
-        else:
-            self._visit(task.file, lambda fd: self._reposition(piece, outcome, fd))
-        return task.file.path not in self._aside and not self._is_done(task.file.path)
+        del self._stalls[file.path]
+        return True
 
-    def _acknowledge(self, piece: Piece, held: Held, mark: local_file.Mark | None) -> None:
-        file = piece.task.file
+    def _acknowledge(self, piece: Piece, newest: LocalFile) -> None:
+        held = Held(piece.item.end, piece.item.crc)
+        self._tally.bytes += piece.item.length
+        self._tally.files += piece.is_last
         if piece.item.op == "stage":
-            self._reader.note_staged(file, held)
+            self._continue_upload(piece.file, newest, held)
             return
-        self._reader.end_upload(file.path)
+        self._reader.end_upload(piece.file.path)
         is_done = held.size == piece.signature.size
-        self._ledger.put(
-            file.path,
-            replace(self._entry(piece.task.file), acked=held, seen=piece.signature, is_done=is_done, mark=mark),
-        )
+        self._remember(Entry(piece.item.path, held, piece.signature, is_done, piece.mark), piece.file, newest)
 
-    def _reposition(self, piece: Piece, outcome: Outcome, fd: int) -> None:
-        """Deal with a receiver that holds something else than was assumed: less, more, or other bytes."""
-        held = outcome.held or NOTHING
-        if piece.item.op == "append":
-            self._reposition_stream(piece, outcome, held, fd)
-        elif piece.item.op == "commit" and outcome.result == "diverged":
-            self._ship_under_own_name(piece)
-        elif held.size <= piece.signature.size and local_file.holds_prefix(fd, held):
-            self._reader.note_staged(piece.task.file, held)
-        else:
-            self._reader.restart_upload(piece.task.file, piece.task.stalls)
-
-    def _reposition_stream(self, piece: Piece, outcome: Outcome, held: Held, fd: int) -> None:
-        if outcome.result == "ahead" and held.size > piece.signature.size:
-            # The receiver compared: it holds all there is here, and more (an older copy of the spool ships).
-            self._acknowledge(piece, Held(piece.item.end, piece.item.crc), piece.mark)
-        elif outcome.result != "diverged" and held.size <= piece.signature.size and local_file.holds_prefix(fd, held):
-            self._acknowledge(piece, held, local_file.mark_of(fd, held.size))
-        else:
-            self._agree_anew(piece.task.file, fd, refused=self._entry(piece.task.file).remote)
-
-    def _ship_under_own_name(self, piece: Piece) -> None:
-        task = piece.task
-        name = own_name(self._plain_name(task.file), self._source)
-        if self._entry(task.file).remote == name:
-            self._aside.put(task.file, f"the receiver holds other bytes under {name}")
+    def _continue_upload(self, file: LocalFile, newest: LocalFile, staged: Held | None) -> None:
+        if newest is not file:
+            self._place(newest)
             return
-        self._reader.end_upload(task.file.path)
-        self._ledger.put(task.file.path, Entry(name, NOTHING, piece.signature))
+        if staged is None:
+            self._reader.restart_upload(file, self._stalls[file.path])
+        else:
+            self._reader.note_staged(file, staged)
+        self._agenda.queue(file.path, "bulk", first=True)  # a large file is finished before the next one is begun
+
+    def _agree(self, verdict: Agreed, newest: LocalFile) -> None:
+        file, entry = verdict.file, verdict.entry
+        self._unknown.discard(file.path)
+        self._anew.discard(file.path)
+        if self._kind(file) == "whole":
+            if entry.is_done or entry.remote != self._entry(file).remote:
+                self._reader.end_upload(file.path)
+            else:
+                self._reader.note_staged(file, NOTHING)
+        self._remember(entry, file, newest)
+
+    def _remember(self, entry: Entry, file: LocalFile, newest: LocalFile) -> None:
+        """Note in the ledger what both sides have of `file`, and let it go, or go on, if there is more of it by now."""
+        is_news = newest is not file and newest.signature != entry.seen
+        self._ledger.put(file.path, replace(entry, is_done=entry.is_done and not is_news))
+        if entry.is_done and not is_news:
+            self._agenda.drop(file.path)
+        elif is_news or not self._place_tail(newest):
+            self._place(newest, is_complete=not is_news)
 
 
-def _goes_with(first: Task, task: Task, room: int) -> bool:
-    """Whether `task` may share a batch: both compress or neither, and a whole file is not split without need."""
-    if layout.is_compressed(first.file.path) != layout.is_compressed(task.file.path):
-        return False
-    return task.kind == "stream" or task.file.signature.size <= room
+def _file_of(verdict: Verdict) -> LocalFile:
+    return verdict.piece.file if isinstance(verdict, Stored) else verdict.file

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import requests
 import urllib3
 from requests.auth import AuthBase
 
 from .. import wire
-from ..errors import BadBatch, BatchRefused, ShipError, StopSending, TooLarge, TryAgain
-from ..wire import Held, Manifest, Outcome
-from .config import TimeoutSettings
+from ..errors import BadBatch, BatchRefused, ShipError, StopSending, TimedOut, TooLarge, TryAgain
+from ..wire import Answer, Held, Manifest
+from .config import AgentConfig
+from .throttle import Throttle
 
 SEND_CHUNK_BYTES = 256 << 10
 MAX_ANSWER_BYTES = 64 << 20
@@ -26,16 +28,39 @@ STAT_PATHS = 1000
 
 
 class Transport:
-    """A conversation with one receiver. Raises only `ShipError`s and `BadAnswer`; not for use by several threads."""
+    """A conversation with the receiver of `config`. Raises only `ShipError`s and `BadAnswer`; not for use by several threads.
+
+    `token` is asked before each request. `throttle` bounds the bandwidth of all that share it; an urgent one goes first.
+    """
 
     def __init__(
-        self, server: str, *, token: Callable[[], str | None], timeouts: TimeoutSettings, compress: bool = True
+        self,
+        config: AgentConfig,
+        *,
+        token: Callable[[], str | None],
+        throttle: Throttle | None = None,
+        is_urgent: bool = False,
     ) -> None:
-        self._server = server
+        self._config = config
+        self._server = config.server
         self._token = token
-        self._timeouts = timeouts
-        self._compress = compress
-        self._session = _new_session()
+        self._timeouts = config.timeouts
+        self._compress = config.compression == "zstd"
+        self._pay = None if throttle is None else partial(throttle.wait, is_urgent=is_urgent)
+        self._session = self._new_session()
+
+    def _new_session(self) -> requests.Session:
+        session = requests.Session()
+        session.trust_env = False
+        session.headers["Accept-Encoding"] = "identity"
+        if self._config.proxy is not None:
+            session.proxies = {"http": self._config.proxy, "https": self._config.proxy}
+        tls = self._config.tls
+        if tls.ca_file is not None:
+            session.verify = str(tls.ca_file)
+        if tls.cert_file is not None:
+            session.cert = (str(tls.cert_file), str(tls.key_file)) if tls.key_file else str(tls.cert_file)
+        return session
 
     def stat(self, paths: Sequence[str]) -> list[Held | None]:
         """Return what the receiver holds of each path, in order; None where it holds nothing."""
@@ -55,14 +80,14 @@ class Transport:
             return self._stat_some(paths[:half]) + self._stat_some(paths[half:])
         return wire.decode_stat_answer(answer, paths)
 
-    def send(self, manifest: Manifest, payloads: Sequence[bytes], *, compressible: bool) -> list[Outcome]:
-        """Send one batch and return the outcome of each item, in order."""
+    def send(self, manifest: Manifest, payloads: Sequence[bytes], *, compressible: bool) -> Answer:
+        """Send one batch and return the answer to it."""
         compress = self._compress and compressible
         body = wire.encode_batch(manifest, payloads, compress=compress)
         headers = {"Content-Type": "application/x-ml-logger-batch"}
         if compress:
             headers["Content-Encoding"] = "zstd"
-        return wire.decode_outcomes(self._post("/v1/batch", body, headers), manifest.items)
+        return wire.decode_answer(self._post("/v1/batch", body, headers), manifest.items)
 
     def close(self) -> None:
         """Close the connection."""
@@ -75,7 +100,7 @@ class Transport:
             if not _is_stale(error):
                 raise _translate(error) from error
             self._session.close()
-            self._session = _new_session()
+            self._session = self._new_session()
         try:
             return self._try_post(path, body, headers)
         except requests.RequestException as error:
@@ -85,7 +110,7 @@ class Transport:
         deadline = time.monotonic() + self._timeouts.request_s
         with self._session.post(
             self._server + path,
-            data=_Body(body, deadline),
+            data=_Body(body, deadline, self._pay),
             headers=headers,
             auth=_Bearer(self._token()),
             timeout=(self._timeouts.connect_s, self._timeouts.read_s),
@@ -105,17 +130,21 @@ class _Body:
     In one piece, urllib3 would send it within the connect timeout or fail, however large it is and slow the line.
     """
 
-    def __init__(self, body: bytes, deadline: float) -> None:
+    def __init__(self, body: bytes, deadline: float, pay: Callable[[int], None] | None) -> None:
         self._body = body
         self._deadline = deadline
+        self._pay = pay
 
     def __len__(self) -> int:
         return len(self._body)
 
     def __iter__(self) -> Iterator[bytes]:
         for start in range(0, len(self._body), SEND_CHUNK_BYTES):
+            chunk = self._body[start : start + SEND_CHUNK_BYTES]
+            if self._pay is not None:
+                self._pay(len(chunk))
             _check_deadline(self._deadline)
-            yield self._body[start : start + SEND_CHUNK_BYTES]
+            yield chunk
 
 
 class _Bearer(AuthBase):
@@ -126,13 +155,6 @@ class _Bearer(AuthBase):
         if self._token is not None:
             request.headers["Authorization"] = f"Bearer {self._token}"
         return request
-
-
-def _new_session() -> requests.Session:
-    session = requests.Session()
-    session.trust_env = False
-    session.headers["Accept-Encoding"] = "identity"
-    return session
 
 
 def _read_answer(response: requests.Response, deadline: float) -> bytes:
@@ -172,7 +194,8 @@ def _translate(error: requests.RequestException) -> TryAgain:
     """Return the project's error for an exception of requests: none of them says that trying again is useless."""
     for kind, message, hint in _TRANSPORT_ERRORS:
         if isinstance(error, kind):
-            return TryAgain(message, hint=hint)
+            is_slow = isinstance(error, requests.Timeout) and not isinstance(error, requests.ConnectTimeout)
+            return (TimedOut if is_slow else TryAgain)(message, hint=hint)
     return TryAgain(f"the request failed: {error}")
 
 

@@ -66,26 +66,36 @@ class Doorbell:
         self._receiving, self._sending = os.pipe()
         os.set_blocking(self._receiving, False)
         os.set_blocking(self._sending, False)
+        self._is_closed = False
         self._complete: set[str] = set()
         self._folders: set[str] = set()
         self._lock = threading.Lock()
 
     def ring(self) -> None:
         """Wake the waiter, now or when it next waits."""
-        with contextlib.suppress(BlockingIOError):  # a full pipe has rung often enough
-            os.write(self._sending, b"!")
+        if not self._is_closed:
+            with contextlib.suppress(BlockingIOError):  # a full pipe has rung often enough
+                os.write(self._sending, b"!")
 
     def note(self, path: str, *, is_complete: bool = False, is_folder: bool = False) -> None:
-        """Remember that something happened to `path` (absolute).
+        """Remember that something happened to `path` (absolute), and ring if it is the first since the last `take`.
 
         A file `is_complete` when it was closed after writing or renamed into place.
         """
         with self._lock:
+            is_first = not self._folders
             self._folders.add(os.path.dirname(path))  # noqa: PTH120  # plain text, thousands of times a second
             if is_folder:
                 self._folders.add(path)
             if is_complete and len(self._complete) < _MAX_NOTED:
                 self._complete.add(path)
+        if is_first:
+            self.ring()
+
+    @property
+    def has_news(self) -> bool:
+        """Whether something was noted since the last `take`."""
+        return bool(self._folders)
 
     def wait(self, timeout_s: float) -> bool:
         """Wait until somebody rings, at most `timeout_s` seconds; return whether somebody did, and still the bell."""
@@ -103,7 +113,8 @@ class Doorbell:
         return heard
 
     def close(self) -> None:
-        """Close the pipe; nobody may ring any more."""
+        """Close the pipe; ringing does nothing any more."""
+        self._is_closed = True
         os.close(self._receiving)
         os.close(self._sending)
 
@@ -118,7 +129,6 @@ class _Ringer(FileSystemEventHandler):
         path = os.fsdecode(event.dest_path if isinstance(event, (FileMovedEvent, DirMovedEvent)) else event.src_path)
         if not self._is_hidden(path):
             self._doorbell.note(path, is_complete=is_final, is_folder=event.is_directory)
-            self._doorbell.ring()
 
     def _is_hidden(self, path: str) -> bool:
         """Whether scanners pass the path over: without this the agent's own ledger would wake it for ever."""
@@ -126,13 +136,17 @@ class _Ringer(FileSystemEventHandler):
 
 
 class Watcher:
-    """Watches spools and rings a `Doorbell`; works, more slowly, where watching is impossible."""
+    """Watches spools and rings a `Doorbell`; works, more slowly, where watching is impossible.
+
+    `watches` counts how often a watch was begun: what happened before it has to be looked for.
+    """
 
     def __init__(self, spools: Iterable[Path], doorbell: Doorbell) -> None:
         self._spools = tuple(spools)
         self._doorbell = doorbell
         self._observer: BaseObserver | None = None
         self._has_warned = False
+        self.watches = 0
 
     def ensure_alive(self) -> None:
         """Start the observer if it is not running; a failure is said once, and tried again at the next call."""
@@ -149,7 +163,7 @@ class Watcher:
             observer.unschedule_all()
             return
         self._observer, self._has_warned = observer, False
-        self._doorbell.ring()  # whatever happened before the watch began
+        self.watches += 1
 
     def _say_once(self, error: OSError) -> None:
         if not self._has_warned:

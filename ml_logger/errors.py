@@ -13,6 +13,7 @@
     │   └── BadAnswer         an answer that does not acknowledge what was sent (a middlebox, another version)
     ├── ShipError             what the agent met on its way to the receiver
     │   ├── TryAgain          network, 5xx, 429, 503, 507: the same request may succeed later
+    │   │   └── TimedOut      no answer in time: a smaller request may have one
     │   ├── BatchRefused      400, 422: this batch as it is never will; parts of it may
     │   │   └── TooLarge      413: a smaller batch may succeed now
     │   └── StopSending       401, 403, 426: no request will succeed until a person acts
@@ -93,6 +94,10 @@ class TryAgain(ShipError):
     def __init__(self, message: str, *, retry_after_s: float | None = None, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.retry_after_s = retry_after_s
+
+
+class TimedOut(TryAgain):
+    """The request or its answer took longer than allowed; a smaller one may not."""
 
 
 class BatchRefused(ShipError):

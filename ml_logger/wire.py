@@ -108,6 +108,21 @@ class Outcome:
     reason: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer to a batch: one outcome an item, in their order, and what the receiver asks for besides.
+
+    `next_flush_s` is how many seconds a busy receiver would like between one sender's batches.
+    """
+
+    outcomes: tuple[Outcome, ...]
+    next_flush_s: float = 0.0
+
+
+MAX_FLUSH_S = 300.0
+"""No receiver can ask for longer pauses between batches."""
+
+
 def crc32(data: bytes | memoryview, start: Crc = Crc(0)) -> Crc:
     """Return the running CRC-32 of `data` after bytes whose CRC-32 is `start`."""
     return Crc(zlib.crc32(data, start))
@@ -214,9 +229,10 @@ def _item_from_json(record: object) -> Item:
 # --- outcomes
 
 
-def encode_outcomes(outcomes: Sequence[Outcome]) -> bytes:
-    """Return the answer to a batch: one outcome per item, in the items' order."""
-    return orjson.dumps({"v": VERSION, "outcomes": [_outcome_to_json(o) for o in outcomes]})
+def encode_outcomes(outcomes: Sequence[Outcome], *, next_flush_s: float = 0.0) -> bytes:
+    """Return the answer to a batch: one outcome per item, in the items' order, and the pause asked for, if one is."""
+    record: dict[str, Any] = {"v": VERSION, "outcomes": [_outcome_to_json(o) for o in outcomes]}
+    return orjson.dumps(record | ({"next_flush_s": next_flush_s} if next_flush_s > 0 else {}))
 
 
 def _outcome_to_json(outcome: Outcome) -> dict[str, Any]:
@@ -235,8 +251,8 @@ def _outcome_to_json(outcome: Outcome) -> dict[str, Any]:
     return record
 
 
-def decode_outcomes(body: bytes, items: Sequence[Item]) -> list[Outcome]:
-    """Return the outcomes in `body` if they answer exactly `items`, else raise `BadAnswer`.
+def decode_answer(body: bytes, items: Sequence[Item]) -> Answer:
+    """Return the answer in `body` if its outcomes answer exactly `items`, else raise `BadAnswer`.
 
     An answer counts only if it names path, op, offset, length and CRC of what was sent: an HTML page with status 200 from a
     middlebox acknowledges nothing.
@@ -245,12 +261,13 @@ def decode_outcomes(body: bytes, items: Sequence[Item]) -> list[Outcome]:
         record = _load_object(body)
         if record.get("v") != VERSION or not isinstance(record.get("outcomes"), list):
             raise BadBatch("no outcomes in it")
-        outcomes = [_outcome_from_json(o) for o in record["outcomes"]]
+        outcomes = tuple(_outcome_from_json(o) for o in record["outcomes"])
+        next_flush_s = _seconds(record, "next_flush_s", most=MAX_FLUSH_S)
     except BadBatch as error:
         raise BadAnswer(f"the answer to a batch is not one of this protocol: {error}") from None
     if len(outcomes) != len(items) or not all(_answers(o, i) for o, i in zip(outcomes, items, strict=True)):
         raise BadAnswer("the answer to a batch names other items than were sent")
-    return outcomes
+    return Answer(outcomes, next_flush_s)
 
 
 def _answers(outcome: Outcome, item: Item) -> bool:
@@ -498,6 +515,14 @@ def _integer(record: dict[str, Any], key: str, *, most: int = _MAX_INT) -> int:
     if type(value) is not int or not 0 <= value <= most:
         raise BadBatch(f"{key} must be an integer from 0 to {most}, not {ascii(value)[:40]}")
     return value
+
+
+def _seconds(record: dict[str, Any], key: str, *, most: float) -> float:
+    """Return a number of seconds, 0 where there is none; more than `most` counts as `most`."""
+    value = record.get(key, 0.0)
+    if type(value) not in (int, float) or not value >= 0:
+        raise BadBatch(f"{key} must be a number of at least 0, not {ascii(value)[:40]}")
+    return min(float(value), most)
 
 
 def _held_to_json(held: Held) -> dict[str, int]:

@@ -11,14 +11,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ml_logger import wire
+from ml_logger.agent.agreement import source_of
 from ml_logger.agent.config import AgentConfig
+from ml_logger.agent.couriers import OneAtATime
+from ml_logger.agent.delivery import Delivery
 from ml_logger.agent.ledger import Ledger
 from ml_logger.agent.settling import Clock
 from ml_logger.agent.shipper import Shipper
 from ml_logger.errors import MLLoggerError, TooLarge
 from ml_logger.server.local_store import LocalStore
 from ml_logger.server.store import Store
-from ml_logger.wire import Held, Manifest, Outcome
+from ml_logger.wire import Answer, Held, Manifest
 
 
 @dataclass
@@ -37,7 +40,7 @@ class Direct:
         asked = wire.decode_stat_request(wire.encode_stat_request(paths), max_paths=100_000)
         return wire.decode_stat_answer(wire.encode_stat_answer(asked, self.store.stat(asked)), paths)
 
-    def send(self, manifest: Manifest, payloads: Sequence[bytes], *, compressible: bool) -> list[Outcome]:
+    def send(self, manifest: Manifest, payloads: Sequence[bytes], *, compressible: bool) -> Answer:
         if self.fail_before:
             raise self.fail_before.pop(0)
         body = wire.encode_batch(manifest, payloads, compress=compressible)
@@ -50,7 +53,7 @@ class Direct:
         answer = wire.encode_outcomes(self.store.apply(decoded, views))
         if self.lose_answer:
             raise self.lose_answer.pop(0)
-        return wire.decode_outcomes(answer, manifest.items)
+        return wire.decode_answer(answer, manifest.items)
 
     def close(self) -> None:
         pass
@@ -68,6 +71,7 @@ class Pair:
         self.data_dir = root / "data"
         self.state_dir = root / "state"
         self.settings = settings
+        self.source = source_of(self.spool)
         self.now_s = 1000.0
         for folder in (self.spool, self.data_dir, self.state_dir):
             folder.mkdir(parents=True, exist_ok=True)
@@ -84,7 +88,8 @@ class Pair:
         self.ledger = Ledger(self.state_dir / "ledger.sqlite")
         config = AgentConfig(spool=self.spool, server="http://unused", **self.settings)  # type: ignore[arg-type]
         clock = Clock(wall_ns=lambda: int(self.now_s * 1e9), steady_s=lambda: self.now_s)
-        self.shipper = Shipper(self.spool, config, self.ledger, self.transport, clock)  # type: ignore[arg-type]
+        staff = OneAtATime(Delivery(self.spool, self.source, self.transport))
+        self.shipper = Shipper(self.spool, config, self.ledger, staff, clock)
 
     def restart_receiver(self) -> None:
         """Close the store and open it anew over the same data; the agent's core goes on."""

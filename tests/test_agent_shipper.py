@@ -249,11 +249,11 @@ def test_a_stream_replaced_by_an_equal_one_goes_on(pair):
     assert_equal(pair)
 
 
-def test_two_machines_with_one_run_name_keep_both(tmp_path, monkeypatch):
+def test_two_machines_with_one_run_name_keep_both(tmp_path):
     """Streams and whole files of two senders under one name both reach the receiver, and stay told apart."""
     first, second = Pair(tmp_path / "1"), Pair(tmp_path / "2")
     second.transport = first.transport
-    monkeypatch.setattr("ml_logger.agent.shipper.source_of", lambda spool: "the second machine")
+    second.source = "the second machine"
     second.open_agent()
     for number, one in enumerate((first, second, first, second)):
         one.append("run/m.jsonl", b"step,loss\n%d\n" % number)
@@ -269,7 +269,7 @@ def test_two_machines_with_one_run_name_keep_both(tmp_path, monkeypatch):
     second.ledger.close()
 
 
-def test_many_machines_with_the_same_first_line(tmp_path, monkeypatch):
+def test_many_machines_with_the_same_first_line(tmp_path):
     """A CSV header that all have in common does not stop any of them from being kept."""
     store = None
     for number in range(5):
@@ -277,7 +277,7 @@ def test_many_machines_with_the_same_first_line(tmp_path, monkeypatch):
         if store is None:
             store = pair
         pair.transport.store = store.transport.store
-        monkeypatch.setattr("ml_logger.agent.shipper.source_of", lambda spool, n=number: f"machine {n}")
+        pair.source = f"machine {number}"
         pair.open_agent()
         pair.append("r.csv", b"step,loss\n" + b"same\n" * 3 + b"%d\n" % number)
         pair.drain()

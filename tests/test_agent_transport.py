@@ -3,13 +3,14 @@
 import contextlib
 import socket
 import threading
+from pathlib import Path
 
 import pytest
 import requests
 from proxy import HTML, Answer, CutResponse, Drop, Proxy
 
 from ml_logger import wire
-from ml_logger.agent.config import TimeoutSettings
+from ml_logger.agent.config import AgentConfig, TimeoutSettings
 from ml_logger.agent.transport import Transport, error_for
 from ml_logger.errors import BadAnswer, BatchRefused, StopSending, TooLarge, TryAgain
 from ml_logger.wire import NOTHING, Crc, Item, Manifest, Offset, Outcome
@@ -27,9 +28,8 @@ def proxy():
 
 
 def open_transport(url, token="secret", **timeouts):
-    return Transport(
-        url, token=lambda: token, timeouts=TimeoutSettings(**{"connect_s": 2.0, "read_s": 2.0, **timeouts})
-    )
+    settings = TimeoutSettings(**{"connect_s": 2.0, "read_s": 2.0, **timeouts})
+    return Transport(AgentConfig(Path("/unused"), url, timeouts=settings), token=lambda: token)
 
 
 def send(url, **timeouts):
@@ -40,7 +40,7 @@ def send(url, **timeouts):
 def test_a_good_answer(proxy):
     """The outcomes come back in order."""
     proxy.default = Answer(200, GOOD, "application/json")
-    assert [o.result for o in send(proxy.url)] == ["stored"]
+    assert [o.result for o in send(proxy.url).outcomes] == ["stored"]
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_an_answer_to_something_else_is_no_acknowledgement(proxy, answer):
 def test_a_stale_connection_is_replaced_at_once(proxy, behaviour):
     """The first drop is met with a fresh connection, without the caller's noticing."""
     proxy.script("/v1/batch", behaviour, Answer(200, GOOD))
-    assert [o.result for o in send(proxy.url)] == ["stored"]
+    assert [o.result for o in send(proxy.url).outcomes] == ["stored"]
 
 
 def test_a_receiver_that_is_gone_is_worth_another_try(proxy):

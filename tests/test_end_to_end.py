@@ -366,7 +366,7 @@ def test_hostile_paths_are_rejected_one_by_one_and_nothing_is_written(house: Hou
     body = wire.encode_batch(Manifest("hostile", items), [b"evil"] * len(items), compress=False)
     headers = {"Authorization": f"Bearer {TOKEN}"}
     answer = requests.post(house.receiver.url + "/v1/batch", data=body, headers=headers, timeout=10)
-    outcomes = wire.decode_outcomes(answer.content, items)
+    outcomes = wire.decode_answer(answer.content, items).outcomes
     assert [o.result for o in outcomes] == ["stored", *["rejected"] * len(HOSTILE), "stored"]
     assert all(o.reason for o in outcomes[1:-1])
     assert read_mirror(house.mirror) == {b"good/first.log": b"evil", b"good/last.log": b"evil"}

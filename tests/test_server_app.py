@@ -55,7 +55,7 @@ def send(site: Site, *parts: tuple[wire.Item, bytes], compress: bool = False) ->
     headers = {"Content_Encoding": "zstd"} if compress else {}
     answer = site.post("/v1/batch", batch(*parts, compress=compress), **headers)
     assert answer.status_code == 200, answer.text
-    return wire.decode_outcomes(answer.content, [item for item, _ in parts])
+    return list(wire.decode_answer(answer.content, [item for item, _ in parts]).outcomes)
 
 
 def require_error(answer: requests.Response, status: int, words: str = "") -> None:

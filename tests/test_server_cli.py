@@ -32,7 +32,7 @@ def post(url: str, path: str, body: bytes) -> bytes:
 def store_lines(url: str) -> None:
     item, payload = append("run/m.jsonl", LINES)
     body = wire.encode_batch(Manifest("source-1", (item,)), [payload], compress=False)
-    (outcome,) = wire.decode_outcomes(post(url, "/v1/batch", body), [item])
+    (outcome,) = wire.decode_answer(post(url, "/v1/batch", body), [item]).outcomes
     assert outcome.result == "stored"
 
 

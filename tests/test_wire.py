@@ -93,7 +93,7 @@ def test_a_compressed_batch_comes_back(batch: tuple[Manifest, list[bytes]]) -> N
 def test_outcomes_come_back(outcomes: list[Outcome]) -> None:
     """Outcomes survive the wire when they answer the items that were sent."""
     sent = [Item(o.path, o.op, o.offset, o.length, Crc(0), o.crc) for o in outcomes]
-    assert wire.decode_outcomes(wire.encode_outcomes(outcomes), sent) == outcomes
+    assert list(wire.decode_answer(wire.encode_outcomes(outcomes), sent).outcomes) == list(outcomes)
 
 
 @given(st.lists(st.tuples(texts, st.none() | helds), max_size=10))
@@ -158,7 +158,7 @@ def test_damaged_answers_raise_nothing_but_bad_answer() -> None:
     stat = wire.encode_stat_answer(["a", "b"], [None, NOTHING])
     for body in [*(outcomes[:end] for end in range(len(outcomes))), *flips(outcomes)]:
         with suppress(BadAnswer):
-            assert [o.path for o in wire.decode_outcomes(body, sent)] == [sent[0].path]
+            assert [o.path for o in wire.decode_answer(body, sent).outcomes] == [sent[0].path]
     for body in [*(stat[:end] for end in range(len(stat))), *flips(stat)]:
         with suppress(BadAnswer):
             assert len(wire.decode_stat_answer(body, ["a", "b"])) == 2
@@ -191,7 +191,7 @@ def test_any_bytes_raise_nothing_but_the_two(body: bytes) -> None:
         (lambda: wire.expand(body, max_bytes=1000), BadBatch),
         (lambda: wire.decode_stat_request(body, max_paths=2), BadBatch),
         (lambda: wire.decode_error(body), BadBatch),
-        (lambda: wire.decode_outcomes(body, [an_item()]), BadAnswer),
+        (lambda: wire.decode_answer(body, [an_item()]), BadAnswer),
         (lambda: wire.decode_stat_answer(body, ["a"]), BadAnswer),
     ]:
         with suppress(error):
@@ -298,7 +298,7 @@ def test_a_bomb_costs_no_more_than_the_bound() -> None:
 def test_an_answer_to_something_else_acknowledges_nothing(body: bytes) -> None:
     """An HTML page, another version, another batch's answer: all are `BadAnswer`."""
     with pytest.raises(BadAnswer):
-        wire.decode_outcomes(body, [an_item()])
+        wire.decode_answer(body, [an_item()])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,265 @@
+"""Delivering: one question or one batch, from the request to what it means for each file. Runs in a courier's thread.
+
+Everything that waits for the network or reads much of a file is here. Nothing is decided and nothing remembered: a delivery
+works on the values it was given and returns verdicts, which the shipper's one thread applies to its memory.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+from .. import layout
+from ..errors import BatchRefused, TooLarge
+from ..version import __version__
+from ..wire import NOTHING, PAYLOAD_CORRUPT, Answer, Held, Manifest, Outcome
+from . import local_file
+from .agreement import agree_on_stream, agree_on_whole, own_name, try_agree
+from .ledger import Entry
+from .pieces import Piece
+from .planner import Kind
+from .scanner import LocalFile
+
+MIN_BATCH_BYTES = 1 << 10
+
+
+class Way(Protocol):
+    """What a delivery needs of a transport."""
+
+    def stat(self, paths: Sequence[str]) -> list[Held | None]:
+        """Return what the receiver holds of each path."""
+
+    def send(self, manifest: Manifest, payloads: Sequence[bytes], *, compressible: bool) -> Answer:
+        """Send one batch."""
+
+
+# --- what there is to deliver
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A file to agree on with the receiver: `entry` is what is known, `plain` its name where no other bytes have it.
+
+    `is_anew` if the file does not begin with the bytes that were shipped under `entry.remote`.
+    """
+
+    file: LocalFile
+    kind: Kind
+    entry: Entry
+    plain: str
+    is_anew: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """Files to agree on."""
+
+    asked: tuple[Question, ...]
+
+    def files(self) -> Iterator[LocalFile]:
+        """Yield the files this is about."""
+        return (question.file for question in self.asked)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Pieces that go in one request."""
+
+    pieces: tuple[Piece, ...]
+
+    def files(self) -> Iterator[LocalFile]:
+        """Yield the files this is about."""
+        return (piece.file for piece in self.pieces)
+
+
+# --- what came of it
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The receiver holds the file up to the end of `piece`."""
+
+    piece: Piece
+
+
+@dataclass(frozen=True, slots=True)
+class Agreed:
+    """Both sides agree on `entry`; the next piece starts there."""
+
+    file: LocalFile
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """The receiver has built `staged` of this version of the file, or nothing usable (None): it is built anew."""
+
+    file: LocalFile
+    staged: Held | None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The file can't be shipped as it is."""
+
+    file: LocalFile
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """The file was not there when it was to be read."""
+
+    file: LocalFile
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """The file is sent once more: it was damaged on the way, or too much at once."""
+
+    file: LocalFile
+
+
+Verdict: TypeAlias = Stored | Agreed | Built | Refused | Missing | Again
+
+
+@dataclass(slots=True)
+class Report:
+    """What came of a delivery, as far as it got: a failure in the middle takes back nothing that was settled before it.
+
+    `most_bytes` is what one piece may have from now on, if the receiver refused a larger one; `next_flush_s` is how long the
+    receiver asks to wait between batches.
+    """
+
+    verdicts: list[Verdict] = field(default_factory=list)
+    is_damaged: bool = False
+    most_bytes: int | None = None
+    next_flush_s: float = 0.0
+
+
+class Delivery:
+    """Delivers for one spool over one connection."""
+
+    def __init__(self, spool: Path, source: str, way: Way) -> None:
+        self._spool = spool
+        self._source = source
+        self._way = way
+        self._host = os.uname().nodename
+
+    def deliver(self, job: Questions | Batch, report: Report) -> None:
+        """Do `job`, adding to `report` as it goes; raises `ShipError` or `BadAnswer` where it had to end early."""
+        if isinstance(job, Questions):
+            self._ask(job.asked, report)
+        else:
+            self._send(job.pieces, report)
+
+    # --- questions
+
+    def _ask(self, asked: Sequence[Question], report: Report) -> None:
+        known = [question for question in asked if not question.is_anew]
+        held = self._way.stat([question.entry.remote for question in known]) if known else []
+        for question, holding in zip(known, held, strict=True):
+            report.verdicts.append(self._visit(question.file, lambda fd, q=question, h=holding: self._answer(q, fd, h)))  # type: ignore[misc]
+        for question in asked:
+            if question.is_anew:
+                report.verdicts.append(self._visit(question.file, lambda fd, q=question: self._agree_anew(q, fd, None)))  # type: ignore[misc]
+
+    def _answer(self, question: Question, fd: int, held: Held | None) -> Verdict:
+        file, entry = question.file, question.entry
+        if question.kind == "whole":
+            return Agreed(file, agree_on_whole(file, fd, entry, held))
+        agreed = try_agree(file, fd, entry.remote, held)
+        return self._agree_anew(question, fd, entry.remote) if agreed is None else Agreed(file, agreed)
+
+    def _agree_anew(self, question: Question, fd: int, refused: str | None) -> Verdict:
+        return self._search_name(question.file, fd, question.plain, refused)
+
+    def _search_name(self, file: LocalFile, fd: int, plain: str, refused: str | None) -> Verdict:
+        entry = agree_on_stream(file, fd, plain, self._source, refused=refused, stat=self._way.stat)
+        if entry is not None:
+            return Agreed(file, entry)
+        return Refused(
+            file,
+            "the receiver holds other bytes under every name it may have; a file that is rewritten as a whole "
+            "should match none of the patterns in 'streams'",
+        )
+
+    def _visit(self, file: LocalFile, action: Callable[[int], Verdict]) -> Verdict:
+        try:
+            with local_file.open_regular(self._spool / file.path) as fd:
+                return action(fd)
+        except FileNotFoundError:
+            return Missing(file)
+        except OSError as error:
+            return Refused(file, f"can't be read: {error.strerror or error}")
+
+    # --- batches
+
+    def _send(self, pieces: Sequence[Piece], report: Report) -> None:
+        """Send `pieces` in one request; where the receiver refuses that, in halves, until the one it can't take is found."""
+        manifest = Manifest(self._source, tuple(p.item for p in pieces), self._host, __version__)
+        compressible = not layout.is_compressed(pieces[0].file.path)
+        try:
+            answer = self._way.send(manifest, [p.payload for p in pieces], compressible=compressible)
+        except BatchRefused as error:
+            self._send_refused(pieces, error, report)
+            return
+        report.next_flush_s = answer.next_flush_s
+        for piece, outcome in zip(pieces, answer.outcomes, strict=True):
+            report.verdicts.append(self._judge(piece, outcome, report))
+
+    def _send_refused(self, pieces: Sequence[Piece], error: BatchRefused, report: Report) -> None:
+        if len(pieces) > 1:
+            half = len(pieces) // 2
+            self._send(pieces[:half], report)
+            self._send(pieces[half:], report)
+            return
+        piece = pieces[0]
+        if isinstance(error, TooLarge) and len(piece.payload) > MIN_BATCH_BYTES:
+            report.most_bytes = len(piece.payload) // 2
+            report.verdicts.append(Again(piece.file))
+        else:
+            report.verdicts.append(Refused(piece.file, str(error)))
+
+    def _judge(self, piece: Piece, outcome: Outcome, report: Report) -> Verdict:
+        if outcome.result in ("stored", "already"):
+            return Stored(piece)
+        if outcome.result != "rejected":
+            return self._visit(piece.file, lambda fd: self._reposition(piece, outcome, fd))
+        if not (outcome.reason or "").startswith(PAYLOAD_CORRUPT):
+            return Refused(piece.file, f"the receiver refuses it: {outcome.reason}")
+        report.is_damaged = True
+        return Again(piece.file)
+
+    def _reposition(self, piece: Piece, outcome: Outcome, fd: int) -> Verdict:
+        """Deal with a receiver that holds something else than was assumed: less, more, or other bytes."""
+        held = outcome.held or NOTHING
+        if piece.item.op == "append":
+            return self._reposition_stream(piece, outcome, held, fd)
+        if piece.item.op == "commit" and outcome.result == "diverged":
+            return self._ship_under_own_name(piece)
+        is_usable = held.size <= piece.signature.size and local_file.holds_prefix(fd, held)
+        return Built(piece.file, held if is_usable else None)
+
+    def _reposition_stream(self, piece: Piece, outcome: Outcome, held: Held, fd: int) -> Verdict:
+        if outcome.result == "ahead" and held.size > piece.signature.size:
+            return Stored(piece)  # it compared: it holds all there is here, and more (an older copy of the spool ships)
+        if outcome.result != "diverged" and held.size <= piece.signature.size and local_file.holds_prefix(fd, held):
+            is_done = held.size == piece.signature.size
+            mark = local_file.mark_of(fd, held.size)
+            return Agreed(piece.file, Entry(piece.item.path, held, piece.signature, is_done, mark))
+        return self._search_name(piece.file, fd, piece.plain, piece.item.path)
+
+    def _ship_under_own_name(self, piece: Piece) -> Verdict:
+        name = own_name(piece.plain, self._source)
+        if piece.item.path == name:
+            return Refused(piece.file, f"the receiver holds other bytes under {name}")
+        return Agreed(piece.file, Entry(name, NOTHING, piece.signature))
+
+
+def bytes_of(pieces: Iterable[Piece]) -> int:
+    """Return the payload of `pieces`, in bytes."""
+    return sum(len(piece.payload) for piece in pieces)
