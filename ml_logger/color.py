@@ -57,15 +57,19 @@ class Color:
 
     def text(self) -> str:
         """Return the value as text without colour; a formatter that fails costs the format, not the value."""
-        if self.formatter is None:
-            return str(self.value)
-        try:
-            return str(self.formatter(self.value))
-        except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError):
-            return str(self.value)
+        text = None if self.formatter is None else try_format(self.formatter, self.value)
+        return str(self.value) if text is None else text
 
     def _painted(self, text: str) -> str:
         return paint(text, self.color) if is_wanted(sys.stdout) else text
+
+
+def try_format(formatter: Callable[[Any], Any], value: Any) -> str | None:
+    """Return what a user's `formatter` makes of `value`, or None if it fails."""
+    try:
+        return str(formatter(value))
+    except Exception:  # noqa: BLE001 - a user's function may raise anything, and what it costs is shown: the value as it is
+        return None
 
 
 def paint(text: str, color: str | None) -> str:

@@ -36,9 +36,8 @@ Unstorable = Callable[[str, object], None]
 # orjson leaves out the fields of a dataclass that begin with an underscore, so these are for the slow path
 _OPTIONS = orjson.OPT_APPEND_NEWLINE | orjson.OPT_PASSTHROUGH_DATACLASS
 _PYTHON_KINDS: frozenset[type] = frozenset((str, int, float, bool, type(None)))
-_NUMPY_NUMBERS = frozenset(
-    "bool bool_ float16 float32 float64 int8 int16 int32 int64 uint8 uint16 uint32 uint64".split()
-)
+_NUMPY_NUMBERS = {"bool", "bool_", *(f"float{n}" for n in (16, 32, 64))}
+_NUMPY_NUMBERS |= {f"{kind}{n}" for kind in ("int", "uint") for n in (8, 16, 32, 64)}
 _fast_kinds = set(_PYTHON_KINDS)  # and, once they were met, numpy's numbers, since importing it costs too much
 _MAX_DEPTH = 100
 _MAX_DIGITS = 4000  # Python refuses to turn longer integers into decimal text and back

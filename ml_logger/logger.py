@@ -23,7 +23,7 @@ from typing import Any
 
 from . import screen
 from .arrays import histogram
-from .color import Color, is_wanted, terminal_width
+from .color import Color, is_wanted, terminal_width, try_format
 from .destination import Destination, destination
 from .encode import encode_value, scalar, text_of
 from .encoder import QUEUE_BYTES, Encoder
@@ -448,12 +448,8 @@ def _cell(value: Any) -> tuple[str, str | None]:
     """Return the text of a value as it is now, and its colour; a formatter that fails costs the format, not the value."""
     if type(value) is not Color:
         return text_of(value), None
-    if value.formatter is None:
-        return text_of(value.value), value.color
-    try:
-        return str(value.formatter(scalar(value.value))), value.color
-    except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError):
-        return text_of(value.value), value.color
+    text = None if value.formatter is None else try_format(value.formatter, scalar(value.value))
+    return text_of(value.value) if text is None else text, value.color
 
 
 def _fitted_table(cells: dict[str, tuple[str, str | None]], kept: str) -> str:

@@ -189,6 +189,37 @@ def test_a_formatter_that_fails(run, capsys):
     assert not run.failures
 
 
+@pytest.mark.parametrize(
+    "error", [RuntimeError, OSError, KeyError, RecursionError, AssertionError, StopIteration, Warning]
+)
+def test_a_formatter_that_raises_anything(run, capsys, error):
+    """Whatever a formatter raises, its own cell shows the value as it is, and the others are as ever."""
+
+    def fails(value):
+        raise error("not today")
+
+    bad = Color(np.float32(0.5), "red", fails)
+    run.log(0, before=Color(0.5, "red", percent), bad=bad, after=1, flush=True)
+    run.print(bad)
+    shown = capsys.readouterr().out
+    assert [line.split("│")[2].strip() for line in shown.splitlines() if "│" in line] == ["50.0%", "0.5", "1"]
+    assert shown.endswith("\n0.5\n")
+    assert not run.failures
+
+
+def test_an_interrupt_in_a_formatter_passes(run):
+    """Ctrl-C while a cell is written reaches the script, and the record is on disk."""
+
+    def interrupted(value):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run.log(0, a=Color(1, "red", interrupted))
+    assert [record["a"] for record in run.load_metrics()] == [1]
+    with pytest.raises(KeyboardInterrupt):
+        str(Color(1, "red", interrupted))
+
+
 def test_unstorable_value_is_warned_about_once(tmp_path, run, caplog):
     """A value without a JSON form is stored as its repr, with one warning per key."""
     for step in range(3):
