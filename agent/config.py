@@ -17,6 +17,11 @@ from ..settings import MAX_TIME_S, load_settings, read_token
 
 ENV_PREFIX = "ML_LOGGER_AGENT_"
 
+MAX_CONNECTIONS = 64
+
+_MAY_BE_ZERO = ("settle_s", "min_interval_s", "drain_timeout_s", "heartbeat_s", "retention.keep_s")
+_SEE = "see the comment beside it in config/"
+
 
 @dataclass(frozen=True)
 class TimeoutSettings:
@@ -132,6 +137,9 @@ def _check(config: AgentConfig) -> AgentConfig:
     _check_server(config.server)
     _check_spools(config.spools())
     _check_numbers(config)
+    _check_url("proxy", config.proxy)
+    _check_url("spot_notice_url", config.spot_notice_url)
+    _check_tls(config.tls)
     if config.remote_prefix:
         try:
             check_path(config.remote_prefix)
@@ -180,27 +188,58 @@ def _check_spool(spool: Path) -> None:
         )
 
 
+def _check_url(key: str, url: str | None) -> None:
+    """Refuse what is no http(s) URL; the message leaves out what stands before an @."""
+    if url is None:
+        return
+    try:
+        parts = urlsplit(url)
+        is_valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_valid = False
+    if not is_valid:
+        shown = url.rpartition("@")[2][:200]
+        raise ConfigError(f"key '{key}': {shown!a} is not an http(s) URL", hint="write it like http://proxy:3128")
+
+
+def _check_tls(tls: TlsSettings) -> None:
+    for key, file in vars(tls).items():
+        if file is not None and not os.access(file, os.R_OK):
+            raise ConfigError(f"key 'tls.{key}': {file} can't be read", hint="check path and permissions")
+    if tls.key_file is not None and tls.cert_file is None:
+        raise ConfigError("key 'tls.key_file' stands without 'tls.cert_file'", hint="name the certificate too")
+
+
 def _check_numbers(config: AgentConfig) -> None:
-    for key in ("batch_bytes", "batch_files"):
-        if getattr(config, key) < 1:
-            raise ConfigError(
-                f"key '{key}' must be at least 1, not {getattr(config, key)}",
-                hint="see the comment beside it in config/",
-            )
-    times = {
-        key: getattr(config, key)
-        for key in ("settle_s", "min_interval_s", "drain_timeout_s", "scan_interval_s", "quiet_scan_interval_s")
+    values = vars(config) | {
+        f"{name}.{key}": value
+        for name in ("timeouts", "retry", "retention", "prometheus")
+        for key, value in vars(getattr(config, name)).items()
     }
-    sections = {"timeouts": config.timeouts, "retry": config.retry}
-    times |= {f"{name}.{key}": value for name, section in sections.items() for key, value in vars(section).items()}
-    may_be_zero = ("settle_s", "min_interval_s", "drain_timeout_s")
-    for key, value in times.items():
-        if not (0 < value <= MAX_TIME_S or (value == 0 and key in may_be_zero)):
-            least = "from 0" if key in may_be_zero else "more than 0 and"
-            raise ConfigError(
-                f"key '{key}' must be {least} to {MAX_TIME_S:.0f} seconds, not {value}",
-                hint="see the comment beside it in config/",
-            )
+    for key, value in values.items():
+        if isinstance(value, float):
+            _check_time(key, value)
+    for key in (
+        "batch_bytes",
+        "batch_files",
+        "connections",
+        "max_bytes_per_s",
+        "until_pid",
+        "retention.max_spool_bytes",
+    ):
+        least = 0 if key == "retention.max_spool_bytes" else 1
+        if values[key] is not None and values[key] < least:
+            raise ConfigError(f"key '{key}' must be at least {least}, not {values[key]}", hint=_SEE)
+    for key, most in (("connections", MAX_CONNECTIONS), ("prometheus.port", 65535)):
+        if values[key] is not None and not 0 <= values[key] <= most:
+            raise ConfigError(f"key '{key}' must be at most {most}, not {values[key]}", hint=_SEE)
+
+
+def _check_time(key: str, value: float) -> None:
+    may_be_zero = key in _MAY_BE_ZERO
+    if not (0 < value <= MAX_TIME_S or (value == 0 and may_be_zero)):
+        least = "from 0" if may_be_zero else "more than 0 and"
+        raise ConfigError(f"key '{key}' must be {least} to {MAX_TIME_S:.0f} seconds, not {value}", hint=_SEE)
 
 
 def current_token(config: AgentConfig, environ: Mapping[str, str]) -> str | None:

@@ -297,13 +297,15 @@ class Shipper:
             with local_file.open_regular(self._spool / file.path) as fd:
                 piece = self._read_open(file, fd, room)
         except BadPath as error:
-            return self._keep_back(file, str(error))
+            self._keep_back(file, str(error))
+            return None
         except FileNotFoundError:
             self._agenda.come_back(file.path)
             self._agenda.settle(file.path, self._config.settle_s)  # the next look finds that it is gone, or back
             return None
         except OSError as error:
-            return self._keep_back(file, f"can't be read: {error.strerror or error}")
+            self._keep_back(file, f"can't be read: {error.strerror or error}")
+            return None
         if piece is None and self._agenda.is_out(file.path):
             self._agenda.come_back(file.path)
             if not self._place_tail(file):
