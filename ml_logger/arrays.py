@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from .encode import plain
+from .encode import key_text, plain
 
 if TYPE_CHECKING:
     import numpy as np
@@ -103,7 +103,7 @@ def state_arrays(module: Any, on_left_out: Callable[[str, object], None]) -> dic
 
 def _leaves(state: Any, trail: str) -> Iterator[tuple[str, Any]]:
     if isinstance(state, Mapping):
-        pairs = [(str(key), value) for key, value in state.items()]
+        pairs = [(key_text(key), value) for key, value in state.items()]
     elif isinstance(state, (list, tuple)) and not all(isinstance(element, (int, float, str)) for element in state):
         pairs = [(str(index), value) for index, value in enumerate(state)]
     else:

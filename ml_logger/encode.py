@@ -92,9 +92,9 @@ def _encode_slowly(record: dict[str, Any], unstorable: Unstorable | None) -> byt
     plain: dict[str, Any] = {}
     for key, value in list(record.items()):
         walk = _Walk()
-        plain[_key_text(key)] = walk.plain(value)
+        plain[key_text(key)] = walk.plain(value)
         if walk.not_stored and unstorable is not None:
-            unstorable(_key_text(key), walk.not_stored[0])
+            unstorable(key_text(key), walk.not_stored[0])
     return orjson.dumps(plain, option=_OPTIONS)
 
 
@@ -155,7 +155,7 @@ class _Walk:
             if isinstance(value, kinds):
                 return rule(value)
         if isinstance(value, Mapping):
-            return {_key_text(k): self.plain(v) for k, v in list(value.items())}
+            return {key_text(k): self.plain(v) for k, v in list(value.items())}
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             return {f.name: self.plain(getattr(value, f.name, None)) for f in dataclasses.fields(value)}
         if isinstance(value, (list, tuple, set, frozenset)):
@@ -298,8 +298,11 @@ def _repr(value: object) -> str:
         return f"<{type(value).__name__} whose repr fails>"
 
 
-def _key_text(key: object) -> str:
-    text = str.__str__(key) if isinstance(key, str) else _repr(scalar(key))
+def key_text(key: object) -> str:
+    """Return the text that a key of any type is stored and shown by: a text as it is, also one that an enum shows otherwise."""
+    if isinstance(key, enum.Enum) and isinstance(key.value, str):
+        key = key.value
+    text = str.__str__(key) if isinstance(key, str) else text_of(key)
     try:
         text.encode()
     except UnicodeEncodeError:

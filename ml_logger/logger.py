@@ -25,7 +25,7 @@ from . import screen
 from .arrays import histogram
 from .color import Color, is_wanted, terminal_width, try_format
 from .destination import Destination, destination
-from .encode import encode_value, scalar, text_of
+from .encode import encode_value, key_text, scalar, text_of
 from .encoder import QUEUE_BYTES, Encoder
 from .errors import LogDirectoryError
 from .layout import HISTOGRAMS, METRICS, PARAMETERS, TEXT
@@ -185,7 +185,7 @@ class ML_Logger(Media, Timers):
         record = {"_timestamp": time.time()} | {t: r if r is not None else sections[t] for t, r in rows.items()}
         self._recording.append_record(PARAMETERS, record)
         shown = {t: {t: sections[t]} if r is None else r for t, r in rows.items()}
-        texts = {title: {str(k): _cell(v)[0] for k, v in section.items()} for title, section in shown.items()}
+        texts = {title: {key_text(k): _cell(v)[0] for k, v in section.items()} for title, section in shown.items()}
         self._print_both(lambda: params_table(texts, is_colored=is_wanted(sys.stdout)), params_table(texts))
 
     @never_raises
@@ -332,7 +332,8 @@ class ML_Logger(Media, Timers):
             self._cells_step = step
         if silent is not True:
             hidden = _names(silent, values)
-            cells = {str(key): _cell(value) for key, value in values.items() if key not in hidden}
+            texts = ((key if type(key) is str else key_text(key), value) for key, value in values.items())
+            cells = {text: _cell(value) for text, value in texts if text not in hidden}
             with self._lock:
                 self._cells.update(cells)
         if flush:
@@ -439,9 +440,9 @@ def _names(silent: Any, keys: Iterable[str]) -> frozenset[str]:
     if silent is False:
         return _NO_NAMES
     try:
-        return frozenset([silent] if isinstance(silent, str) else silent)
+        return frozenset(map(key_text, [silent] if isinstance(silent, str) else silent))
     except TypeError:  # it can't be gone through
-        return frozenset(keys) if silent else _NO_NAMES
+        return frozenset(map(key_text, keys)) if silent else _NO_NAMES
 
 
 def _cell(value: Any) -> tuple[str, str | None]:

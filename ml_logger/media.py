@@ -18,7 +18,7 @@ from typing import Any
 
 from . import image
 from .arrays import as_array, npy_writer, npz_writer, state_arrays
-from .encode import scalar
+from .encode import key_text, scalar
 from .encoder import Encoder
 from .layout import escape_key
 from .recording import Recording, check_name, never_raises
@@ -237,7 +237,7 @@ def _taken_apart(
     """Return step, namespace and values of a call, where a mapping in the place of one of the first two holds values."""
     for mapping in (namespace, step):
         if isinstance(mapping, Mapping):
-            values = {str(key): value for key, value in mapping.items()} | values
+            values = {key_text(key): value for key, value in mapping.items()} | values
     step = scalar(index if step is None or isinstance(step, Mapping) else step)
     return step, default if isinstance(namespace, Mapping) else namespace, values
 

@@ -9,6 +9,8 @@ import types
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from .encode import key_text
+
 
 def as_section(value: Any) -> dict[str, Any] | None:
     """Return a section of parameters as a dict of dicts and values, or None for a single value.
@@ -27,9 +29,9 @@ def as_section(value: Any) -> dict[str, Any] | None:
 def _clean(members: Mapping[Any, Any], around: set[int]) -> dict[str, Any]:
     """Return `members` by text keys; what holds itself is left as it is, for the encoder to name."""
     return {
-        str(key): _nested(member, around)
-        for key, member in list(members.items())
-        if not (str(key).startswith("__") and str(key).endswith("__"))
+        text: _nested(member, around)
+        for text, member in [(key_text(key), member) for key, member in list(members.items())]
+        if not (text.startswith("__") and text.endswith("__"))
     }
 
 
