@@ -18,8 +18,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from ..errors import ConfigError, UsageError
-
-LOCK_NAME = "agent.lock"
+from ..layout import AGENT_LOCK
 
 _TRIES = 200
 _PAUSE_S = 0.005
@@ -54,7 +53,7 @@ def only_agent(state_dir: Path, spool: Path) -> Iterator[None]:
     """
     try:
         state_dir.mkdir(parents=True, exist_ok=True)
-        fd = os.open(state_dir / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        fd = os.open(state_dir / AGENT_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise _unusable(state_dir, "written", error) from None
     try:
@@ -110,7 +109,7 @@ def maybe_holder(state_dir: Path) -> Holder | None:
     Raises OSError where that can't be told (no rights, a file system without locks).
     """
     try:
-        fd = os.open(state_dir / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(state_dir / AGENT_LOCK, os.O_RDONLY | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
         return None
     try:

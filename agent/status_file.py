@@ -18,6 +18,7 @@ from typing import Any
 
 import orjson
 
+from ..layout import AGENT_STATUS
 from ..version import __version__
 from .amounts import plain_text
 from .progress import Meter, Progress
@@ -25,7 +26,6 @@ from .scanner import Problem
 
 log = logging.getLogger(__name__)
 
-STATUS_NAME = "status.json"
 VERSION = 1
 
 CHANGE_S = 1.0
@@ -53,7 +53,8 @@ class Said:
 class StatusFile:
     """Says how far one spool is. `write` belongs into every round of the loop; the other methods may be called by any thread.
 
-    `also` is a second folder to write to, if it can be made: the spool's own, where the client looks for an agent.
+    `also` is a second folder to write to, if it can be made: the spool's own, where the client looks for an agent. `is_once`
+    says that the agent is to ship what there is and end, so that nobody misses it afterwards.
     """
 
     def __init__(
@@ -61,11 +62,13 @@ class StatusFile:
         state_dir: Path,
         *,
         also: Path | None = None,
+        is_once: bool = False,
         wall_s: Callable[[], float] = time.time,
         steady_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._state_dir = state_dir
         self._also = None if also == state_dir else also
+        self._is_once = is_once
         self._wall_s = wall_s
         self._steady_s = steady_s
         self._started_at = wall_s()
@@ -114,19 +117,19 @@ class StatusFile:
         said = Said(
             os.getpid(), os.uname().nodename, self._started_at, self._wall_s(), round(self.bytes_per_s(), 1), progress
         )
-        body = encode_said(said)
+        body = encode_said(said, is_once=self._is_once)
         try:
-            _replace_file(self._state_dir / STATUS_NAME, body)
+            _replace_file(self._state_dir / AGENT_STATUS, body)
         except OSError as error:
             if not self._has_warned:
-                log.warning("%s can't be written (%s): status is old", self._state_dir / STATUS_NAME, error.strerror)
+                log.warning("%s can't be written (%s): status is old", self._state_dir / AGENT_STATUS, error.strerror)
             self._has_warned = True
         else:
             self._has_warned = False
         if self._also is not None:
             with contextlib.suppress(OSError):  # a spool that this agent may only read: its sign is not seen, no more
                 self._also.mkdir(exist_ok=True)
-                _replace_file(self._also / STATUS_NAME, body)
+                _replace_file(self._also / AGENT_STATUS, body)
 
 
 def _replace_file(path: Path, body: bytes) -> None:
@@ -145,14 +148,14 @@ def _older(progress: Progress, by_s: float) -> Progress:
     return replace(progress, oldest_unshipped_s=progress.oldest_unshipped_s + max(0.0, by_s))
 
 
-def encode_said(said: Said) -> bytes:
-    """Return `said` as the content of the file; long lists are cut."""
+def encode_said(said: Said, *, is_once: bool = False) -> bytes:
+    """Return `said` as the content of the file; long lists are cut. The client looks for ``"once":true`` in it."""
     progress = {f.name: getattr(said.progress, f.name) for f in fields(Progress)}
     progress["aside"] = [[plain_text(p.path), plain_text(p.reason)] for p in said.progress.aside[:_MAX_LISTED]]
     progress["runs_alive"] = [plain_text(run) for run in said.progress.runs_alive[:_MAX_LISTED]]
     progress["last_error"] = None if said.progress.last_error is None else plain_text(said.progress.last_error)
     who = {f.name: getattr(said, f.name) for f in fields(Said) if f.name != "progress"}
-    return orjson.dumps({"v": VERSION, "agent": __version__, **who, "progress": progress}) + b"\n"
+    return orjson.dumps({"v": VERSION, "agent": __version__, "once": is_once, **who, "progress": progress}) + b"\n"
 
 
 def decode_said(body: bytes) -> Said | None:
@@ -200,7 +203,7 @@ def _text(value: object) -> str:
 def maybe_said(state_dir: Path, now: float) -> Said | None:
     """Return what an agent last said in `state_dir`, its oldest byte as old as it is at `now`; None if that can't be read."""
     try:
-        with (state_dir / STATUS_NAME).open("rb") as file:
+        with (state_dir / AGENT_STATUS).open("rb") as file:
             said = decode_said(file.read(_MAX_BYTES))
     except OSError:
         return None

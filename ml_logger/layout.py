@@ -41,6 +41,10 @@ RECEIVER_DIR = ".ml-logger"
 AGENT_DIR = ".ml-logger-agent"
 """The agent's default state directory in the spool; like every dotfile it is never shipped."""
 
+AGENT_STATUS = "status.json"
+AGENT_LOCK = "agent.lock"
+"""In it: what the agent last said of itself, and the lock that it holds for as long as it lives."""
+
 MAX_COMPONENT_BYTES = 255
 MAX_PATH_BYTES = 2048
 MAX_PATH_DEPTH = 64

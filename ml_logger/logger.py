@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from . import screen
+from . import screen, sidecar
 from .arrays import histogram
 from .color import Color, is_wanted, terminal_width, try_format
 from .destination import Destination, destination
@@ -406,6 +406,8 @@ def _opened(log_directory: str | os.PathLike[str] | None, prefix: str | os.PathL
 
 def _announce(place: Destination) -> None:
     config = place.agent_config()
+    if place.spool is not None:
+        sidecar.expect(place.spool)
     if config is not None and config not in _announced:
         _announced.add(config)
         screen.write(

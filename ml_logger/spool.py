@@ -27,6 +27,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any, BinaryIO
 
+from . import sidecar
 from .layout import numbered, part_of, temporary_name
 
 if sys.platform != "win32":
@@ -190,7 +191,9 @@ class StreamWriter:
             return self._open()
         if not self._is_locked:
             self._is_locked = _try_lock(self._fd)
-        self._look_at_s = monotonic() + LOOK_EVERY_S if self._is_locked else 0.0
+        now_s = monotonic()
+        self._look_at_s = now_s + LOOK_EVERY_S if self._is_locked else 0.0
+        sidecar.maybe_look(self.directory, now_s)
         is_full = self._size and self._size + size_bytes > self.segment_bytes
         return self._open_next(self._fd) if is_full else self._fd
 
