@@ -60,12 +60,14 @@ class Agenda:
     """What there is to do. `steady_s` is a clock that never jumps."""
 
     def __init__(self, steady_s: Callable[[], float]) -> None:
+        self._steady_s = steady_s
         self._files: dict[str, LocalFile] = {}
+        self._since_s: dict[str, float] = {}
         self._queues: dict[Lane, deque[str]] = {lane: deque() for lane in LANES}
         self._queued: dict[
             str, Lane
         ] = {}  # a path that is in a queue but not here, or in another lane, was taken out of it
-        self._out: set[str] = set()
+        self._out: dict[str, float] = {}  # since when
         self._held: set[str] = set()
         self._settling = Timers(steady_s)
         self._resting = Timers(steady_s)
@@ -99,6 +101,7 @@ class Agenda:
     def note(self, file: LocalFile) -> bool:
         """Take up `file`, new or changed; return whether somebody has to find it a place (it is not on its way)."""
         self._files[file.path] = file
+        self._since_s.setdefault(file.path, self._steady_s())
         return file.path not in self._out
 
     def queue(self, path: str, lane: Lane, *, first: bool = False) -> None:
@@ -134,18 +137,23 @@ class Agenda:
             return None
         path = self._queues[lane].popleft()
         del self._queued[path]
-        self._out.add(path)
+        self._out[path] = self._steady_s()
         return self._files[path]
 
     def put_back(self, path: str, lane: Lane) -> None:
         """Put a file that was taken back to the head of its queue."""
-        self._out.discard(path)
+        self._out.pop(path, None)
         if path in self._files:
             self.queue(path, lane, first=True)
 
-    def come_back(self, path: str) -> LocalFile | None:
-        """Note that a file is no longer on its way; return its newest state, None if it has gone meanwhile."""
-        self._out.discard(path)
+    def come_back(self, path: str, *, has_moved: bool = False) -> LocalFile | None:
+        """Note that a file is no longer on its way; return its newest state, None if it has gone meanwhile.
+
+        If it `has_moved`, what is left of it is no older than the time it was taken.
+        """
+        taken_s = self._out.pop(path, None)
+        if has_moved and taken_s is not None and path in self._files:
+            self._since_s[path] = taken_s
         return self._files.get(path)
 
     def drop(self, path: str) -> None:
@@ -153,6 +161,11 @@ class Agenda:
         self._leave_waiting(path)
         self._queued.pop(path, None)
         self._files.pop(path, None)
+        self._since_s.pop(path, None)
+
+    def since_s(self, path: str) -> float:
+        """Return since when something of `path` waits, by the steady clock."""
+        return self._since_s[path]
 
     # --- time
 

@@ -149,6 +149,11 @@ class PieceReader:
         upload = self._uploads.get(file.path)
         return upload is not None and upload.signature == file.signature
 
+    def staged_bytes(self, file: LocalFile) -> int:
+        """Return how much of this version of `file` the receiver has built already."""
+        upload = self._uploads.get(file.path)
+        return upload.staged.size if upload is not None and upload.signature == file.signature else 0
+
     def note_staged(self, file: LocalFile, staged: Held) -> None:
         """Remember that the receiver has built `staged` of this version of `file`."""
         self._uploads[file.path] = replace(self._upload(file), staged=staged)

@@ -14,11 +14,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .. import layout
-from ..errors import BadPath, StopSending, TimedOut, TryAgain
+from ..errors import BadPath, MLLoggerError, StopSending, TimedOut, TryAgain
 from ..wire import NOTHING, Held
 from . import local_file
 from .agenda import LANES, Agenda, Lane
 from .agreement import plain_name
+from .alive import RunsAlive
 from .aside import Aside
 from .config import AgentConfig
 from .couriers import Job, Staff
@@ -26,6 +27,7 @@ from .delivery import Again, Agreed, Batch, Built, Missing, Question, Questions,
 from .ledger import Entry, Ledger
 from .pieces import Piece, PieceReader
 from .planner import Kind, kind_of, lane_of
+from .progress import Progress
 from .scanner import LocalFile, Problem, Walk
 from .settling import Clock, Settling
 
@@ -88,6 +90,8 @@ class Shipper:
         self._anew: set[str] = set()  # streams that do not begin with what was shipped of them
         self._stalls: Counter[str] = Counter()  # answers in a row that moved nothing forward
         self._tally = _Tally()
+        self._alive = RunsAlive(spool, clock)
+        self._so_far = Progress()  # the totals and the last words; what is left is counted when somebody asks
         self._has_looked = False
         self._walk = Walk(
             spool,
@@ -113,6 +117,11 @@ class Shipper:
         finally:
             self._ledger.save()
         tally, self._tally = self._tally, _Tally()
+        shipped_bytes, shipped_files = (
+            self._so_far.shipped_bytes + tally.bytes,
+            self._so_far.shipped_files + tally.files,
+        )
+        self._so_far = replace(self._so_far, shipped_bytes=shipped_bytes, shipped_files=shipped_files)
         return Round(
             tally.bytes,
             tally.files,
@@ -130,6 +139,29 @@ class Shipper:
         for file in self._agenda:
             left.setdefault(file.path, Problem(file.path, "not shipped yet"))
         return sorted(left.values(), key=lambda p: p.path)
+
+    def progress(self) -> Progress:
+        """Return how far this spool is; costs a look at each file that is not done."""
+        ages_s = [self._waits_for_s(file) for file in self._agenda]
+        return replace(
+            self._so_far,
+            backlog_files=len(ages_s),
+            backlog_bytes=sum(self._unshipped_bytes(file) for file in self._agenda),
+            oldest_unshipped_s=max(ages_s, default=None),
+            aside=tuple(self._aside.problems()),
+            runs_alive=self._alive.folders(),
+        )
+
+    def _unshipped_bytes(self, file: LocalFile) -> int:
+        size = file.signature.size
+        if self._kind(file) == "whole":
+            return size - self._reader.staged_bytes(file)
+        return max(0, size - self._entry(file).acked.size)
+
+    def _waits_for_s(self, file: LocalFile) -> float:
+        """Return for how long something of `file` has waited at least: seen by this agent, or by the file's time."""
+        age_s = (self._clock.wall_ns() - file.signature.mtime_ns) / 1e9
+        return max(0.0, age_s, self._clock.steady_s() - self._agenda.since_s(file.path))
 
     def _left(self, problems: Sequence[Problem]) -> tuple[Problem, ...]:
         return (*problems, *self._aside.problems(), *self._reader.tail_problems())
@@ -161,10 +193,11 @@ class Shipper:
         self._unknown.discard(path)
         self._anew.discard(path)
         self._stalls.pop(path, None)
-        for memory in (self._ledger, self._reader, self._aside, self._settling):
+        for memory in (self._ledger, self._reader, self._aside, self._settling, self._alive):
             memory.forget(path)
 
     def _take_up(self, file: LocalFile) -> None:
+        self._alive.note(file)
         entry = self._ledger.get(file.path)
         if entry is not None and entry.is_done:
             if entry.seen == file.signature:
@@ -342,11 +375,21 @@ class Shipper:
         for file in reversed([file for file in job.work.files() if file.path not in settled]):
             self._agenda.put_back(file.path, job.lane)
         self._fit_batches(job)
+        self._note_end(job)
         if report.is_damaged and job.error is None:
             return TryAgain(
                 "bytes were damaged on the way", hint="the receiver's CRC does not match; they are sent again"
             )
         return job.error
+
+    def _note_end(self, job: Job) -> None:
+        so_far = self._so_far
+        if job.error is not None:
+            said = job.error.one_line() if isinstance(job.error, MLLoggerError) else f"unexpected: {job.error!r}"
+            self._so_far = replace(so_far, errors=so_far.errors + 1, last_error=said)
+        elif isinstance(job.work, Batch):
+            at = self._clock.wall_ns() / 1e9
+            self._so_far = replace(so_far, last_error=None, last_ack_at=at)
 
     def _fit_batches(self, job: Job) -> None:
         """Make batches smaller where they are refused as too large or take too long, and larger again where they pass."""
@@ -362,7 +405,7 @@ class Shipper:
 
     def _learn(self, verdict: Verdict, lane: Lane, *, is_batch: bool) -> None:
         file = _file_of(verdict)
-        newest = self._agenda.come_back(file.path)
+        newest = self._agenda.come_back(file.path, has_moved=isinstance(verdict, Stored))
         if newest is None:
             return  # deleted meanwhile
         if isinstance(verdict, Refused):
