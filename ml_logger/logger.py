@@ -45,6 +45,7 @@ _living: weakref.WeakSet[ML_Logger] = weakref.WeakSet()
 _announced: set[str] = set()
 _NO_NAMES: frozenset[str] = frozenset()
 _is_over = False
+_last_error: BaseException | None = None
 _finalized_pid: int | None = None
 
 
@@ -87,7 +88,7 @@ class ML_Logger(Media, Timers):
         self._cells_step: Any = None
         _living.add(self)
         if _is_over:
-            self._end_at_exit(_exit_error())
+            self._end_at_exit(_last_error)
 
     def configure(
         self,
@@ -292,8 +293,7 @@ class ML_Logger(Media, Timers):
 
     @never_raises
     def _close_after(self, error: BaseException | None) -> None:
-        if isinstance(error, SystemExit) and error.code in (None, 0):
-            error = None
+        error = _failure(error)
         self._end("finished" if error is None else "failed", error)
 
     def _end(self, state: str, error: BaseException | None) -> None:
@@ -467,16 +467,29 @@ def _fitted_table(cells: dict[str, tuple[str, str | None]], kept: str) -> str:
 
 
 def _close_all() -> None:
-    """At exit: end every run, as failed if the interpreter goes down with an exception; one that begins later ends at once."""
-    global _is_over
-    _is_over = True
+    """At exit: end every run, as failed if the interpreter has shown an exception; it keeps no trace of a ``SystemExit``."""
+    _close_for_ever(getattr(sys, "last_value", None))
+
+
+def _close_worker() -> None:
+    """At the end of a worker of multiprocessing: end every run, as failed if an exception is on its way out."""
+    error = _failure(sys.exc_info()[1])
+    # a worker that was forked while its parent handled an exception inherits that one, which began in another frame
+    is_own = error is not None and error.__traceback__ and error.__traceback__.tb_frame.f_code.co_name == "_bootstrap"
+    _close_for_ever(error if is_own else None)
+
+
+def _close_for_ever(error: BaseException | None) -> None:
+    """End every run, and let one that begins later end at once."""
+    global _is_over, _last_error
+    _is_over, _last_error = True, error
     for logger in list(_living):
-        logger._end_at_exit(_exit_error())
+        logger._end_at_exit(error)
 
 
-def _exit_error() -> BaseException | None:
-    error: BaseException | None = getattr(sys, "last_value", None)
-    return error
+def _failure(error: BaseException | None) -> BaseException | None:
+    """Return `error` unless it is an exit that says all went well."""
+    return None if isinstance(error, SystemExit) and error.code in (None, 0) else error
 
 
 def _close_with_multiprocessing() -> None:
@@ -486,7 +499,7 @@ def _close_with_multiprocessing() -> None:
     if util is None or process is None or process.parent_process() is None or _finalized_pid == os.getpid():
         return
     _finalized_pid = os.getpid()
-    util.Finalize(None, _close_all, exitpriority=0)
+    util.Finalize(None, _close_worker, exitpriority=0)
 
 
 def _after_fork() -> None:

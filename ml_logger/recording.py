@@ -62,7 +62,8 @@ def never_raises(method: _Method) -> _Method:
 class Recording:
     """One process's part of one run; without a `directory` nothing is stored, and that is told once.
 
-    `failures` counts what went wrong, by method and kind of error. `on_start` is called when a process has written its start.
+    `failures` counts what went wrong, by method and kind of error. `on_start` is called when a process has written its start
+    (or would have, with a directory).
     """
 
     def __init__(self, directory: str | None, segment_bytes: int, on_start: Callable[[], None]) -> None:
@@ -86,6 +87,7 @@ class Recording:
     def append_record(self, name: str, record: dict[str, Any]) -> None:
         """Append `record` to the stream `name` as one line of JSON."""
         if self.directory is None:
+            self.start()
             self.tell_no_directory()
             return
         self.append(name, encode_record(record, self.tell_unstorable))
@@ -149,11 +151,12 @@ class Recording:
     def start(self) -> None:
         """Write where this process's part comes from, unless that is written already."""
         with self._lock:
-            if self._is_started or self.directory is None:
+            if self._is_started:
                 return
             self._is_started = True
-            self._start_line = encode_record(origin.start_event(is_forked=self._is_forked))
-            self._try_start()
+            if self.directory is not None:
+                self._start_line = encode_record(origin.start_event(is_forked=self._is_forked))
+                self._try_start()
             if self._exit is not None:
                 self._append_end(*self._exit)
             self._on_start()
@@ -176,7 +179,7 @@ class Recording:
 
     @property
     def is_started(self) -> bool:
-        """Whether this process has written anything yet."""
+        """Whether this process has written anything yet, or would have with a directory."""
         return self._is_started
 
     @property
@@ -212,6 +215,8 @@ class Recording:
                     self._append_end(state, error)
 
     def _append_end(self, state: str, error: BaseException | None) -> None:
+        if self.directory is None:
+            return
         event = {"event": "end", "_timestamp": time.time(), "state": state, "pid": os.getpid()}
         if error is not None:
             event["error"] = "".join(traceback.format_exception_only(type(error), error)).strip()

@@ -84,6 +84,75 @@ def test_workers_that_import_first(tmp_path, method):
         assert [record["event"] for record in records(run, "run.jsonl")] == ["start", "end"]
 
 
+FAILING = """
+import multiprocessing, sys
+from ml_logger import ML_Logger
+
+ENDS = {"returns": "pass", "exits": "sys.exit(0)", "raises": "1 / 0", "complains": "sys.exit('bad')", "code": "sys.exit(3)"}
+
+def work(name):
+    run = ML_Logger(sys.argv[1] + "/" + name)
+    run.log(1, last_table=name)
+    exec(ENDS[name])
+
+if __name__ == "__main__":
+    try:
+        raise OSError("what the parent handles is not the worker's failure")
+    except OSError:
+        workers = [multiprocessing.get_context(sys.argv[2]).Process(target=work, args=(name,)) for name in ENDS]
+        for worker in workers: worker.start()
+    for worker in workers: worker.join()
+"""
+
+
+@pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
+def test_workers_that_fail(tmp_path, method):
+    """A worker of multiprocessing whose target raises, or exits with an error, has failed, and says of what."""
+    script = tmp_path / "script.py"
+    script.write_text(FAILING)
+    command = [sys.executable, script, tmp_path, method]
+    assert subprocess.run(command, capture_output=True, timeout=DEADLINE_S).returncode == 0
+    ends = {}
+    for run in (path for path in tmp_path.iterdir() if path.is_dir()):
+        _, end = records(run, "run.jsonl")
+        ends[run.name] = (end["state"], end.get("error"))
+        assert "last table" in (run / "text.log").read_text()
+    assert ends == {
+        "returns": ("finished", None),
+        "exits": ("finished", None),
+        "raises": ("failed", "ZeroDivisionError: division by zero"),
+        "complains": ("failed", "SystemExit: bad"),
+        "code": ("failed", "SystemExit: 3"),
+    }
+
+
+NOWHERE = """
+import multiprocessing, sys
+from ml_logger import ML_Logger, logger
+
+def work(run, number):
+    run.log(number, last_table=number)
+
+if __name__ == "__main__":
+    for run in (logger, ML_Logger()):
+        workers = [multiprocessing.get_context(sys.argv[1]).Process(target=work, args=(run, n)) for n in range(2)]
+        for worker in workers: worker.start(); worker.join()
+"""
+
+
+@pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
+def test_workers_without_a_directory(tmp_path, method):
+    """A worker whose logger stores nothing prints its last table all the same, once."""
+    script = tmp_path / "script.py"
+    script.write_text(NOWHERE)
+    result = subprocess.run(
+        [sys.executable, script, method], capture_output=True, text=True, timeout=DEADLINE_S, cwd=tmp_path
+    )
+    assert result.stdout.count("last table") == 4
+    assert "Traceback" not in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["script.py"]
+
+
 EXITS = """
 import sys
 from ml_logger import ML_Logger
