@@ -10,6 +10,8 @@ import pytest
 from hypothesis import settings
 from processes import Commands
 from proxy import Proxy
+from relay import Relay
+from scene import Scene
 
 # No deadline for one example: two cores are shared by the workers. Derandomised: a red run is red again.
 settings.register_profile("project", deadline=None, derandomize=True)
@@ -32,3 +34,13 @@ def open_proxy() -> Iterator[Callable[[tuple[str, int]], Proxy]]:
     """Open a proxy in front of an address; it is closed with the test."""
     with ExitStack() as stack:
         yield lambda target: stack.enter_context(closing(Proxy(target)))
+
+
+@pytest.fixture
+def scene(commands: Commands, tmp_path: Path) -> Iterator[Scene]:
+    """Return an empty spool, a receiver, and a relay between."""
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    receiver = commands.start_receiver(tmp_path / "mirror")
+    with closing(Relay(receiver.address)) as relay:
+        yield Scene(commands, spool, receiver, relay)

@@ -7,6 +7,7 @@ byte for byte and nothing twice.
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,8 +80,23 @@ class Scene:
         if agent is None:
             self.commands.drain(self.config(**settings))
         else:
+            wait_until(lambda: agent.stderr, what="the agent's first words")  # until then it takes no SIGTERM
             assert agent.terminate(90) == 0, agent.tail()
         assert_trees_equal(self.spool, self.mirror, rename=wire_name)
+
+
+def scribble_at(folder: Path, number: int, offset_s: float) -> None:
+    """Write a stream, a new file, and one of always the same size anew, as if the clock were `offset_s` seconds from now."""
+    folder.mkdir(exist_ok=True)
+    with (folder / "text.log").open("a") as file:
+        file.write(f"line {number}\n")
+    for name in (f"{number}.bin", "model.pt"):
+        aside = folder / f".{name}.tmp-1"
+        aside.write_bytes(b"%04d" % number)
+        aside.rename(folder / name)
+    then_s = time.time() + offset_s
+    for name in ("text.log", f"{number}.bin", "model.pt"):
+        os.utime(folder / name, (then_s, then_s))
 
 
 def _sizes(root: Path) -> dict[bytes, int]:
