@@ -8,6 +8,7 @@ without a step each call makes a file of its own, named by the time. As for `log
 from __future__ import annotations
 
 import functools
+import hashlib
 import itertools
 import os
 import sys
@@ -23,6 +24,10 @@ from .encoder import Encoder
 from .layout import escape_key
 from .recording import Recording, check_name, never_raises
 
+_MOST_KEY_BYTES = (
+    1000  # of the 2,048 that a path on the wire may have: it begins with the place of the run in the spool
+)
+_MOST_STEP_BYTES = 200  # what `escape_key` puts into one component
 _stepless = itertools.count()  # no lock: a signal handler may log in the middle of a call, and a fork would inherit it
 
 
@@ -269,7 +274,7 @@ def _file_name(namespace: str, key: str | None, step: Any, suffix: str) -> str:
 @functools.lru_cache(maxsize=1024)  # a run logs the same keys at every step
 def _checked_folder(namespace: str, key: str | None) -> str:
     """Return the folder of a key's files, ``/`` included; raise `BadPath` where no file may be."""
-    folder = _folder(namespace) + (f"{escape_key(key)}/" if key is not None else "")
+    folder = _folder(namespace) + (f"{_path_text(key, _MOST_KEY_BYTES)}/" if key is not None else "")
     check_name(f"{folder}0000.png")
     return folder
 
@@ -278,4 +283,17 @@ def _file_stem(step: Any) -> str:
     if step is None:
         # the last three digits keep apart what one microsecond brings, in this process or in one beside it
         return f"{time.time_ns() // 1000}{(os.getpid() + next(_stepless)) % 1000:03d}"
-    return f"{step:04d}" if isinstance(step, int) else escape_key(str(step))
+    text = f"{step:04d}" if isinstance(step, int) else str(step)
+    return _path_text(text, _MOST_STEP_BYTES)
+
+
+def _path_text(text: str, most_bytes: int) -> str:
+    """Return the escaped `text`, or its first piece, which ends in ``%``, ``~`` and a digest if that is more than `most_bytes`.
+
+    No text is escaped to ``%~``, so the two are never mixed up.
+    """
+    escaped = escape_key(text)
+    if len(escaped.encode()) <= most_bytes:
+        return escaped
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return f"{escaped.partition('/')[0]}~{digest}"

@@ -31,6 +31,7 @@ from .layout import (
     check_path,
     is_hidden,
     matches_any,
+    numbered,
     part_of,
     unnumbered,
 )
@@ -39,6 +40,7 @@ from .spool import StreamWriter, is_being_written, most_streams, write_whole
 _log = logging.getLogger("ml_logger")
 _OWN_STREAMS = frozenset((METRICS, PARAMETERS, HISTOGRAMS, TEXT, RUN))
 _MAX_TOLD = 1000  # keys are the user's: a new one every step must neither fill the memory nor the terminal
+_MOST_PARTS = 10**9
 _Method = TypeVar("_Method", bound=Callable[..., None])
 
 
@@ -272,7 +274,9 @@ def check_name(name: str) -> str:
 def stream_name(path: str | os.PathLike[str], suffixes: tuple[str, ...]) -> str:
     """Return the name of a user's stream: `path` with the first of `suffixes` if it has none; `BadPath` as for `check_name`.
 
-    A number that would make it a part of another stream is escaped (`unnumbered`).
+    A number that would make it a part of another stream is escaped (`unnumbered`). Its later parts have to have names too.
     """
     name = os.fspath(path).removeprefix("./")
-    return check_name(unnumbered(check_name(name if name.endswith(suffixes) else name + suffixes[0])))
+    name = check_name(unnumbered(check_name(name if name.endswith(suffixes) else name + suffixes[0])))
+    check_name(numbered(name, _MOST_PARTS))
+    return name

@@ -260,6 +260,7 @@ def write_whole(path: str, fill: bytes | Callable[[BinaryIO], object]) -> None:
     """
     directory, name = os.path.split(path)
     os.makedirs(directory, exist_ok=True)  # noqa: PTH103 - as above
+    name = os.fsencode(name)[:200].decode("utf-8", "ignore")  # what is put around it has to fit into 255 bytes too
     temporary = os.path.join(directory, temporary_name(name, os.urandom(6).hex()))  # noqa: PTH118
     try:
         with open(temporary, "xb") as file:

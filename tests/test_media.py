@@ -1,5 +1,6 @@
 """Images, animations, figures, tensors, weights and files: whole files of a run, with what was logged in them."""
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from PIL import Image
 
 from ml_logger import ML_Logger
 from ml_logger.image import figure_png
+from ml_logger.layout import check_path
 from ml_logger.reader import Run
 
 DEADLINE_S = 60
@@ -529,3 +531,61 @@ def test_nothing_is_stored_without_a_directory(caplog):
     run.flush()
     assert len(caplog.messages) == 1
     assert not run.failures
+
+
+LONG = [
+    "k" * 300,
+    "k" * 1001,
+    "k" * 2030,
+    "k" * 100_000,
+    "k" * 99_999 + "l",
+    "é/" * 500,
+    "%~" * 700,
+    "\ud800" * 400,
+    "." * 5000,
+]
+
+
+def test_keys_of_any_length(run):
+    """A key of any length names a folder of its own, always the same, which a receiver takes, with the run's place before it."""
+    for step in range(2):
+        run.log_tensor(step, {key: np.full(3, step) for key in LONG})
+        run.log_image(step, dict.fromkeys(LONG, PIXELS))
+    run.flush()
+    root = Path(run.log_directory)
+    for namespace, suffix in (("tensors", "npy"), ("images", "png")):
+        files = sorted(path.relative_to(root).as_posix() for path in (root / namespace).rglob(f"*.{suffix}"))
+        assert len(files) == 2 * len(LONG)
+        assert len({path.rpartition("/")[0] for path in files}) == len(LONG)
+        assert all(check_path(f"{'place/' * 50}{path}") for path in files)
+    digest = hashlib.sha256(b"k" * 1001).hexdigest()[:16]
+    assert np.load(root / f"tensors/{'k' * 200}%~{digest}/0001.npy").tolist() == [1, 1, 1]
+    assert not run.failures
+
+
+@pytest.mark.parametrize("step", ["s" * 3000, "/" * 90, 10**300, "漢" * 83])
+def test_steps_of_any_length(run, step):
+    """A step that is a long text or number names a file as a key does."""
+    run.log_tensor(step, a=np.arange(3))
+    (path,) = Path(run.log_directory).rglob("*.npy")
+    assert np.load(path).tolist() == [0, 1, 2]
+    assert len(path.name.encode()) <= 255
+    assert not run.failures
+
+
+@pytest.mark.parametrize("name", ["x" * 250, "漢" * 83])
+def test_files_with_long_names(run, tmp_path, name):
+    """A file whose name is as long as a name may be is copied under it."""
+    (tmp_path / name).write_text("content")
+    run.log_file(tmp_path / name)
+    assert (Path(run.log_directory) / "files" / name).read_text() == "content"
+
+
+@pytest.mark.parametrize(("name", "is_taken"), [("d" * 230, True), ("d" * 249, False), ("漢" * 83, False)])
+def test_streams_with_long_names(run, name, is_taken, caplog):
+    """A stream's name leaves room for the numbers of its parts; a longer one is refused with a warning."""
+    for _ in range(2):
+        run.log_data(name, {"a": 1})
+        run.close()
+    assert len(run.reader.data(name)) == 2 * is_taken
+    assert len(caplog.messages) == (not is_taken)
