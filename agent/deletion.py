@@ -8,12 +8,12 @@ those it acknowledged. The file itself must be the one that was shipped, and fin
   begin to. Where leases can't be had (NFS, another user's file) only time tells: `UNSEEN_S`.
 - it is no stream's last part while its run is alive: the next part would be given the same name (`layout.numbered`).
 
-A name is taken away before the last look: the file is renamed to a hidden one, looked at again, and only then unlinked.
-Who replaces it in that moment makes a new file under the name; who writes into it is seen, and the file is put back. So a
-`rename` or an `open` that comes between look and `unlink` costs nothing. A crash just there leaves a hidden file, whose
-bytes the receiver holds.
+A name is taken away before the last look: the file is renamed to a hidden one, looked at again `GRACE_S` later, and only then
+unlinked. Who replaces it meanwhile makes a new file under the name; who had found the name and was about to open it is seen,
+or what was written is, and the file is put back. So an `open` or `rename` that comes between look and deletion costs nothing.
+What a crash in between leaves are hidden files, whose bytes the receiver holds; the next `Broom` gives them their names back.
 
-No folder is reached through a symlink. Nothing here remembers anything; it may run in any thread.
+No folder is reached through a symlink.
 """
 
 from __future__ import annotations
@@ -25,12 +25,23 @@ import re
 import signal
 import stat
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..layout import RUN, STREAM_PATTERNS, digest_name, matches_any, numbered, part_of, temporary_name
+from ..layout import (
+    MAX_COMPONENT_BYTES,
+    RUN,
+    STREAM_PATTERNS,
+    digest_name,
+    is_hidden,
+    matches_any,
+    numbered,
+    part_of,
+    temporary_name,
+)
 from ..wire import Held
 from . import local_file
 from .ledger import Entry
@@ -39,6 +50,9 @@ from .scanner import LocalFile, signature_of
 UNSEEN_S = 3600.0
 """How long a file must not have changed where the system can't tell whether anybody has it open for writing."""
 
+GRACE_S = 1.0
+"""How long a file lies under a hidden name: more than an `open` takes that found it under its own, on a machine under load."""
+
 EMPTY_KEEP_S = 24 * 3600.0
 """How long a folder that was emptied here stays: programs may still want to write into it."""
 
@@ -46,6 +60,7 @@ SOON_S = 60.0
 LATER_S = 600.0
 """After which time a file that had to be kept is looked at again: one in use, and one that a person must see to."""
 
+_ASIDE = re.compile(r"^\.(.+)\.going-[0-9a-f]{12}\Z", re.DOTALL)
 _PART = re.compile(r"^(.+)\.([1-9][0-9]{0,17})(\.[^.]*)?\Z", re.DOTALL)
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -98,16 +113,31 @@ class Swept:
         return sum(candidate.file.signature.size for candidate in self.deleted)
 
 
-class Broom:
-    """Carries out errands in one spool. `stat` asks the receiver, `wall_ns` is the time since the epoch."""
+@dataclass(frozen=True, slots=True)
+class _Aside:
+    candidate: Candidate
+    folder: str
+    name: str
+    aside: str
 
-    def __init__(self, spool: Path, stat: Stat, wall_ns: Callable[[], int]) -> None:
+
+class Broom:
+    """Carries out errands in one spool, in any thread.
+
+    `stat` asks the receiver, `wall_ns` is the time since the epoch, and `rest` waits for so many seconds.
+    """
+
+    def __init__(
+        self, spool: Path, stat: Stat, wall_ns: Callable[[], int], rest: Callable[[float], object] = time.sleep
+    ) -> None:
         self._spool = spool
         self._stat = stat
         self._wall_ns = wall_ns
+        self._rest = rest
+        self._has_recovered = False
 
     def sweep(self, errand: Errand, *, is_rehearsal: bool = False) -> Swept:
-        """Delete what may be deleted; a rehearsal only says what would be.
+        """Delete what may be deleted; a rehearsal only says what would be. Takes `GRACE_S` if anything is deleted.
 
         Raises `ShipError` or `BadAnswer` where the receiver can't be asked; nothing is deleted then.
         """
@@ -116,53 +146,76 @@ class Broom:
         swept = Swept()
         try:
             with closing(_Folders(self._spool)) as folders:
-                for candidate, holding in zip(files, held, strict=True):
-                    self._sweep_file(folders, candidate, holding, swept, is_rehearsal)
-                for folder in [] if is_rehearsal else errand.folders:
-                    self._sweep_folder(folders, folder, swept)
+                if is_rehearsal:
+                    self._rehearse(folders, files, held, swept)
+                else:
+                    self._recover()
+                    self._sweep_files(folders, files, held, swept)
+                    for folder in errand.folders:
+                        self._sweep_folder(folders, folder, swept)
         except FileNotFoundError:
             pass  # the spool itself is away; what was done counts
         return swept
 
+    def _recover(self) -> None:
+        """Give the files that were left under hidden names their names back, once."""
+        if self._has_recovered:
+            return
+        self._has_recovered = True
+        for _, folders, names, folder_fd in os.fwalk(self._spool):
+            folders[:] = [folder for folder in folders if not is_hidden(folder)]
+            for match in filter(None, map(_ASIDE.match, names)):
+                with suppress(OSError):
+                    _put_back(folder_fd, match[0], match[1])
+
     # --- files
 
-    def _sweep_file(
-        self, folders: _Folders, candidate: Candidate, held: Held | None, swept: Swept, is_rehearsal: bool
+    def _rehearse(
+        self, folders: _Folders, files: Sequence[Candidate], held: Sequence[Held | None], swept: Swept
     ) -> None:
+        for candidate, holding in zip(files, held, strict=True):
+            with _noting(candidate, swept):
+                if self._has_leave(folders, candidate, holding, swept):
+                    swept.deleted.append(candidate)
+
+    def _sweep_files(
+        self, folders: _Folders, files: Sequence[Candidate], held: Sequence[Held | None], swept: Swept
+    ) -> None:
+        going: list[_Aside] = []
+        for candidate, holding in zip(files, held, strict=True):
+            with _noting(candidate, swept):
+                if self._has_leave(folders, candidate, holding, swept):
+                    going.append(_take_name(folders, candidate))
+        if going:
+            self._rest(GRACE_S)
+        for aside in going:
+            with _noting(aside.candidate, swept):
+                if _try_unlink(folders.open(aside.folder), aside):
+                    swept.deleted.append(aside.candidate)
+                else:
+                    swept.kept.append(Kept(aside.candidate.file.path, "it changed in the last moment", SOON_S))
+
+    def _has_leave(self, folders: _Folders, candidate: Candidate, held: Held | None, swept: Swept) -> bool:
+        """Whether the file may be deleted as it is now; if not, why is noted. Raises OSError."""
+        kept = self._why_kept(folders, candidate, held)
+        if kept is not None:
+            swept.kept.append(kept)
+        return kept is None
+
+    def _why_kept(self, folders: _Folders, candidate: Candidate, held: Held | None) -> Kept | None:
         path = candidate.file.path
         if held != candidate.entry.acked:
-            swept.kept.append(Kept(path, "the receiver no longer holds what it acknowledged", LATER_S, is_told=True))
-            return
-        try:
-            kept = self._try_delete(folders, candidate, is_rehearsal)
-        except OSError as error:
-            if error.errno in _GONE:
-                swept.gone.append(path)
-            else:
-                swept.kept.append(Kept(path, f"it can't be deleted: {error.strerror}", LATER_S, is_told=True))
-            return
-        if kept is None:
-            swept.deleted.append(candidate)
-        else:
-            swept.kept.append(kept)
-
-    def _try_delete(self, folders: _Folders, candidate: Candidate, is_rehearsal: bool) -> Kept | None:
-        """Delete one file, or return why not; raises OSError."""
-        folder, _, name = candidate.file.path.rpartition("/")
-        folder_fd = folders.open(folder)
-        with _open_file(folder_fd, name) as fd:
-            lease = _try_lease(fd)
-            kept = self._why_kept(candidate, fd, lease)
-            if kept is None and folders.is_last_of_living_run(folder, name):
-                kept = Kept(candidate.file.path, "it is the last part of a stream of a living run", SOON_S)
-            if kept is None and not is_rehearsal and not _try_unlink(folder_fd, name, candidate, fd, lease):
-                kept = Kept(candidate.file.path, "it changed in the last moment", SOON_S)
-        if kept is None and not is_rehearsal:
-            folders.note_deleted(folder, name)
+            return Kept(path, "the receiver no longer holds what it acknowledged", LATER_S, is_told=True)
+        folder, _, name = path.rpartition("/")
+        with _open_file(folders.open(folder), name) as fd:
+            kept = self._why_file_kept(candidate, fd)
+        if kept is None and folders.is_last_of_living_run(folder, name):
+            return Kept(path, "it is the last part of a stream of a living run", SOON_S)
         return kept
 
-    def _why_kept(self, candidate: Candidate, fd: int, lease: bool | None) -> Kept | None:
+    def _why_file_kept(self, candidate: Candidate, fd: int) -> Kept | None:
         path = candidate.file.path
+        lease = _try_lease(fd)
         status = os.fstat(fd)
         if not _is_as_shipped(status, candidate):
             return Kept(path, "it has changed since it was shipped", SOON_S)
@@ -195,6 +248,19 @@ def _is_as_shipped(status: os.stat_result, candidate: Candidate) -> bool:
 
 
 @contextmanager
+def _noting(candidate: Candidate, swept: Swept) -> Iterator[None]:
+    """Note of `candidate` what an OSError in the block means: it is gone, or can't be deleted."""
+    path = candidate.file.path
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _GONE:
+            swept.gone.append(path)
+        else:
+            swept.kept.append(Kept(path, f"it can't be deleted: {error.strerror}", LATER_S, is_told=True))
+
+
+@contextmanager
 def _open_file(folder_fd: int, name: str) -> Iterator[int]:
     if not stat.S_ISREG(os.stat(name, dir_fd=folder_fd, follow_symlinks=False).st_mode):
         raise OSError(errno.ELOOP, "no longer a regular file")  # to open a device may have an effect
@@ -217,36 +283,50 @@ def _try_lease(fd: int) -> bool | None:
     return True
 
 
-def _is_lease_whole(fd: int) -> bool:
-    """Whether nobody waits to open the file for writing."""
-    return sys.platform == "linux" and fcntl.fcntl(fd, fcntl.F_GETLEASE) == fcntl.F_RDLCK
-
-
-def _try_unlink(folder_fd: int, name: str, candidate: Candidate, fd: int, lease: bool | None) -> bool:
-    """Take the file's name away, look at it for the last time, and unlink it; else put it back and return False."""
-    aside = temporary_name(name[:40], os.urandom(6).hex())
+def _take_name(folders: _Folders, candidate: Candidate) -> _Aside:
+    folder, _, name = candidate.file.path.rpartition("/")
+    token = os.urandom(6).hex()
+    aside = f".{name}.going-{token}"
+    if len(os.fsencode(aside)) > MAX_COMPONENT_BYTES:
+        aside = temporary_name(name[:40], token)  # after a crash nobody finds it; its bytes are held all the same
+    folder_fd = folders.open(folder)
     os.rename(name, aside, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
+    folders.note_deleted(folder, name)
+    return _Aside(candidate, folder, name, aside)
+
+
+def _try_unlink(folder_fd: int, going: _Aside) -> bool:
+    """Look at a file without a name for the last time, and unlink it; else give it its name back and return False."""
     try:
-        moved = os.stat(aside, dir_fd=folder_fd, follow_symlinks=False)
-        if _is_as_shipped(moved, candidate) and (lease is None or _is_lease_whole(fd)):
-            os.unlink(aside, dir_fd=folder_fd)
-            return True
+        with _open_file(folder_fd, going.aside) as fd:
+            if _try_lease(fd) is not False and _is_as_shipped(os.fstat(fd), going.candidate):
+                os.unlink(going.aside, dir_fd=folder_fd)
+                return True
     except OSError:
-        _put_back(folder_fd, aside, name)
+        with suppress(OSError):
+            _put_back(folder_fd, going.aside, going.name)
         raise
-    _put_back(folder_fd, aside, name)
+    _put_back(folder_fd, going.aside, going.name)
     return False
 
 
 def _put_back(folder_fd: int, aside: str, name: str) -> None:
-    """Give a file its name again; if another file has it by now, a name beside it: both are kept."""
+    """Give a file its name again; if something else has it by now, a name beside it: both are kept."""
     try:
         os.link(aside, name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd, follow_symlinks=False)
-    except OSError:
-        beside = digest_name(name, os.fsencode(aside))
+    except OSError:  # the name is taken; or it is a folder, or there are no links here
+        beside = digest_name(name, os.fsencode(aside)) if _is_there(folder_fd, name) else name
         os.rename(aside, beside, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
     else:
         os.unlink(aside, dir_fd=folder_fd)
+
+
+def _is_there(folder_fd: int, name: str) -> bool:
+    try:
+        os.stat(name, dir_fd=folder_fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 class _Folders:
