@@ -3,6 +3,8 @@
 import errno
 import json
 import os
+import pathlib
+import resource
 import shutil
 import subprocess
 import sys
@@ -13,8 +15,10 @@ from ml_logger import ML_Logger
 from ml_logger.color import Color
 from ml_logger.layout import part_of
 from ml_logger.reader import Run
+from ml_logger.spool import most_streams
 
 DEADLINE_S = 60
+SPOOL_FORMAT = pathlib.Path(__file__).parent.parent / "docs" / "SPOOL_FORMAT.md"
 
 
 def python(code, *arguments):
@@ -45,6 +49,17 @@ run.log_data("first", 1)
 files = [open(os.devnull) for _ in range(200)]  # what training itself opens
 assert not run.dropped and not run.failures
 """
+
+
+def test_the_documented_number_of_open_streams(monkeypatch):
+    """As many streams are open at once as the description of the files says."""
+    limits = {20: 8, 64: 8, 800: 100, 1024: 128, 1 << 20: 1024, resource.RLIM_INFINITY: 1024}
+    for limit, streams in limits.items():
+        monkeypatch.setattr(resource, "getrlimit", lambda _, limit=limit: (limit, limit))
+        assert most_streams() == streams
+    text = " ".join(SPOOL_FORMAT.read_text(encoding="utf-8").split())
+    assert "at most an eighth of the descriptors" in text
+    assert "never fewer than 8, never more than 1,024" in text
 
 
 def test_more_names_than_descriptors(tmp_path):

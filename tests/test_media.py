@@ -547,7 +547,7 @@ LONG = [
 
 
 def test_keys_of_any_length(run):
-    """A key of any length names a folder of its own, always the same, which a receiver takes, with the run's place before it."""
+    """A key of any length names a folder of its own, always the same; a receiver takes it, with the run's place before it."""
     for step in range(2):
         run.log_tensor(step, {key: np.full(3, step) for key in LONG})
         run.log_image(step, dict.fromkeys(LONG, PIXELS))
