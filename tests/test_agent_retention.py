@@ -652,6 +652,23 @@ def test_a_folder_that_was_emptied_goes_a_day_later(make_home: MakeHome) -> None
     assert sorted(p.name for p in home.spool.rglob("*")) == ["c.png", "mine", "used"]
 
 
+def test_only_old_empty_folders_of_no_living_run_go(make_home: MakeHome) -> None:
+    """A folder that is young, holds anything (a temporary file too), is a link, or belongs to a living run stays."""
+    home = make_home(keep_s=1.0)
+    for name in ("young", "old", "run/sub", "full", "elsewhere"):
+        (home.spool / name).mkdir(parents=True)
+    (home.spool / "full/.a.png.tmp-1").touch()
+    (home.spool / "link").symlink_to(home.spool / "elsewhere")
+    for name in ("old", "run/sub", "full", "elsewhere"):
+        os.utime(home.spool / name, (1e9, 1e9))
+    errand = Errand(folders=("young", "old", "run/sub", "full", "link", "none"))
+    with ML_Logger(home.spool / "run") as logger:
+        log_some(logger, 1)
+        swept = home.broom.sweep(errand)
+        assert (swept.removed_folders, sorted(swept.used_folders)) == (["old"], ["full", "link", "none"])
+    assert home.broom.sweep(errand).removed_folders == ["run/sub"]
+
+
 # --- the plan
 
 
