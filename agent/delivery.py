@@ -7,7 +7,10 @@ works on the values it was given and returns verdicts, which the shipper's one t
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeAlias
@@ -19,11 +22,23 @@ from ..wire import NOTHING, PAYLOAD_CORRUPT, Answer, Held, Manifest, Outcome
 from . import local_file
 from .agreement import agree_on_stream, agree_on_whole, own_name, try_agree
 from .ledger import Entry
-from .pieces import Piece
+from .pieces import Piece, maybe_following
 from .planner import Kind
 from .scanner import LocalFile
 
 MIN_BATCH_BYTES = 1 << 10
+
+HAUL_S = 0.5
+"""How long one connection goes on with one large file before others have their turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A batch as it goes over the line."""
+
+    manifest: Manifest
+    body: bytes
+    is_compressed: bool
 
 
 class Way(Protocol):
@@ -32,7 +47,10 @@ class Way(Protocol):
     def stat(self, paths: Sequence[str]) -> list[Held | None]:
         """Return what the receiver holds of each path."""
 
-    def send(self, manifest: Manifest, payloads: Sequence[bytes], *, compressible: bool) -> Answer:
+    def pack(self, manifest: Manifest, payloads: Sequence[bytes], *, compressible: bool) -> Packed:
+        """Return one batch as it goes over the line; any thread may do that while another batch is on its way."""
+
+    def send(self, packed: Packed) -> Answer:
         """Send one batch."""
 
 
@@ -66,9 +84,10 @@ class Questions:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Pieces that go in one request."""
+    """Pieces that go in one request; one that `goes_on` is followed by those behind it, while there is time."""
 
     pieces: tuple[Piece, ...]
+    goes_on: bool = False
 
     def files(self) -> Iterator[LocalFile]:
         """Yield the files this is about."""
@@ -130,11 +149,12 @@ Verdict: TypeAlias = Stored | Agreed | Built | Refused | Missing | Again
 class Report:
     """What came of a delivery, as far as it got: a failure in the middle takes back nothing that was settled before it.
 
-    `most_bytes` is what one piece may have from now on, if the receiver refused a larger one; `next_flush_s` is how long the
-    receiver asks to wait between batches.
+    `hauled_bytes` of the same file were stored before the piece of the verdict. `most_bytes` is what one piece may have from
+    now on, if the receiver refused a larger one; `next_flush_s` is how long the receiver asks to wait between batches.
     """
 
     verdicts: list[Verdict] = field(default_factory=list)
+    hauled_bytes: int = 0
     is_damaged: bool = False
     most_bytes: int | None = None
     next_flush_s: float = 0.0
@@ -148,13 +168,16 @@ class Delivery:
         self._source = source
         self._way = way
         self._host = os.uname().nodename
+        self._ahead = ThreadPoolExecutor(1, "ml-logger-ahead")
 
     def deliver(self, job: Questions | Batch, report: Report) -> None:
         """Do `job`, adding to `report` as it goes; raises `ShipError` or `BadAnswer` where it had to end early."""
         if isinstance(job, Questions):
             self._ask(job.asked, report)
+        elif job.goes_on:
+            self._haul(job.pieces[0], report)
         else:
-            self._send(job.pieces, report)
+            self._send(job.pieces, self._pack(job.pieces), report)
 
     # --- questions
 
@@ -198,12 +221,41 @@ class Delivery:
 
     # --- batches
 
-    def _send(self, pieces: Sequence[Piece], report: Report) -> None:
-        """Send `pieces` in one request; where the receiver refuses that, in halves, until the one it can't take is found."""
+    def _pack(self, pieces: Sequence[Piece]) -> Packed:
         manifest = Manifest(self._source, tuple(p.item for p in pieces), self._host, __version__)
         compressible = not layout.is_compressed(pieces[0].file.path)
+        return self._way.pack(manifest, [p.payload for p in pieces], compressible=compressible)
+
+    def _haul(self, first: Piece, report: Report) -> None:
+        """Send `first` and then piece by piece what is behind it, one request at a time.
+
+        The next piece is read and packed while the one before is on its way: of a large file, the disk and the processor of
+        either end work at the same time. It ends before the last piece, about which the shipper decides.
+        """
+        deadline_s = time.monotonic() + HAUL_S
+        following: tuple[Piece, Packed] | None = (first, self._pack((first,)))
+        with _maybe_open(self._spool / first.file.path) as fd:
+            while following is not None:
+                piece, packed = following
+                ahead = self._ahead.submit(self._read_and_pack, fd, piece, len(first.payload))
+                try:
+                    self._send((piece,), packed, report)
+                finally:
+                    wait((ahead,))  # it reads from the descriptor that is closed here
+                for before in report.verdicts[:-1]:
+                    report.hauled_bytes += before.piece.item.length if isinstance(before, Stored) else 0
+                del report.verdicts[:-1]
+                is_over = time.monotonic() > deadline_s or not isinstance(report.verdicts[-1], Stored)
+                following = None if is_over else ahead.result()
+
+    def _read_and_pack(self, fd: int | None, piece: Piece, room: int) -> tuple[Piece, Packed] | None:
+        following = None if fd is None else maybe_following(fd, piece, room)
+        return None if following is None else (following, self._pack((following,)))
+
+    def _send(self, pieces: Sequence[Piece], packed: Packed, report: Report) -> None:
+        """Send `pieces` in one request; where the receiver refuses that, in halves, until the one it can't take is found."""
         try:
-            answer = self._way.send(manifest, [p.payload for p in pieces], compressible=compressible)
+            answer = self._way.send(packed)
         except BatchRefused as error:
             self._send_refused(pieces, error, report)
             return
@@ -214,8 +266,8 @@ class Delivery:
     def _send_refused(self, pieces: Sequence[Piece], error: BatchRefused, report: Report) -> None:
         if len(pieces) > 1:
             half = len(pieces) // 2
-            self._send(pieces[:half], report)
-            self._send(pieces[half:], report)
+            for some in (pieces[:half], pieces[half:]):
+                self._send(some, self._pack(some), report)
             return
         piece = pieces[0]
         if isinstance(error, TooLarge) and len(piece.payload) > MIN_BATCH_BYTES:
@@ -260,6 +312,12 @@ class Delivery:
         return Agreed(piece.file, Entry(name, NOTHING, piece.signature))
 
 
-def bytes_of(pieces: Iterable[Piece]) -> int:
-    """Return the payload of `pieces`, in bytes."""
-    return sum(len(piece.payload) for piece in pieces)
+@contextmanager
+def _maybe_open(path: Path) -> Iterator[int | None]:
+    """Open a file that was read a moment ago; None if it has gone or changed its kind meanwhile."""
+    with ExitStack() as stack:
+        try:
+            fd = stack.enter_context(local_file.open_regular(path))
+        except OSError:
+            fd = None
+        yield fd

@@ -50,6 +50,25 @@ class _Upload:
     staged: Held = NOTHING
 
 
+def maybe_following(fd: int, piece: Piece, room: int) -> Piece | None:
+    """Return the piece of `room` bytes behind `piece` of the open file, as if that were stored.
+
+    None if it would be the last, which takes a closer look, or holds no whole line, or the file is not what it was.
+    """
+    before, now = piece.item, local_file.signature_now(fd)
+    if now.size - before.end <= room or (before.op == "stage" and now != piece.signature):
+        return None
+    payload = local_file.read_range(fd, before.end, room)
+    if before.op == "append" and layout.is_line_stream(piece.file.path):
+        payload = payload[: local_file.whole_lines_end(payload, Offset(0))]
+    if not payload:
+        return None
+    crc = wire.crc32(payload, before.crc)
+    item = replace(before, offset=before.end, length=len(payload), crc_before=before.crc, crc=crc)
+    mark = local_file.mark_of(fd, item.end) if before.op == "append" else None
+    return replace(piece, item=item, payload=payload, signature=now, mark=mark)
+
+
 class PieceReader:
     """Reads pieces, and remembers between them the uploads under way and the unfinished lines."""
 

@@ -298,7 +298,9 @@ class Shipper:
                 room -= len(piece.payload)
         if questions:
             return Questions(tuple(questions))
-        return Batch(tuple(pieces)) if pieces else None
+        if not pieces:
+            return None
+        return Batch(tuple(pieces), goes_on=len(pieces) == 1 and not pieces[0].is_last and len(pieces[0].payload) > 0)
 
     def _fits(self, file: LocalFile, pieces: Sequence[Piece], room: int) -> bool:
         """Whether `file` may share a batch: all compress or none, and a whole file is not split without need."""
@@ -369,6 +371,7 @@ class Shipper:
     def _take_in(self, job: Job) -> Exception | None:
         """Learn from what a courier brought back; return the error that ended it early, if one did."""
         report, is_batch = job.report, isinstance(job.work, Batch)
+        self._tally.bytes += report.hauled_bytes
         for verdict in report.verdicts:
             self._learn(verdict, job.lane, is_batch=is_batch)
         settled = {_file_of(verdict).path for verdict in report.verdicts}

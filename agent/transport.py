@@ -19,6 +19,7 @@ from .. import wire
 from ..errors import BadBatch, BatchRefused, ShipError, StopSending, TimedOut, TooLarge, TryAgain
 from ..wire import Answer, Held, Manifest
 from .config import AgentConfig
+from .delivery import Packed
 from .throttle import Throttle
 
 SEND_CHUNK_BYTES = 256 << 10
@@ -80,14 +81,17 @@ class Transport:
             return self._stat_some(paths[:half]) + self._stat_some(paths[half:])
         return wire.decode_stat_answer(answer, paths)
 
-    def send(self, manifest: Manifest, payloads: Sequence[bytes], *, compressible: bool) -> Answer:
-        """Send one batch and return the answer to it."""
+    def pack(self, manifest: Manifest, payloads: Sequence[bytes], *, compressible: bool) -> Packed:
+        """Return one batch as it goes over the line; any thread may do that while another batch is on its way."""
         compress = self._compress and compressible
-        body = wire.encode_batch(manifest, payloads, compress=compress)
+        return Packed(manifest, wire.encode_batch(manifest, payloads, compress=compress), compress)
+
+    def send(self, packed: Packed) -> Answer:
+        """Send one batch and return the answer to it."""
         headers = {"Content-Type": "application/x-ml-logger-batch"}
-        if compress:
+        if packed.is_compressed:
             headers["Content-Encoding"] = "zstd"
-        return wire.decode_answer(self._post("/v1/batch", body, headers), manifest.items)
+        return wire.decode_answer(self._post("/v1/batch", packed.body, headers), packed.manifest.items)
 
     def close(self) -> None:
         """Close the connection."""

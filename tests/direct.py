@@ -14,7 +14,7 @@ from ml_logger import wire
 from ml_logger.agent.agreement import source_of
 from ml_logger.agent.config import AgentConfig
 from ml_logger.agent.couriers import OneAtATime
-from ml_logger.agent.delivery import Delivery
+from ml_logger.agent.delivery import Delivery, Packed
 from ml_logger.agent.ledger import Ledger
 from ml_logger.agent.settling import Clock
 from ml_logger.agent.shipper import Shipper
@@ -40,20 +40,23 @@ class Direct:
         asked = wire.decode_stat_request(wire.encode_stat_request(paths), max_paths=100_000)
         return wire.decode_stat_answer(wire.encode_stat_answer(asked, self.store.stat(asked)), paths)
 
-    def send(self, manifest: Manifest, payloads: Sequence[bytes], *, compressible: bool) -> Answer:
+    def pack(self, manifest: Manifest, payloads: Sequence[bytes], *, compressible: bool) -> Packed:
+        return Packed(manifest, wire.encode_batch(manifest, payloads, compress=compressible), compressible)
+
+    def send(self, packed: Packed) -> Answer:
         if self.fail_before:
             raise self.fail_before.pop(0)
-        body = wire.encode_batch(manifest, payloads, compress=compressible)
+        body = packed.body
         if len(body) > self.max_body_bytes:
             raise TooLarge(f"{len(body)} bytes are too many")
-        if compressible:
+        if packed.is_compressed:
             body = wire.expand(body, max_bytes=1 << 30)
         decoded, views = wire.split_batch(body, max_manifest_bytes=1 << 20, max_items=1000)
         self.sent.append(decoded)
         answer = wire.encode_outcomes(self.store.apply(decoded, views))
         if self.lose_answer:
             raise self.lose_answer.pop(0)
-        return wire.decode_answer(answer, manifest.items)
+        return wire.decode_answer(answer, packed.manifest.items)
 
     def close(self) -> None:
         pass

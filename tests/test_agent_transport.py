@@ -34,7 +34,7 @@ def open_transport(url, token="secret", **timeouts):
 
 def send(url, **timeouts):
     with contextlib.closing(open_transport(url, **timeouts)) as transport:
-        return transport.send(MANIFEST, [PAYLOAD], compressible=True)
+        return transport.send(transport.pack(MANIFEST, [PAYLOAD], compressible=True))
 
 
 def test_a_good_answer(proxy):
