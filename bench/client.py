@@ -3,6 +3,9 @@
 ``python -m bench.client`` measures, in one run and taking turns: the floor (orjson of the finished record and one
 ``os.write``), silent ``log()`` of ten numbers, the same with the printed table, ``log_image`` beside a copy of the array,
 and the import beside numpy's. Numbers go to ``build/bench/client.json``.
+
+The tail of ``log()`` is read against that of plain arithmetic which takes as long and touches no file: what is there as well
+comes from the machine (the timer's ticks, the hypervisor), and the longer a call the more of it.
 """
 
 from __future__ import annotations
@@ -36,6 +39,8 @@ _TEN_FLOAT32: dict[str, Any] = {key: np.float32(value) for key, value in _TEN_FL
 _IMAGES_A_ROUND = 12  # 11 MB: well within the queue
 _PIXELS = np.add.outer(np.arange(480), np.arange(640))[..., None].astype(np.uint8) + np.arange(3, dtype=np.uint8)
 
+_ARITHMETIC = "arithmetic as long, no file"
+
 _run_numbers = count()
 
 
@@ -66,6 +71,33 @@ def _logging(folder: str, call_of: Callable[[ML_Logger], Call]) -> Iterator[Call
             logger.flush()
         finally:
             sys.stdout = before
+
+
+@contextmanager
+def _arithmetic(folder: str) -> Iterator[Call]:
+    """As many additions as take the time of a silent ``log()`` of ten floats, found anew in each round."""
+    numbers = [number / 7 for number in range(1000)]
+
+    def call(_number: int) -> None:
+        total = 0.0
+        for number in numbers:
+            total += number
+
+    aside = tempfile.TemporaryDirectory(dir=folder)  # what is written here is nobody's cost
+    with aside, _logging(aside.name, partial(_silent, _TEN_FLOATS)) as log:
+        wanted_s = _median_s(log)
+    for _ in range(2):  # from the far side of what is wanted, and once more from nearby
+        del numbers[max(1, round(len(numbers) * wanted_s / _median_s(call))) :]
+    yield call
+
+
+def _median_s(call: Call) -> float:
+    taken_s = []
+    for number in range(500):
+        began = time.perf_counter()
+        call(number)
+        taken_s.append(time.perf_counter() - began)
+    return statistics.median(taken_s)
 
 
 def _silent(values: dict[str, Any], logger: ML_Logger) -> Call:
@@ -114,6 +146,7 @@ def _cases(folder: str) -> list[Case]:
     return [
         Case("floor, 10 floats", partial(_floor, folder, _TEN_FLOATS)),
         Case("floor, 10 float32", partial(_floor, folder, _TEN_FLOAT32)),
+        Case(_ARITHMETIC, partial(_arithmetic, folder)),
         *(Case(name, partial(_logging, folder, call_of)) for name, call_of in logged),
         Case("copy, 640×480×3, one a step", _copy, between=_training_step, **each),
         Case("log_image, 640×480×3, one a step", partial(_logging, folder, _image), between=_training_step, **each),
@@ -142,6 +175,7 @@ def _ratio(timings: dict[str, Timing], name: str, floor: str) -> float:
 
 def _targets(timings: dict[str, Timing], import_ms: dict[str, float]) -> list[results.Target]:
     undisturbed = {name: timing.over_rounds(0.999, undisturbed=True) for name, timing in timings.items()}
+    arithmetic_us = undisturbed[_ARITHMETIC]
     table_us = timings["log, table, 10 floats"].median_us - timings["log, silent, 10 floats"].median_us
     return [
         *(
@@ -154,7 +188,7 @@ def _targets(timings: dict[str, Timing], import_ms: dict[str, float]) -> list[re
                     4.0,
                 ),
                 results.Target(
-                    f"silent, {kind}: p99.9 in µs, interrupted calls left out",
+                    f"silent, {kind}: p99.9 in µs, interrupted calls left out (arithmetic as long: {arithmetic_us:.1f})",
                     undisturbed[f"log, silent, {kind}"],
                     100.0,
                 ),
