@@ -18,6 +18,8 @@ from ..settings import MAX_TIME_S, load_settings, read_token
 ENV_PREFIX = "ML_LOGGER_AGENT_"
 
 MAX_CONNECTIONS = 64
+MAX_PID = 2**31 - 1
+MAX_KEEP_S = 1e9  # thirty years: unlike the other times it is only compared with
 
 _MAY_BE_ZERO = ("settle_s", "min_interval_s", "drain_timeout_s", "heartbeat_s", "retention.keep_s")
 _SEE = "see the comment beside it in config/"
@@ -55,6 +57,11 @@ class RetentionSettings:
 
     keep_s: float | None = None
     max_spool_bytes: int | None = None
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is ever deleted."""
+        return self.keep_s is not None or self.max_spool_bytes is not None
 
 
 @dataclass(frozen=True)
@@ -230,16 +237,17 @@ def _check_numbers(config: AgentConfig) -> None:
         least = 0 if key == "retention.max_spool_bytes" else 1
         if values[key] is not None and values[key] < least:
             raise ConfigError(f"key '{key}' must be at least {least}, not {values[key]}", hint=_SEE)
-    for key, most in (("connections", MAX_CONNECTIONS), ("prometheus.port", 65535)):
+    for key, most in (("connections", MAX_CONNECTIONS), ("prometheus.port", 65535), ("until_pid", MAX_PID)):
         if values[key] is not None and not 0 <= values[key] <= most:
             raise ConfigError(f"key '{key}' must be at most {most}, not {values[key]}", hint=_SEE)
 
 
 def _check_time(key: str, value: float) -> None:
     may_be_zero = key in _MAY_BE_ZERO
-    if not (0 < value <= MAX_TIME_S or (value == 0 and may_be_zero)):
+    most_s = MAX_KEEP_S if key == "retention.keep_s" else MAX_TIME_S
+    if not (0 < value <= most_s or (value == 0 and may_be_zero)):
         least = "from 0" if may_be_zero else "more than 0 and"
-        raise ConfigError(f"key '{key}' must be {least} to {MAX_TIME_S:.0f} seconds, not {value}", hint=_SEE)
+        raise ConfigError(f"key '{key}' must be {least} to {most_s:.0f} seconds, not {value}", hint=_SEE)
 
 
 def current_token(config: AgentConfig, environ: Mapping[str, str]) -> str | None:

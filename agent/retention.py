@@ -55,9 +55,6 @@ class Entries(Protocol):
     def get(self, path: str) -> Entry | None:
         """Return what is known of `path`."""
 
-    def forget(self, path: str) -> None:
-        """Drop the entry of a file that is gone."""
-
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -235,8 +232,6 @@ class Retention:
         now_s = self._clock.steady_s()
         gone = [candidate.file for candidate in swept.deleted]
         self._files.note_gone(gone)
-        for path in (*(file.path for file in gone), *swept.gone):
-            self._entries.forget(path)
         for kept in swept.kept:
             self._rests[kept.path] = now_s + kept.again_in_s
             if kept.is_told:

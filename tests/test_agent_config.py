@@ -30,6 +30,8 @@ def config_of(tmp_path: Path, *lines: str, environ: dict[str, str] | None = None
         "heartbeat_s: -1",
         "until_pid: 0",
         "retention: {keep_s: -1}",
+        "retention: {keep_s: 1.0e+10}",
+        f"until_pid: {2**31}",
         "retention: {max_spool_bytes: -1}",
         "prometheus: {port: 65536}",
         "proxy: proxy",
@@ -71,6 +73,13 @@ def test_what_can_not_be_used_is_refused_in_one_line(tmp_path, line):
     message = caught.value.one_line()
     assert "\n" not in message
     assert len(message) < 1000
+
+
+def test_files_may_be_kept_for_months(tmp_path):
+    """`retention.keep_s` may be longer than the other times; without a bound retention is off."""
+    assert config_of(tmp_path, "retention: {keep_s: 31536000}").retention.keep_s == 31536000.0
+    assert config_of(tmp_path, "retention: {max_spool_bytes: 0}").retention.is_on
+    assert not config_of(tmp_path).retention.is_on
 
 
 def test_a_huge_alias_is_refused_quickly(tmp_path):
