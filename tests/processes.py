@@ -72,6 +72,12 @@ class Running:
         """Let it go on after `freeze`."""
         self.process.send_signal(signal.SIGCONT)
 
+    def die_aloud(self) -> str:
+        """End it by SIGABRT and return the end of its output, where a Python program shows what each thread was at."""
+        self.process.send_signal(signal.SIGABRT)
+        self.process.wait(STOP_DEADLINE_S)
+        return self.tail(8000)
+
     def terminate(self, deadline_s: float = STOP_DEADLINE_S) -> int:
         """Ask it to end (SIGTERM) and return its exit code; raises subprocess.TimeoutExpired."""
         self.process.terminate()
@@ -222,7 +228,7 @@ class Commands:
 def clean_environment(changes: Mapping[str, str]) -> dict[str, str]:
     """Return this process's environment without this project's variables, `changes` applied."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("ML_LOGGER")}
-    return {**kept, "PYTHONUNBUFFERED": "1", **changes}
+    return {**kept, "PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1", **changes}
 
 
 def wait_first_line(running: Running, deadline_s: float = START_DEADLINE_S) -> str:

@@ -195,6 +195,26 @@ class HoldAnswer(Behaviour):
         exchange.client.sendall(answer.raw)
 
 
+@dataclass(frozen=True)
+class Strand(Behaviour):
+    """Close the client's connection at once, and let the server have the request only after `release`.
+
+    A box in between may do so with what it has taken in when its client has long given up. `is_delivered` is set then.
+    """
+
+    release: threading.Event = field(default_factory=threading.Event)
+    is_delivered: threading.Event = field(default_factory=threading.Event)
+
+    def act(self, exchange: Exchange) -> None:
+        threading.Thread(target=self._deliver, args=(exchange,), name="proxy-strand", daemon=True).start()
+        raise ConnectionEnded
+
+    def _deliver(self, exchange: Exchange) -> None:
+        self.release.wait(IDLE_TIMEOUT_S)
+        exchange.ask()
+        self.is_delivered.set()
+
+
 HTML = Answer(200, b"<!doctype html><html><body>Please sign in to the hotel's network</body></html>", "text/html")
 """What a captive portal says to everything."""
 

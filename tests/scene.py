@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from processes import Commands, Receiver, Running, assert_trees_equal, read_mirror, read_spool, wait_until
+from processes import Commands, Receiver, Running, assert_trees_equal, differences, read_mirror, read_spool, wait_until
 from relay import Relay
 
 from ml_logger.layout import remote_path
@@ -72,8 +72,16 @@ class Scene:
         return {wire_name(p): content for p, content in read_spool(self.spool).items()} == read_mirror(self.mirror)
 
     def wait_equal(self, agent: Running, deadline_s: float = 60.0) -> None:
-        """Return once the mirror holds the spool, by what the agent at work does alone."""
-        wait_until(self.is_equal, deadline_s, f"equal trees\n{agent.tail()}", poll_s=0.05)
+        """Return once the mirror holds the spool, by what the agent at work does alone.
+
+        Raises TimeoutError with the differences, and where each thread of the agent stood, which has ended then.
+        """
+        try:
+            wait_until(self.is_equal, deadline_s, "equal trees", poll_s=0.05)
+        except TimeoutError as error:
+            spool = {wire_name(path): content for path, content in read_spool(self.spool).items()}
+            lines = differences(spool, read_mirror(self.mirror))
+            raise TimeoutError("\n".join([str(error), *lines[:20], agent.die_aloud()])) from None
 
     def assert_kept(self, agent: Running | None = None, **settings: object) -> None:
         """Let the agent at work end, or run one, and assert that it says all is shipped, and that it is."""
