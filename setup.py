@@ -26,6 +26,7 @@ setup(
     install_requires=[
         "aiohttp>=3.10",
         "backports.zstd>=1.0; python_version < '3.14'",
+        "certifi",  # the public CAs that requests trusts, for the agent's other connections
         "colorama>=0.4.6",
         "numpy>=1.22",
         "orjson>=3.9",
@@ -42,6 +43,7 @@ setup(
             "hypothesis>=6.100",
             "matplotlib>=3.5",  # for log_pyplot, which works with what the user has and never imports it
             "mypy>=1.10",
+            "prometheus-client>=0.20",
             "pytest>=8.0",
             "pytest-xdist>=3.5",
             "ruff>=0.5",
@@ -50,6 +52,7 @@ setup(
             "types-requests",
             "types-tqdm",
         ],
+        "prometheus": ["prometheus-client>=0.20"],
     },
     entry_points={
         "console_scripts": [

@@ -1,43 +1,76 @@
-"""``ml-logger-agent``: ships a spool to a receiver, for ever or (``--once``) until all is shipped.
+"""``ml-logger-agent``: ships a spool to a receiver, for ever or (``--once``) until all is shipped; and what looks at it.
 
-Exit codes: 0 all that there was is shipped, 1 something is left (it is listed), 2 the person who started it can mend it.
+``status`` says how far it is, ``doctor`` what is wrong, ``drain`` ships all there is and shows it; the modules of these names
+say more. Exit codes: 0 all is well (all that there was is shipped), 1 something is not (it is listed), 2 the person who started
+it can mend it.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
+import signal
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-from ..errors import MLLoggerError
+from ..errors import MLLoggerError, UsageError
 from ..journal import start_logging
 from ..settings import OneLineParser
 from ..version import __version__
 from .config import AgentConfig, current_token, load_config
+from .doctor import run_doctor
+from .drain import showing, watch
+from .lock import SpoolTaken
 from .loop import Total
-from .service import open_loop, stopping_on_signals
+from .secret import Secrets, keep_out_of_log
+from .service import open_service, stopping_on_signals
+from .status import show_status
 
 log = logging.getLogger(__name__)
 
+_OPTIONS_OF = {"once": "run", "json": "status", "no_probe": "doctor"}
+
+
+@dataclass(frozen=True)
+class _Order:
+    """What was asked for, and the config and the environment it is to be done with."""
+
+    config: AgentConfig
+    environ: Mapping[str, str]
+    secrets: Secrets
+    arguments: argparse.Namespace
+
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the agent; return the exit code."""
+    """Run the command; return the exit code."""
+    secrets = Secrets()
     try:
         arguments = _parse(argv)
-        config = load_config(arguments.config, os.environ, _flags(arguments))
-        environ: Mapping[str, str] = os.environ
-        if arguments.token_file is not None:  # a flag goes before the environment, and that before the file
-            config, environ = replace(config, token=None), {}
-        start_logging(config.log)
-        current_token(config, environ)
-        return _run(config, environ, is_once=arguments.once)
+        load = partial(load_config, arguments.config, os.environ, _flags(arguments))
+        if arguments.command == "doctor":
+            settled = partial(_settled, load, arguments)
+            return run_doctor(settled, _environ(arguments), secrets, with_probe=not arguments.no_probe)
+        config = _settled(load, arguments)
+        secrets.note_proxy(config.proxy)
+        return _COMMANDS[arguments.command](_Order(config, _environ(arguments), secrets, arguments))
     except MLLoggerError as error:
-        print(f"ml-logger-agent: {error.one_line()}", file=sys.stderr)
+        print(f"ml-logger-agent: {secrets.hide(error.one_line())}", file=sys.stderr)
         return 2
+
+
+def _settled(load: Callable[[], AgentConfig], arguments: argparse.Namespace) -> AgentConfig:
+    """Return the config; its token does not count where a flag names a file, which goes before environment and config."""
+    config = load()
+    return config if arguments.token_file is None else replace(config, token=None)
+
+
+def _environ(arguments: argparse.Namespace) -> Mapping[str, str]:
+    return os.environ if arguments.token_file is None else {}
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -45,16 +78,30 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         prog="ml-logger-agent", description="Ship a spool directory to an ML_Logger receiver, every byte once."
     )
     parser.add_argument(
+        "command",
+        nargs="?",
+        choices=("run", "status", "doctor", "drain"),
+        default="run",
+        help="run: ship (default); status: how far it is; doctor: check all it stands on; drain: ship all, and show it",
+    )
+    parser.add_argument(
         "--config", type=Path, metavar="FILE", help="agent.yaml; flags and ML_LOGGER_AGENT_… go before it"
     )
     parser.add_argument("--once", action="store_true", help="ship all there is, then exit")
+    parser.add_argument("--json", action="store_true", help="status: one JSON object instead of a table")
+    parser.add_argument("--no-probe", action="store_true", help="doctor: send no file to the receiver")
     parser.add_argument("--spool", type=Path, help="the directory the training logs to")
     parser.add_argument("--server", help="the receiver's URL, such as http://storage:8081")
     parser.add_argument("--token-file", type=Path, help="a file with the token on its first line")
     parser.add_argument("--state-dir", type=Path, help="where the agent keeps what it remembers")
-    parser.add_argument("--drain-timeout-s", type=float, help="how long --once and SIGTERM may take, in seconds")
+    parser.add_argument("--drain-timeout-s", type=float, help="how long --once, drain and SIGTERM may take, in seconds")
     parser.add_argument("--version", action="version", version=f"ml-logger-agent {__version__}")
-    return parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
+    for option, command in _OPTIONS_OF.items():
+        if getattr(arguments, option) and arguments.command != command:
+            shown = option.replace("_", "-")
+            raise UsageError(f"--{shown} is no option of {arguments.command}", hint=f"it belongs to {command}")
+    return arguments
 
 
 def _flags(arguments: argparse.Namespace) -> dict[str, object]:
@@ -62,12 +109,56 @@ def _flags(arguments: argparse.Namespace) -> dict[str, object]:
     return {name: getattr(arguments, name) for name in names}
 
 
-def _run(config: AgentConfig, environ: Mapping[str, str], *, is_once: bool) -> int:
-    with open_loop(config, environ) as loop:
-        with stopping_on_signals(loop):
+# --- the commands
+
+
+def _run(order: _Order) -> int:
+    config, is_once = order.config, order.arguments.once
+    _start_logging(order)
+    with open_service(config, order.environ, order.secrets, is_once=is_once) as service:
+        with stopping_on_signals(service.loop):
             log.info("shipping %s to %s", ", ".join(map(str, config.spools())), config.server)
-            total = loop.drain() if is_once else loop.run()
+            total = service.loop.drain() if is_once else service.loop.run()
         return _report(total)
+
+
+def _drain(order: _Order) -> int:
+    _start_logging(order)
+    try:
+        with open_service(order.config, order.environ, order.secrets, is_once=True) as service:
+            with stopping_on_signals(service.loop), showing(service.latest, sys.stderr):
+                total = service.loop.drain()
+            return _report(total)
+    except SpoolTaken as error:
+        print(f"ml-logger-agent: {error.holder} ships {error.spool}: waiting for it", file=sys.stderr)
+    with _noting_signals() as signals:
+        return _report(watch(order.config, is_stopped=lambda: bool(signals)))
+
+
+def _status(order: _Order) -> int:
+    return show_status(order.config, as_json=order.arguments.json)
+
+
+_COMMANDS = {"run": _run, "drain": _drain, "status": _status}
+
+
+def _start_logging(order: _Order) -> None:
+    """Start logging, and make sure that there is a usable token, or none is named."""
+    start_logging(order.config.log)
+    keep_out_of_log(order.secrets)
+    order.secrets.note(current_token(order.config, order.environ))
+
+
+@contextlib.contextmanager
+def _noting_signals() -> Iterator[list[int]]:
+    """Yield a list that grows with each SIGTERM and SIGINT in the block."""
+    noted: list[int] = []
+    before = {s: signal.signal(s, lambda number, _: noted.append(number)) for s in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield noted
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _report(total: Total) -> int:

@@ -38,10 +38,11 @@ class Holder:
 
 
 class SpoolTaken(UsageError):
-    """The spool has an agent already; `holder` says which."""
+    """The `spool` has an agent already; `holder` says which."""
 
     def __init__(self, spool: Path, holder: Holder) -> None:
         super().__init__(f"spool {spool} already has an agent ({holder})", hint="stop that one first")
+        self.spool = spool
         self.holder = holder
 
 

@@ -70,9 +70,10 @@ class Meter:
 
     def rate(self, now_s: float) -> float:
         """Return how much the total grew a second, over the last minute or since the first sample if that is shorter."""
-        if not self._samples:
+        samples = list(self._samples)  # another thread may note meanwhile
+        if not samples:
             return 0.0
         begin_s = now_s - RATE_WINDOW_S
-        first = next(((s, total) for s, total in reversed(self._samples) if s <= begin_s), self._samples[0])
+        first = next(((s, total) for s, total in reversed(samples) if s <= begin_s), samples[0])
         span_s = now_s - max(first[0], begin_s)
-        return (self._samples[-1][1] - first[1]) / span_s if span_s > 0 else 0.0
+        return (samples[-1][1] - first[1]) / span_s if span_s > 0 else 0.0

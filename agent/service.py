@@ -3,69 +3,124 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from ..layout import AGENT_DIR
 from .agreement import source_of
+from .call import Caller
 from .config import AgentConfig, current_token
 from .couriers import Couriers
 from .delivery import Delivery
+from .heart import CALL_TIMEOUT_S, Heart, Pulse
 from .ledger import Ledger
 from .lock import only_agent
 from .loop import Loop
+from .metrics import offering_metrics
+from .progress import Progress, sum_of
+from .secret import Secrets
 from .settling import Clock
-from .shipper import Shipper
+from .status_file import StatusFile
+from .survey import LEDGER_NAME
+from .telling import TellingShipper
 from .throttle import Throttle
 from .transport import Transport
 from .watcher import Doorbell, Watcher
 
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Service:
+    """A loop that is ready to run, and where it says how far it is, by spool."""
+
+    loop: Loop
+    statuses: tuple[tuple[Path, StatusFile], ...]
+
+    def latest(self) -> Progress:
+        """Return how far all spools are together; for any thread."""
+        return sum_of([status.latest() for _, status in self.statuses])
+
 
 @contextmanager
-def open_loop(config: AgentConfig, environ: Mapping[str, str]) -> Iterator[Loop]:
-    """Yield the loop over all spools of `config`, ready to run; what it stands on is closed with the block.
+def open_service(
+    config: AgentConfig, environ: Mapping[str, str], secrets: Secrets, *, is_once: bool
+) -> Iterator[Service]:
+    """Yield the service over all spools of `config`; what it stands on is closed with the block.
 
-    Raises `SpoolTaken` if a spool has an agent already, `ConfigError` for a state directory that can't be used.
+    Raises `SpoolTaken` if a spool has an agent already, `ConfigError` for what stands in the config and can't be used.
     """
     with contextlib.ExitStack() as stack:
         doorbell = Doorbell()
         stack.callback(doorbell.close)
         throttle = None if config.max_bytes_per_s is None else Throttle(config.max_bytes_per_s)
-        ways = partial(_open_way, config, environ, throttle, stack)
-        shippers = [_open_shipper(config, spool, ways, doorbell, stack) for spool in config.spools()]
-        yield Loop(shippers, Watcher(config.spools(), doorbell), doorbell, config)
+        token = partial(_token, config, environ, secrets)
+        ways = partial(_open_way, config, token, throttle, stack)
+        statuses = tuple((spool, _status_file(config, spool, secrets, is_once=is_once)) for spool in config.spools())
+        shippers = [_open_shipper(config, spool, status, ways, doorbell, stack) for spool, status in statuses]
+        _tell_outside(config, token, statuses, stack)
+        yield Service(Loop(shippers, Watcher(config.spools(), doorbell), doorbell, config), statuses)
+
+
+def _token(config: AgentConfig, environ: Mapping[str, str], secrets: Secrets) -> str | None:
+    return secrets.note(current_token(config, environ))
+
+
+def _status_file(config: AgentConfig, spool: Path, secrets: Secrets, *, is_once: bool) -> StatusFile:
+    return StatusFile(config.state_dir_of(spool), also=spool / AGENT_DIR, is_once=is_once, hide=secrets.hide)
+
+
+def _tell_outside(
+    config: AgentConfig,
+    token: Callable[[], str | None],
+    statuses: Sequence[tuple[Path, StatusFile]],
+    stack: contextlib.ExitStack,
+) -> None:
+    """Start what says outside how far the agent is: metrics and heartbeats, as the config wants them."""
+    url = stack.enter_context(offering_metrics(config.prometheus, statuses))
+    if url is not None:
+        log.info("metrics at %s", url)
+    caller = Caller(config, token, CALL_TIMEOUT_S)
+    pulses = [Pulse(spool, config.remote_prefix, status) for spool, status in statuses]
+    heart = Heart(pulses, caller, config.heartbeat_s)
+    heart.start()
+    stack.callback(heart.stop)
 
 
 def _open_shipper(
     config: AgentConfig,
     spool: Path,
+    status: StatusFile,
     open_way: Callable[..., Transport],
     doorbell: Doorbell,
     stack: contextlib.ExitStack,
-) -> Shipper:
+) -> TellingShipper:
     state_dir = config.state_dir_of(spool)
     stack.enter_context(only_agent(state_dir, spool))
-    ledger = Ledger(state_dir / "ledger.sqlite")
+    ledger = Ledger(state_dir / LEDGER_NAME)
     stack.callback(ledger.close)
     ways = [open_way(is_urgent=number == 0) for number in range(config.connections)]
     source = source_of(spool)
     couriers = Couriers([Delivery(spool, source, way) for way in ways], doorbell.ring)
     stack.callback(couriers.close)
-    return Shipper(spool, config, ledger, couriers, Clock(time.time_ns, time.monotonic))
+    return TellingShipper(spool, config, ledger, couriers, Clock(time.time_ns, time.monotonic), status)
 
 
 def _open_way(
     config: AgentConfig,
-    environ: Mapping[str, str],
+    token: Callable[[], str | None],
     throttle: Throttle | None,
     stack: contextlib.ExitStack,
     *,
     is_urgent: bool,
 ) -> Transport:
-    way = Transport(config, token=lambda: current_token(config, environ), throttle=throttle, is_urgent=is_urgent)
+    way = Transport(config, token=token, throttle=throttle, is_urgent=is_urgent)
     stack.callback(way.close)
     return way
 

@@ -29,10 +29,13 @@ log = logging.getLogger(__name__)
 VERSION = 1
 
 CHANGE_S = 1.0
-"""What has changed is written at most this often."""
+"""What has changed is written at most this often, errors aside."""
 
-REFRESH_S = 10.0
+REFRESH_S = 5.0
 """How often it is written where nothing changes; the client takes an agent that was not heard of for a minute as gone."""
+
+MAKING_SHARE = 50.0
+"""Of the agent's time at most 1/50 goes into finding out how far it is: a backlog of many files is counted less often."""
 
 _MAX_BYTES = 16 << 20
 _MAX_LISTED = 1000  # files set aside and runs alive
@@ -51,7 +54,7 @@ class Said:
 
 
 class StatusFile:
-    """Says how far one spool is. `write` belongs into every round of the loop; the other methods may be called by any thread.
+    """Says how far one spool is. `tell` belongs behind every round of the loop; the reading methods are for any thread.
 
     `also` is a second folder to write to, if it can be made: the spool's own, where the client looks for an agent. `is_once`
     says that the agent is to ship what there is and end, so that nobody misses it afterwards.
@@ -63,38 +66,56 @@ class StatusFile:
         *,
         also: Path | None = None,
         is_once: bool = False,
+        hide: Callable[[str], str] = str,
         wall_s: Callable[[], float] = time.time,
         steady_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._state_dir = state_dir
         self._also = None if also == state_dir else also
         self._is_once = is_once
+        self._hide = hide
         self._wall_s = wall_s
         self._steady_s = steady_s
         self._started_at = wall_s()
         self._meter = Meter()
         self._meter.note(steady_s(), 0)
         self._latest = (steady_s(), Progress())
+        self._next_s = steady_s()
+        self._has_held_back = False
         self._written: Progress | None = None
-        self._written_s = -REFRESH_S
+        self._written_s = 0.0
         self._has_warned = False
 
-    def write(self, progress: Progress) -> None:
-        """Take note of `progress`, and write it if that is due."""
+    def tell(self, make: Callable[[], Progress], *, is_urgent: bool = False) -> None:
+        """Ask `make` how far the spool is, if that is due, and write it, if it is new.
+
+        Before it is due this costs next to nothing. One that `is_urgent` is asked for at once: an error, the end of a drain.
+        """
         now_s = self._steady_s()
+        if now_s < self._next_s and not is_urgent:
+            self._has_held_back = True
+            return
+        progress = self._discreet(make())
+        self._has_held_back = False
+        self._next_s = now_s + max(CHANGE_S, MAKING_SHARE * (self._steady_s() - now_s))
         self._meter.note(now_s, progress.shipped_bytes)
         self._latest = (now_s, progress)
-        if now_s - self._written_s >= CHANGE_S and self.due_in_s() <= 0:
+        is_news = self._written is None or _without_age(progress) != _without_age(self._written)
+        if is_news or now_s - self._written_s >= REFRESH_S:
             self._put(progress)
 
     def due_in_s(self) -> float:
-        """Return in how many seconds the next `write` will write: sooner if the last one held back what has changed."""
-        progress = self._latest[1]
-        is_news = self._written is None or _without_age(progress) != _without_age(self._written)
-        return max(0.0, self._written_s + (CHANGE_S if is_news else REFRESH_S) - self._steady_s())
+        """Return in how many seconds `tell` should be called next, even if nothing happens until then."""
+        due_s = self._next_s if self._has_held_back else max(self._next_s, self._written_s + REFRESH_S)
+        return max(0.0, due_s - self._steady_s())
+
+    def _discreet(self, progress: Progress) -> Progress:
+        aside = tuple(Problem(problem.path, self._hide(problem.reason)) for problem in progress.aside)
+        error = None if progress.last_error is None else self._hide(progress.last_error)
+        return replace(progress, last_error=error, aside=aside)
 
     def latest(self) -> Progress:
-        """Return the progress last written, its oldest byte as old as it is now."""
+        """Return the progress last told, its oldest byte as old as it is now."""
         at_s, progress = self._latest
         return _older(progress, self._steady_s() - at_s)
 
@@ -106,11 +127,6 @@ class StatusFile:
     def started_at(self) -> float:
         """When the agent started, in seconds since the epoch."""
         return self._started_at
-
-    def close(self, progress: Progress) -> None:
-        """Write `progress` as the last word."""
-        self._latest = (self._steady_s(), progress)
-        self._put(progress)
 
     def _put(self, progress: Progress) -> None:
         self._written, self._written_s = progress, self._steady_s()

@@ -41,7 +41,7 @@ def state_dir(tmp_path: Path) -> Path:
 
 
 def spoke(tmp_path: Path, ago_s: float, *, is_once: bool = False) -> None:
-    StatusFile(state_dir(tmp_path), is_once=is_once).close(Progress())
+    StatusFile(state_dir(tmp_path), is_once=is_once).tell(Progress)
     path = state_dir(tmp_path) / AGENT_STATUS
     at = path.stat().st_mtime - ago_s
     os.utime(path, (at, at))
