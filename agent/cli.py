@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,7 @@ from ..version import __version__
 from .config import AgentConfig, current_token, load_config
 from .doctor import run_doctor
 from .drain import showing, watch
+from .endings import Endings
 from .lock import SpoolTaken
 from .loop import Total
 from .secret import Secrets, keep_out_of_log
@@ -95,6 +97,10 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--token-file", type=Path, help="a file with the token on its first line")
     parser.add_argument("--state-dir", type=Path, help="where the agent keeps what it remembers")
     parser.add_argument("--drain-timeout-s", type=float, help="how long --once, drain and SIGTERM may take, in seconds")
+    parser.add_argument("--until-pid", type=int, metavar="PID", help="ship until this process ends, then what is left")
+    parser.add_argument(
+        "--until-file", type=Path, metavar="FILE", help="ship until this file is there, then what is left"
+    )
     parser.add_argument("--version", action="version", version=f"ml-logger-agent {__version__}")
     arguments = parser.parse_args(argv)
     for option, command in _OPTIONS_OF.items():
@@ -105,7 +111,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _flags(arguments: argparse.Namespace) -> dict[str, object]:
-    names = ("spool", "server", "token_file", "state_dir", "drain_timeout_s")
+    names = ("spool", "server", "token_file", "state_dir", "drain_timeout_s", "until_pid", "until_file")
     return {name: getattr(arguments, name) for name in names}
 
 
@@ -116,8 +122,10 @@ def _run(order: _Order) -> int:
     config, is_once = order.config, order.arguments.once
     _start_logging(order)
     with open_service(config, order.environ, order.secrets, is_once=is_once) as service:
-        with stopping_on_signals(service.loop):
+        with closing(Endings(config, service.loop.stop)) as endings, stopping_on_signals(endings.stop):
             log.info("shipping %s to %s", ", ".join(map(str, config.spools())), config.server)
+            if not is_once:
+                endings.start()
             total = service.loop.drain() if is_once else service.loop.run()
         return _report(total)
 
@@ -126,7 +134,7 @@ def _drain(order: _Order) -> int:
     _start_logging(order)
     try:
         with open_service(order.config, order.environ, order.secrets, is_once=True) as service:
-            with stopping_on_signals(service.loop), showing(service.latest, sys.stderr):
+            with stopping_on_signals(service.loop.stop), showing(service.latest, sys.stderr):
                 total = service.loop.drain()
             return _report(total)
     except SpoolTaken as error:

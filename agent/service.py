@@ -126,9 +126,9 @@ def _open_way(
 
 
 @contextmanager
-def stopping_on_signals(loop: Loop) -> Iterator[None]:
-    """Let SIGTERM and SIGINT stop `loop` inside the block; the handlers before are put back."""
-    before = {s: signal.signal(s, lambda *_: loop.stop()) for s in (signal.SIGTERM, signal.SIGINT)}
+def stopping_on_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """Let SIGTERM and SIGINT call `stop` inside the block; the handlers before are put back."""
+    before = {s: signal.signal(s, lambda *_: stop()) for s in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
