@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from .agenda import Lane
-from .delivery import Batch, Delivery, Questions, Report
+from .delivery import Delivery, Report, Work
 
 
 @dataclass(slots=True)
@@ -21,7 +21,7 @@ class Job:
     """One delivery: what was to be done, what came of it, and what ended it early."""
 
     lane: Lane
-    work: Questions | Batch
+    work: Work
     report: Report = field(default_factory=Report)
     error: Exception | None = None
 

@@ -18,7 +18,7 @@ from typing import Protocol, TypeAlias
 from .. import layout
 from ..errors import BatchRefused, TooLarge
 from ..version import __version__
-from ..wire import NOTHING, PAYLOAD_CORRUPT, Answer, Held, Manifest, Outcome
+from ..wire import NOTHING, PAYLOAD_CORRUPT, Answer, Held, Lineage, Manifest, Outcome
 from . import local_file
 from .agreement import agree_on_stream, agree_on_whole, own_name, try_agree
 from .ledger import Entry
@@ -46,6 +46,9 @@ class Way(Protocol):
 
     def stat(self, paths: Sequence[str]) -> list[Held | None]:
         """Return what the receiver holds of each path."""
+
+    def lineage(self, known: str | None) -> Lineage | None:
+        """Return the receiver's mark, and what happened since the `known` one."""
 
     def pack(self, manifest: Manifest, payloads: Sequence[bytes], *, compressible: bool) -> Packed:
         """Return one batch as it goes over the line; any thread may do that while another batch is on its way."""
@@ -83,6 +86,17 @@ class Questions:
 
 
 @dataclass(frozen=True, slots=True)
+class Recall:
+    """Whether the receiver is still what it was when it gave the mark that is `known`."""
+
+    known: str | None
+
+    def files(self) -> Iterator[LocalFile]:
+        """Yield nothing: it is about no file."""
+        return iter(())
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """Pieces that go in one request; one that `goes_on` is followed by those behind it, while there is time."""
 
@@ -92,6 +106,9 @@ class Batch:
     def files(self) -> Iterator[LocalFile]:
         """Yield the files this is about."""
         return (piece.file for piece in self.pieces)
+
+
+Work: TypeAlias = Questions | Recall | Batch
 
 
 # --- what came of it
@@ -158,6 +175,7 @@ class Report:
     is_damaged: bool = False
     most_bytes: int | None = None
     next_flush_s: float = 0.0
+    lineage: Lineage | None = None
 
 
 class Delivery:
@@ -170,10 +188,12 @@ class Delivery:
         self._host = os.uname().nodename
         self._ahead = ThreadPoolExecutor(1, "ml-logger-ahead")
 
-    def deliver(self, job: Questions | Batch, report: Report) -> None:
+    def deliver(self, job: Work, report: Report) -> None:
         """Do `job`, adding to `report` as it goes; raises `ShipError` or `BadAnswer` where it had to end early."""
         if isinstance(job, Questions):
             self._ask(job.asked, report)
+        elif isinstance(job, Recall):
+            report.lineage = self._way.lineage(job.known)
         elif job.goes_on:
             self._haul(job.pieces[0], report)
         else:

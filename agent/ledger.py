@@ -14,27 +14,30 @@ import sqlite3
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import ConfigError
-from ..wire import Crc, Held, Offset
+from ..wire import Crc, Held, Lineage, Offset
 from .local_file import Mark
 from .scanner import Signature
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
+_CREATE_LINEAGE = "CREATE TABLE IF NOT EXISTS lineage (mark TEXT NOT NULL, era INTEGER NOT NULL)"
 _CREATE = """
 CREATE TABLE IF NOT EXISTS files (
     path BLOB PRIMARY KEY, remote TEXT NOT NULL, acked_size INTEGER NOT NULL, acked_crc INTEGER NOT NULL,
     size INTEGER, mtime_ns INTEGER, ino INTEGER, dev INTEGER, is_done INTEGER NOT NULL,
-    head_crc INTEGER, tail_crc INTEGER
+    head_crc INTEGER, tail_crc INTEGER, era INTEGER NOT NULL
 ) WITHOUT ROWID
 """
-_SELECT = "SELECT path, remote, acked_size, acked_crc, size, mtime_ns, ino, dev, is_done, head_crc, tail_crc FROM files"
-_INSERT = "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_SELECT = """
+SELECT path, remote, acked_size, acked_crc, size, mtime_ns, ino, dev, is_done, head_crc, tail_crc, era FROM files
+"""
+_INSERT = "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,8 @@ class Entry:
 
     `remote` is the path it is shipped under, `acked` what the receiver acknowledged of it, `seen` the state in which the local
     file was last read and found to begin with those bytes, and `is_done` whether nothing of that state was left to ship.
-    `mark` tells a long stream that was rewritten in place from one that grew.
+    `mark` tells a long stream that was rewritten in place from one that grew. `era` counts the receiver's marks that were known
+    when it was acknowledged (`Ledger.note_lineage`); it is set by `Ledger.put`.
     """
 
     remote: str
@@ -51,6 +55,7 @@ class Entry:
     seen: Signature | None = None
     is_done: bool = False
     mark: Mark | None = None
+    era: int = 0
 
 
 class Ledger:
@@ -65,6 +70,9 @@ class Ledger:
         self._unsaved: set[str] = set()
         self._has_warned = False
         self._is_closed = False
+        self._known: str | None = None
+        self._era = 0
+        self._is_lineage_unsaved = False
         self._db = self._open()
 
     def _open(self) -> sqlite3.Connection:
@@ -90,8 +98,10 @@ class Ledger:
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = OFF")
             db.execute(_CREATE)
+            db.execute(_CREATE_LINEAGE)
             db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             self._entries.update(_load(db))
+            self._known, self._era = db.execute("SELECT mark, era FROM lineage").fetchone() or (None, 0)
         except BaseException:
             db.close()
             raise
@@ -103,8 +113,25 @@ class Ledger:
 
     def put(self, path: str, entry: Entry) -> None:
         """Remember `entry` for `path`; it reaches the file with the next `save`."""
-        self._entries[path] = entry
+        self._entries[path] = replace(entry, era=self._era)
         self._unsaved.add(path)
+
+    @property
+    def known_mark(self) -> str | None:
+        """The receiver's mark that was told last, None if none was."""
+        return self._known
+
+    def note_lineage(self, lineage: Lineage) -> list[str]:
+        """Remember the receiver's mark; return the paths of which it may hold less than it acknowledged.
+
+        Marks are asked for now and then, so what was acknowledged since the last but one may be younger than the last.
+        """
+        doubtful = [
+            path for path, entry in self._entries.items() if lineage.since == "unknown" or entry.era >= self._era - 1
+        ]
+        if lineage.mark != self._known:
+            self._known, self._era, self._is_lineage_unsaved = lineage.mark, self._era + 1, True
+        return [] if lineage.since == "same" else doubtful
 
     def forget(self, path: str) -> None:
         """Drop the entry of a file that is no longer in the spool."""
@@ -119,7 +146,7 @@ class Ledger:
 
     def save(self) -> None:
         """Write what has changed in one transaction; a failure is logged and kept for the next call."""
-        if not self._unsaved:
+        if not self._unsaved and not self._is_lineage_unsaved:
             return
         gone = [(os.fsencode(p),) for p in self._unsaved if p not in self._entries]
         rows = [_to_row(p, self._entries[p]) for p in self._unsaved if p in self._entries]
@@ -127,11 +154,15 @@ class Ledger:
             self._db.execute("BEGIN")
             self._db.executemany("DELETE FROM files WHERE path = ?", gone)
             self._db.executemany(_INSERT, rows)
+            if self._is_lineage_unsaved:
+                self._db.execute("DELETE FROM lineage")
+                self._db.execute("INSERT INTO lineage VALUES (?, ?)", (self._known, self._era))
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
             self._give_up_write(error)
         else:
             self._unsaved.clear()
+            self._is_lineage_unsaved = False
             self._has_warned = False
 
     def _give_up_write(self, error: sqlite3.Error) -> None:
@@ -168,17 +199,18 @@ def peek(file: Path) -> dict[str, Entry] | None:
 
 
 def _load(db: sqlite3.Connection) -> Iterator[tuple[str, Entry]]:
-    for path, remote, size, crc, *seen, is_done, head, tail in db.execute(_SELECT):
+    for path, remote, size, crc, *seen, is_done, head, tail, era in db.execute(_SELECT):
         signature = Signature(*seen) if seen[0] is not None else None
         mark = Mark(Crc(head), Crc(tail)) if head is not None else None
-        yield os.fsdecode(path), Entry(remote, Held(Offset(int(size)), Crc(int(crc))), signature, bool(is_done), mark)
+        held = Held(Offset(int(size)), Crc(int(crc)))
+        yield os.fsdecode(path), Entry(remote, held, signature, bool(is_done), mark, int(era))
 
 
 def _to_row(path: str, entry: Entry) -> tuple[object, ...]:
     seen = entry.seen
     state = (None,) * 4 if seen is None else (seen.size, seen.mtime_ns, seen.ino, seen.dev)
     ends = (None, None) if entry.mark is None else (entry.mark.head, entry.mark.tail)
-    return (os.fsencode(path), entry.remote, entry.acked.size, entry.acked.crc, *state, entry.is_done, *ends)
+    return (os.fsencode(path), entry.remote, entry.acked.size, entry.acked.crc, *state, entry.is_done, *ends, entry.era)
 
 
 def _move_aside(file: Path, aside: Path) -> None:

@@ -16,8 +16,8 @@ from .scanner import Signature, signature_of
 
 READ_BYTES = 1 << 20
 
-MARK_BYTES = 64 << 10
-"""How much at either end of what was shipped is read again before more is shipped."""
+MARK_BYTES = 4 << 10
+"""How much at either end of what was shipped is read again before more is shipped: a page, as a live stream is read often."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,6 +110,12 @@ class Walk:
         due_s = min((folder.due_s for folder in self._folders.values()), default=0.0)
         return max(0.0, due_s - self._steady_s())
 
+    def find(self, path: str) -> LocalFile | None:
+        """Return the file `path` as it was at the last look, None if it was not there."""
+        folder, _, name = path.rpartition("/")
+        signature = self._folders[folder].files.get(name) if folder in self._folders else None
+        return None if signature is None else LocalFile(path, signature)
+
     def paths(self) -> Iterator[str]:
         """Yield the path of every file known."""
         for path, folder in self._folders.items():

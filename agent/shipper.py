@@ -7,6 +7,7 @@ saved; a crash anywhere in between costs a resend, which the receiver answers wi
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .. import layout
-from ..errors import BadPath, MLLoggerError, StopSending, TimedOut, TryAgain
+from ..errors import BadAnswer, BadPath, MLLoggerError, StopSending, TimedOut, TryAgain
 from ..wire import NOTHING, Held
 from . import local_file
 from .agenda import LANES, Agenda, Lane
@@ -23,13 +24,15 @@ from .alive import RunsAlive
 from .aside import Aside
 from .config import AgentConfig
 from .couriers import Job, Staff
-from .delivery import Again, Agreed, Batch, Built, Missing, Question, Questions, Refused, Stored, Verdict
+from .delivery import Again, Agreed, Batch, Built, Missing, Question, Questions, Recall, Refused, Stored, Verdict, Work
 from .ledger import Entry, Ledger
 from .pieces import Piece, PieceReader
 from .planner import Kind, kind_of, lane_of
 from .progress import Progress
 from .scanner import LocalFile, Problem, Walk
 from .settling import Clock, Settling
+
+log = logging.getLogger(__name__)
 
 ROUND_S = 2.0
 """A round with backlog ends after this time, so that files which appeared meanwhile get their turn."""
@@ -42,6 +45,9 @@ MIN_BATCH_BYTES = 64 << 10
 
 UNASKED_BYTES = 64 << 10
 """A file that appears while the agent runs and is no larger is sent without asking first: the answer says what is held."""
+
+RECALL_S = 60.0
+"""How often the receiver is asked whether it was restored, where no heartbeats are sent whose interval this is."""
 
 MAX_STALLS = 3
 
@@ -93,6 +99,8 @@ class Shipper:
         self._alive = RunsAlive(spool, clock)
         self._so_far = Progress()  # the totals and the last words; what is left is counted when somebody asks
         self._has_looked = False
+        self._recall_s = clock.steady_s()  # when the receiver is to be asked whether it is what it was
+        self._is_recalling = False
         self._walk = Walk(
             spool,
             include=config.include,
@@ -129,7 +137,7 @@ class Shipper:
             self._agenda.settles_in_s(),
             any(self._agenda.is_ready(lane) and self._staff.is_free(lane) for lane in LANES),
             self._walk.next_look_in_s(),
-            self._agenda.out,
+            self._agenda.out + self._is_recalling,
             self._next_flush_s,
         )
 
@@ -270,14 +278,23 @@ class Shipper:
 
     def _hand_out(self) -> bool:
         """Start what can be started; return whether anything was."""
-        is_any = False
+        is_any = self._recall_if_due()
         for lane in LANES:
             while self._staff.is_free(lane) and (work := self._next_work(lane)) is not None:
                 self._staff.start(Job(lane, work))
                 is_any = True
         return is_any
 
-    def _next_work(self, lane: Lane) -> Questions | Batch | None:
+    def _recall_if_due(self) -> bool:
+        """Ask, now and then, whether the receiver is still what it was; return whether it is asked now."""
+        now_s = self._clock.steady_s()
+        if self._is_recalling or now_s < self._recall_s or not self._staff.is_free("live"):
+            return False
+        self._is_recalling, self._recall_s = True, now_s + (self._config.heartbeat_s or RECALL_S)
+        self._staff.start(Job("live", Recall(self._ledger.known_mark)))
+        return True
+
+    def _next_work(self, lane: Lane) -> Work | None:
         """Take files of `lane` and return what to ask about them or to send of them, as much as fits one request."""
         questions: list[Question] = []
         pieces: list[Piece] = []
@@ -320,8 +337,10 @@ class Shipper:
     def _is_worth_asking(self, file: LocalFile, kind: Kind) -> bool:
         """Whether it costs less to ask than to send in vain."""
         size = file.signature.size
+        if file.path in self._unknown:
+            return True
         if self._ledger.get(file.path) is None:
-            return size > UNASKED_BYTES or file.path in self._unknown
+            return size > UNASKED_BYTES
         # a large file whose last answer was lost, with the agent, is there already
         return kind == "whole" and size > self._batch_bytes and not self._reader.is_uploading(file)
 
@@ -371,6 +390,8 @@ class Shipper:
     def _take_in(self, job: Job) -> Exception | None:
         """Learn from what a courier brought back; return the error that ended it early, if one did."""
         report, is_batch = job.report, isinstance(job.work, Batch)
+        if isinstance(job.work, Recall):
+            self._take_in_lineage(job)
         self._tally.bytes += report.hauled_bytes
         for verdict in report.verdicts:
             self._learn(verdict, job.lane, is_batch=is_batch)
@@ -383,7 +404,26 @@ class Shipper:
             return TryAgain(
                 "bytes were damaged on the way", hint="the receiver's CRC does not match; they are sent again"
             )
-        return job.error
+        # a receiver that does not tell its lineage now is asked again; only that it lets nobody in is news
+        return None if isinstance(job.work, Recall) and isinstance(job.error, (TryAgain, BadAnswer)) else job.error
+
+    def _take_in_lineage(self, job: Job) -> None:
+        """Where the receiver may have been restored or emptied, ask it again about what it acknowledged."""
+        self._is_recalling = False
+        if job.report.lineage is None:
+            return
+        doubtful = self._ledger.note_lineage(job.report.lineage)
+        files = [file for path in doubtful if (file := self._walk.find(path)) is not None]
+        if job.report.lineage.since == "unknown" and files:
+            log.warning(
+                "the receiver is not what it was (restored, or emptied): asking again about %d files", len(files)
+            )
+        for file in files:
+            if not self._agenda.is_out(file.path):
+                self._ledger.forget(file.path)
+                self._unknown.add(file.path)
+                if self._agenda.note(file):
+                    self._place(file, is_complete=True)
 
     def _note_end(self, job: Job) -> None:
         so_far = self._so_far
@@ -391,8 +431,9 @@ class Shipper:
             said = job.error.one_line() if isinstance(job.error, MLLoggerError) else f"unexpected: {job.error!r}"
             self._so_far = replace(so_far, errors=so_far.errors + 1, last_error=said)
         elif isinstance(job.work, Batch):
-            at = self._clock.wall_ns() / 1e9
-            self._so_far = replace(so_far, last_error=None, last_ack_at=at)
+            self._so_far = replace(so_far, last_error=None, last_ack_at=self._clock.wall_ns() / 1e9)
+        elif isinstance(job.work, Recall):
+            self._so_far = replace(so_far, last_error=None)
 
     def _fit_batches(self, job: Job) -> None:
         """Make batches smaller where they are refused as too large or take too long, and larger again where they pass."""

@@ -17,7 +17,7 @@ from requests.auth import AuthBase
 
 from .. import wire
 from ..errors import BadBatch, BatchRefused, ShipError, StopSending, TimedOut, TooLarge, TryAgain
-from ..wire import Answer, Held, Manifest
+from ..wire import Answer, Held, Lineage, Manifest
 from .config import AgentConfig
 from .delivery import Packed
 from .throttle import Throttle
@@ -80,6 +80,14 @@ class Transport:
             half = len(paths) // 2
             return self._stat_some(paths[:half]) + self._stat_some(paths[half:])
         return wire.decode_stat_answer(answer, paths)
+
+    def lineage(self, known: str | None) -> Lineage | None:
+        """Return the receiver's mark, and what happened since the `known` one; None from a receiver that keeps no marks."""
+        try:
+            answer = self._post("/v1/lineage", wire.encode_lineage_request(known), {"Content-Type": "application/json"})
+        except NotServed:
+            return None
+        return wire.decode_lineage(answer)
 
     def pack(self, manifest: Manifest, payloads: Sequence[bytes], *, compressible: bool) -> Packed:
         """Return one batch as it goes over the line; any thread may do that while another batch is on its way."""
@@ -214,6 +222,10 @@ _TRANSPORT_ERRORS: tuple[tuple[type[requests.RequestException], str, str], ...] 
 )
 
 
+class NotServed(TryAgain):
+    """There is no such thing at this URL: an older receiver, or none."""
+
+
 def error_for(status: int, answer: bytes, retry_after: str | None) -> ShipError | None:
     """Return what an HTTP status means for the sender, or None for 200."""
     if status == 200:
@@ -228,7 +240,7 @@ def error_for(status: int, answer: bytes, retry_after: str | None) -> ShipError 
     if status in (400, 422):
         return BatchRefused(said)
     if status in (404, 405):
-        return TryAgain(said, hint="is 'server' the URL of an ML_Logger receiver?")
+        return NotServed(said, hint="is 'server' the URL of an ML_Logger receiver?")
     return TryAgain(said, retry_after_s=_seconds(retry_after))
 
 

@@ -337,6 +337,53 @@ def decode_stat_answer(body: bytes, paths: Sequence[str]) -> list[Held | None]:
         raise BadAnswer(f"the answer to a stat is not one of this protocol: {error}") from None
 
 
+# --- lineage
+
+Since = Literal["same", "restarted", "unknown"]
+SINCE: tuple[Since, ...] = ("same", "restarted", "unknown")
+_MAX_MARK = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """A receiver's current mark, and what it says of the one it was asked about.
+
+    `same`: it has been up since. `restarted`: it was started since, maybe from a copy that ends there. `unknown`: it never had
+    that mark, so it holds an older copy, or other files.
+    """
+
+    mark: str
+    since: Since
+
+
+def encode_lineage_request(known: str | None) -> bytes:
+    """Return the body of a lineage request; None where no mark is known."""
+    return orjson.dumps({"v": VERSION, "mark": known})
+
+
+def decode_lineage_request(body: bytes) -> str | None:
+    """Return the mark asked about; raise `BadBatch` if it is none."""
+    record = _load_object(body)
+    return None if record.get("mark") is None else _string(record, "mark", most=_MAX_MARK)
+
+
+def encode_lineage(lineage: Lineage) -> bytes:
+    """Return the answer to a lineage request."""
+    return orjson.dumps({"v": VERSION, "mark": lineage.mark, "since": lineage.since})
+
+
+def decode_lineage(body: bytes) -> Lineage:
+    """Return the answer in `body`; raise `BadAnswer` if it is none."""
+    try:
+        record = _load_object(body)
+        mark, since = _string(record, "mark", most=_MAX_MARK), record.get("since")
+        if since not in SINCE:
+            raise BadBatch("since is none of its three words")
+    except BadBatch as error:
+        raise BadAnswer(f"the answer about the lineage is not one of this protocol: {error}") from None
+    return Lineage(mark, cast(Since, since))
+
+
 # --- heartbeats
 
 

@@ -26,6 +26,7 @@ from .auth import Door
 from .byterange import maybe_range
 from .config import Limits
 from .heartbeats import Heartbeats
+from .lineage import Marks
 from .store import Store, StoredFile
 
 T = TypeVar("T")
@@ -43,6 +44,8 @@ _RETRY_AFTER_S = {503: 2, 507: 10}
 _READ_BYTES = 1 << 18
 _LIST_LIMIT = 1000
 _READ_THREADS = 4
+_FLUSH_STEP_S = 0.25
+_MAX_FLUSH_S = 10.0
 
 _log = logging.getLogger(__name__)
 
@@ -56,15 +59,16 @@ class Refused(Exception):
         self.headers = headers or {}
 
 
-def make_app(store: Store, door: Door, limits: Limits) -> web.Application:
+def make_app(store: Store, door: Door, limits: Limits, marks: Marks) -> web.Application:
     """Return the application; its threads end with it, `store` is the caller's to close."""
-    receiver = _Receiver(store, door, limits)
+    receiver = _Receiver(store, door, limits, marks)
     app = web.Application(middlewares=[_errors_as_json, receiver.authorize])
     app.add_routes(
         [
             web.get("/healthz", receiver.healthz),
             web.post("/v1/stat", receiver.stat),
             web.post("/v1/batch", receiver.batch),
+            web.post("/v1/lineage", receiver.lineage),
             web.post("/v1/heartbeat", receiver.heartbeat),
             web.get("/v1/agents", receiver.agents),
             web.get("/v1/files/{path:.*}", receiver.read_file),
@@ -109,8 +113,9 @@ def _json(body: bytes, *, status: int = 200, headers: dict[str, str] | None = No
 class _Receiver:
     """The handlers and what they share."""
 
-    def __init__(self, store: Store, door: Door, limits: Limits) -> None:
-        self._store, self._door, self._limits = store, door, limits
+    def __init__(self, store: Store, door: Door, limits: Limits, marks: Marks) -> None:
+        self._store, self._door, self._limits, self._marks = store, door, limits, marks
+        self._waiting = 0
         self._heartbeats = Heartbeats(time.monotonic)
         self._slots = asyncio.Semaphore(limits.max_requests_in_memory)
         self._room_bytes = limits.max_requests_in_memory * limits.max_body_bytes
@@ -150,7 +155,19 @@ class _Receiver:
         )
         outcomes = self._store.apply(manifest, payloads)
         _log.debug("batch of %d items, %d bytes: %.3f s", len(outcomes), len(body), time.monotonic() - start)
-        return wire.encode_outcomes(outcomes)
+        self._marks.note_stored()
+        return wire.encode_outcomes(outcomes, next_flush_s=self._next_flush_s())
+
+    def _next_flush_s(self) -> float:
+        """Return how long agents had better wait between batches: nothing, unless as many wait for a slot as there are."""
+        crowd = self._waiting / self._limits.max_requests_in_memory
+        return min(_FLUSH_STEP_S * crowd, _MAX_FLUSH_S) if crowd >= 1 else 0.0
+
+    async def lineage(self, request: web.Request) -> web.Response:
+        return await self._with_body(request, self._lineage)
+
+    def _lineage(self, body: bytes) -> bytes:
+        return wire.encode_lineage(self._marks.since(wire.decode_lineage_request(body)))
 
     async def _with_body(self, request: web.Request, work: Callable[[bytes], bytes]) -> web.Response:
         encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
@@ -159,8 +176,15 @@ class _Receiver:
         body = _Body(self)
         try:
             packed = await body.read(request)
-            async with self._slots:
+            self._waiting += 1
+            try:
+                await self._slots.acquire()
+            finally:
+                self._waiting -= 1
+            try:
                 answer = await self._in_thread(self._unpack_and, work, packed, encoding)
+            finally:
+                self._slots.release()
         finally:
             body.release()
         return _json(answer)

@@ -23,6 +23,7 @@ from ..version import __version__
 from .app import make_app, start_site
 from .auth import Door, require_safe_bind
 from .config import ENV_PREFIX, ServerConfig, load_config
+from .lineage import Marks
 from .local_store import LocalStore
 from .store import Store
 
@@ -86,7 +87,7 @@ async def _serve(config: ServerConfig, store: Store, door: Door) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    app = make_app(store, door, config.limits)
+    app = make_app(store, door, config.limits, Marks(config.data_dir))
     try:
         runner, url = await start_site(app, config.host, config.port, stop_timeout_s=config.stop_timeout_s)
     except (OSError, ValueError) as error:  # ValueError: a host name that no resolver takes

@@ -19,9 +19,10 @@ from ml_logger.agent.ledger import Ledger
 from ml_logger.agent.settling import Clock
 from ml_logger.agent.shipper import Shipper
 from ml_logger.errors import MLLoggerError, TooLarge
+from ml_logger.server.lineage import Marks
 from ml_logger.server.local_store import LocalStore
 from ml_logger.server.store import Store
-from ml_logger.wire import Answer, Held, Manifest
+from ml_logger.wire import Answer, Held, Lineage, Manifest
 
 
 @dataclass
@@ -34,11 +35,18 @@ class Direct:
     lose_answer: list[MLLoggerError] = field(default_factory=list)
     sent: list[Manifest] = field(default_factory=list)
     stats: list[list[str]] = field(default_factory=list)
+    marks: Marks | None = None
 
     def stat(self, paths: Sequence[str]) -> list[Held | None]:
         self.stats.append(list(paths))
         asked = wire.decode_stat_request(wire.encode_stat_request(paths), max_paths=100_000)
         return wire.decode_stat_answer(wire.encode_stat_answer(asked, self.store.stat(asked)), paths)
+
+    def lineage(self, known: str | None) -> Lineage | None:
+        if self.marks is None:
+            return None
+        asked = wire.decode_lineage_request(wire.encode_lineage_request(known))
+        return wire.decode_lineage(wire.encode_lineage(self.marks.since(asked)))
 
     def pack(self, manifest: Manifest, payloads: Sequence[bytes], *, compressible: bool) -> Packed:
         return Packed(manifest, wire.encode_batch(manifest, payloads, compress=compressible), compressible)
@@ -82,7 +90,7 @@ class Pair:
         self.open_agent()
 
     def open_receiver(self) -> None:
-        self.transport = Direct(LocalStore(self.data_dir))
+        self.transport = Direct(LocalStore(self.data_dir), marks=Marks(self.data_dir))
 
     def open_agent(self) -> None:
         """Open a core over what is in the state directory; one that is open already is closed."""
@@ -98,6 +106,7 @@ class Pair:
         """Close the store and open it anew over the same data; the agent's core goes on."""
         self.transport.store.close()
         self.transport.store = LocalStore(self.data_dir)
+        self.transport.marks = Marks(self.data_dir)
 
     def restart_agent(self, *, lose_ledger: bool = False) -> None:
         """Open a new core over the same spool, with the saved ledger or without any."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import requests
@@ -15,6 +17,7 @@ import requests
 from ml_logger.server.app import make_app, start_site
 from ml_logger.server.auth import Door
 from ml_logger.server.config import Limits
+from ml_logger.server.lineage import Marks
 from ml_logger.server.store import Store
 
 
@@ -39,14 +42,26 @@ class Site:
 
 
 @contextmanager
-def serving(store: Store, *, token: str | None = None, limits: Limits | None = None) -> Iterator[Site]:
-    """Serve `store` until the block ends."""
+def serving(
+    store: Store, *, token: str | None = None, limits: Limits | None = None, marks: Marks | None = None
+) -> Iterator[Site]:
+    """Serve `store` until the block ends; without `marks` each time with a new lineage."""
+    if marks is None:
+        with tempfile.TemporaryDirectory() as folder, _serving(store, token, limits, Marks(Path(folder))) as site:
+            yield site
+    else:
+        with _serving(store, token, limits, marks) as site:
+            yield site
+
+
+@contextmanager
+def _serving(store: Store, token: str | None, limits: Limits | None, marks: Marks) -> Iterator[Site]:
     started: list[str] = []
     is_up, loop = threading.Event(), asyncio.new_event_loop()
     stop = asyncio.Event()
 
     async def serve() -> None:
-        app = make_app(store, Door(token), limits or Limits())
+        app = make_app(store, Door(token), limits or Limits(), marks)
         runner, url = await start_site(app, "127.0.0.1", 0, stop_timeout_s=5)
         started.append(url)
         is_up.set()

@@ -11,7 +11,7 @@ from proxy import HTML, Answer, CutResponse, Drop, Proxy
 
 from ml_logger import wire
 from ml_logger.agent.config import AgentConfig, TimeoutSettings
-from ml_logger.agent.transport import Transport, error_for
+from ml_logger.agent.transport import NotServed, Transport, error_for
 from ml_logger.errors import BadAnswer, BatchRefused, StopSending, TooLarge, TryAgain
 from ml_logger.wire import NOTHING, Crc, Item, Manifest, Offset, Outcome
 
@@ -52,7 +52,9 @@ def test_a_good_answer(proxy):
         (401, StopSending),
         (403, StopSending),
         (426, StopSending),
-        *[(status, TryAgain) for status in (204, 302, 404, 405, 408, 425, 429, 500, 502, 503, 504, 507)],
+        (404, NotServed),
+        (405, NotServed),
+        *[(status, TryAgain) for status in (204, 302, 408, 425, 429, 500, 502, 503, 504, 507)],
     ],
 )
 def test_each_status_means_one_thing(proxy, status, expected):

@@ -1,0 +1,141 @@
+"""A receiver that was restored from an older copy, or emptied, is refilled; what a person deletes there stays deleted."""
+
+import shutil
+
+import pytest
+from direct import Pair
+from processes import assert_trees_equal, read_mirror
+from serving import serving
+
+from ml_logger import wire
+from ml_logger.errors import BadAnswer, BadBatch
+from ml_logger.server.lineage import MOST_MARKS, NAME, Marks
+
+LINE = b'{"_step": 1, "loss": 0.25}\n'
+
+
+@pytest.fixture
+def pair(tmp_path):
+    made = Pair(tmp_path, settle_s=2.0, batch_bytes=4096)
+    yield made
+    made.close()
+
+
+def finish_runs(pair, *names):
+    for name in names:
+        pair.append(f"{name}/metrics.jsonl", LINE * 300)
+        pair.write(f"{name}/model.pt", name.encode() * 5000)
+    pair.drain()
+
+
+def restore(pair, copy):
+    """Put `copy` in the place of the data directory, and start the receiver over it."""
+    shutil.rmtree(pair.data_dir)
+    if copy is None:
+        pair.data_dir.mkdir()
+    else:
+        shutil.copytree(copy, pair.data_dir)
+    pair.restart_receiver()
+
+
+@pytest.mark.parametrize("is_agent_restarted", [False, True])
+@pytest.mark.parametrize("copied_after", [None, 0, 1])
+def test_a_receiver_that_holds_less_is_refilled(pair, tmp_path, copied_after, is_agent_restarted):
+    """Emptied, or restored from a copy of any age: all finished runs are there again, by an agent that had nothing to do."""
+    copy = None
+    for number, name in enumerate(("first", "second")):
+        finish_runs(pair, name)
+        if number == copied_after:
+            copy = shutil.copytree(pair.data_dir, tmp_path / "copy")
+    pair.write("first/model.pt", b"rewritten" * 5000)
+    finish_runs(pair, "third")
+    restore(pair, copy)
+    if is_agent_restarted:
+        pair.restart_agent()
+    pair.drain()
+    assert_trees_equal(pair.spool, pair.data_dir)
+    sent = pair.transport.sent_bytes
+    pair.drain()
+    assert pair.transport.sent_bytes == sent
+
+
+def test_what_a_person_deletes_stays_deleted(pair):
+    """Also over restarts of the receiver and of the agent, once a minute or two have passed."""
+    marks = Marks(pair.data_dir, steady_s=lambda: pair.now_s)
+    pair.transport.marks = marks
+    finish_runs(pair, "old")
+    for name in ("a", "b", "c"):
+        pair.now_s += 100.0
+        finish_runs(pair, name)
+        marks.note_stored()
+    shutil.rmtree(pair.data_dir / "old")
+    pair.restart_receiver()
+    pair.restart_agent()
+    pair.drain()
+    assert not any(name.startswith(b"old/") for name in read_mirror(pair.data_dir))
+    assert len(read_mirror(pair.data_dir)) == 6
+
+
+def test_a_restart_costs_a_look_at_what_was_shipped_last(pair):
+    """A receiver that was only restarted is asked about the newest files, and nothing is sent twice."""
+    finish_runs(pair, "first", "second")
+    sent = pair.transport.sent_bytes
+    pair.restart_receiver()
+    pair.drain()
+    assert pair.transport.sent_bytes == sent
+    assert_trees_equal(pair.spool, pair.data_dir)
+
+
+def test_marks_tell_what_happened_since(tmp_path):
+    """The same while it runs, restarted after a start, unknown for what it never gave; marks roll once a minute at most."""
+    now_s = [0.0]
+    first = Marks(tmp_path, steady_s=lambda: now_s[0])
+    begin = first.since(None)
+    assert begin.since == "same"
+    first.note_stored()
+    assert first.since(begin.mark) == begin
+    now_s[0] = 61.0
+    first.note_stored()
+    rolled = first.since(begin.mark)
+    assert rolled.since == "same"
+    assert rolled.mark != begin.mark
+    again = Marks(tmp_path)
+    assert {again.since(mark).since for mark in (begin.mark, rolled.mark)} == {"restarted"}
+    assert again.since("another").since == "unknown"
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"start 0011", b"\xff\0\n\nstart\nroll a b\n", b"start aa\n" * (MOST_MARKS + 5)]
+)
+def test_any_file_of_marks_is_taken_as_it_is(tmp_path, content):
+    """Torn, foreign or very long: the receiver starts, its new mark is known to the next start, the file stays bounded."""
+    file = tmp_path / ".ml-logger" / NAME
+    file.parent.mkdir()
+    file.write_bytes(content)
+    mark = Marks(tmp_path).since(None).mark
+    assert Marks(tmp_path).since(mark).since == "restarted"
+    assert len(file.read_bytes().splitlines()) <= MOST_MARKS
+
+
+def test_a_file_that_can_not_be_written_stops_nobody(tmp_path):
+    """The start has a mark, which the next one will not know."""
+    (tmp_path / ".ml-logger").write_bytes(b"in the way")
+    mark = Marks(tmp_path).since(None).mark
+    assert mark
+    assert Marks(tmp_path).since(mark).since == "unknown"
+
+
+def test_over_http(pair):
+    """The receiver answers what the marks say; bad requests are refused, bad answers are none."""
+    with serving(pair.transport.store, marks=pair.transport.marks) as site:
+        answer = site.post("/v1/lineage", wire.encode_lineage_request(None))
+        lineage = wire.decode_lineage(answer.content)
+        assert lineage == pair.transport.marks.since(None)
+        again = site.post("/v1/lineage", wire.encode_lineage_request("other"))
+        assert wire.decode_lineage(again.content).since == "unknown"
+        assert [site.post("/v1/lineage", body).status_code for body in (b"", b"[]", b'{"mark": 5}')] == [400] * 3
+    for body in (b"", b"{}", b'{"mark": "a", "since": "ever"}', b'{"mark": 1, "since": "same"}', b"<html>"):
+        with pytest.raises(BadAnswer):
+            wire.decode_lineage(body)
+    with pytest.raises(BadBatch):
+        wire.decode_lineage_request(b'{"mark": "' + b"x" * 101 + b'"}')
