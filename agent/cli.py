@@ -29,13 +29,15 @@ from .drain import showing, watch
 from .endings import Endings
 from .lock import SpoolTaken
 from .loop import Total
+from .rehearsal import rehearse
 from .secret import Secrets, keep_out_of_log
 from .service import open_service, stopping_on_signals
 from .status import show_status
+from .transport import Transport
 
 log = logging.getLogger(__name__)
 
-_OPTIONS_OF = {"once": "run", "json": "status", "no_probe": "doctor"}
+_OPTIONS_OF = {"once": "run", "dry_run": "run", "json": "status", "no_probe": "doctor"}
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--config", type=Path, metavar="FILE", help="agent.yaml; flags and ML_LOGGER_AGENT_… go before it"
     )
     parser.add_argument("--once", action="store_true", help="ship all there is, then exit")
+    parser.add_argument("--dry-run", action="store_true", help="print what retention would delete now, and do nothing")
     parser.add_argument("--json", action="store_true", help="status: one JSON object instead of a table")
     parser.add_argument("--no-probe", action="store_true", help="doctor: send no file to the receiver")
     parser.add_argument("--spool", type=Path, help="the directory the training logs to")
@@ -121,6 +124,8 @@ def _flags(arguments: argparse.Namespace) -> dict[str, object]:
 def _run(order: _Order) -> int:
     config, is_once = order.config, order.arguments.once
     _start_logging(order)
+    if order.arguments.dry_run:
+        return _rehearse(order)
     with open_service(config, order.environ, order.secrets, is_once=is_once) as service:
         with closing(Endings(config, service.loop.stop)) as endings, stopping_on_signals(endings.stop):
             log.info("shipping %s to %s", ", ".join(map(str, config.spools())), config.server)
@@ -128,6 +133,14 @@ def _run(order: _Order) -> int:
                 endings.start()
             total = service.loop.drain() if is_once else service.loop.run()
         return _report(total)
+
+
+def _rehearse(order: _Order) -> int:
+    token = partial(current_token, order.config, order.environ)
+    with closing(Transport(order.config, token=token)) as way:
+        for line in rehearse(order.config, way.stat):
+            print(line)
+    return 0
 
 
 def _drain(order: _Order) -> int:

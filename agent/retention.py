@@ -134,6 +134,7 @@ class Retention:
         clock: Clock,
         *,
         every_s: float = EVERY_S,
+        is_silent: bool = False,
     ) -> None:
         self._settings = settings
         self._settle_s = settle_s
@@ -141,6 +142,7 @@ class Retention:
         self._files = files
         self._clock = clock
         self._every_s = every_s
+        self._is_silent = is_silent
         self._is_out = False
         self._queue: deque[Candidate] = deque()
         self._next_plan_s = 0.0
@@ -155,7 +157,7 @@ class Retention:
     @property
     def is_on(self) -> bool:
         """Whether the config sets a bound."""
-        return self._settings.keep_s is not None or self._settings.max_spool_bytes is not None
+        return self._settings.is_on
 
     def select(self) -> Errand | None:
         """Return what is to be deleted now, or None; costs nothing where nothing is due."""
@@ -258,12 +260,12 @@ class Retention:
 
     def _say(self, now_s: float) -> None:
         """Say what was deleted, in one line a minute."""
-        if self._unsaid[0] and now_s >= self._say_at_s:
+        if self._unsaid[0] and not self._is_silent and now_s >= self._say_at_s:
             log.info("retention deleted %d shipped files, %d bytes, from the spool", *self._unsaid)
             self._unsaid = [0, 0]
             self._say_at_s = now_s + SAY_EVERY_S
 
     def _tell_once(self, key: str, message: str, *values: object) -> None:
-        if key not in self._told:
+        if key not in self._told and not self._is_silent:
             self._told.add(key)
             log.warning(message, *values)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import logging
 import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import BinaryIO
@@ -20,17 +22,20 @@ import pytest
 from direct import Pair
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from processes import read_mirror, read_spool
+from processes import Commands, assert_trees_equal, read_mirror, read_spool, wait_until
 
 from ml_logger import ML_Logger
 from ml_logger.agent import deletion, retention
 from ml_logger.agent.config import RetentionSettings
 from ml_logger.agent.deletion import Broom, Candidate, Errand, Swept
+from ml_logger.agent.janitor import Janitor
 from ml_logger.agent.ledger import Entry
 from ml_logger.agent.retention import Retention, plan
 from ml_logger.agent.scanner import LocalFile, Signature, Walk
 from ml_logger.agent.settling import Clock
+from ml_logger.agent.shipper import Shipper
 from ml_logger.errors import TryAgain
+from ml_logger.layout import remote_path
 from ml_logger.wire import Crc, Held, Offset
 
 LINE = b'{"_step": 1, "loss": 0.25}\n'
@@ -125,7 +130,6 @@ def test_what_is_shipped_final_and_old_goes(make_home: MakeHome) -> None:
     home.sweep(700.0)
     assert home.names() == set()
     assert read_mirror(home.mirror) == before
-    assert [home.pair.ledger.get(name) for name in ("run/metrics.jsonl", "run/empty.log")] == [None, None]
 
 
 def test_it_is_off_by_default(make_home: MakeHome) -> None:
@@ -661,6 +665,7 @@ def test_only_old_empty_folders_of_no_living_run_go(make_home: MakeHome) -> None
     (home.spool / "link").symlink_to(home.spool / "elsewhere")
     for name in ("old", "run/sub", "full", "elsewhere"):
         os.utime(home.spool / name, (1e9, 1e9))
+    os.utime(home.spool / "link", (1e9, 1e9), follow_symlinks=False)
     errand = Errand(folders=("young", "old", "run/sub", "full", "link", "none"))
     with ML_Logger(home.spool / "run") as logger:
         log_some(logger, 1)
@@ -737,9 +742,6 @@ def test_it_costs_nothing_while_nothing_is_due(tmp_path: Path) -> None:
     class Known:
         def get(self, path: str) -> Entry | None:
             return entries[path]
-
-        def forget(self, path: str) -> None:
-            pass
 
     clock = Clock(lambda: int(now_s[0] * 1e9), lambda: now_s[0])
     kept = Retention(RetentionSettings(500.0, 10**12), SETTLE_S, Known(), Many(), clock)
@@ -858,3 +860,156 @@ def test_messages_are_quiet(make_home: MakeHome, caplog: pytest.LogCaptureFixtur
         "retention deleted 1 shipped files, 10 bytes, from the spool",
         "retention deleted 2 shipped files, 20 bytes, from the spool",
     ]
+
+
+# --- at work
+
+
+def settle(home: Home, janitor: Janitor, condition: Callable[[], object]) -> None:
+    def turned() -> object:
+        home.ahead_s += 10.0
+        home.walk.look(None)
+        janitor.turn()
+        return condition()
+
+    wait_until(turned, 30)
+
+
+def test_the_janitor_works_beside_the_shipper(make_home: MakeHome) -> None:
+    """An errand is done in another thread, rings when it is done, and its outcome is taken in at the next turn."""
+    home = make_home(keep_s=1.0)
+    home.pair.write("a.npy", b"x")
+    home.ship()
+    home.ahead_s = OLD_S
+    home.walk.look(None)
+    may_go, has_rung = threading.Event(), threading.Event()
+    home.in_grace = lambda: may_go.wait(30)
+    janitor = Janitor(home.retention, home.broom, has_rung.set)
+    janitor.turn()
+    wait_until(lambda: home.names() == set(), 30)
+    janitor.turn()
+    assert home.walk.size_bytes == 1
+    may_go.set()
+    assert has_rung.wait(30)
+    janitor.turn()
+    assert home.walk.size_bytes == 0
+    home.pair.write("b.npy", b"x")
+    home.ship()
+    settle(home, janitor, lambda: home.names() == set())
+    janitor.close()
+
+
+def test_the_janitor_survives_a_receiver_that_is_away_and_hands_on_a_bug(make_home: MakeHome) -> None:
+    """What the receiver can't be asked is asked later; an unexpected error comes out on the thread that decides, once."""
+    home = make_home(keep_s=1.0)
+    home.pair.write("a.npy", b"x")
+    home.ship()
+    errors: list[Exception] = [TryAgain("no route"), ValueError("a bug")]
+
+    def stat(paths: Sequence[str]) -> list[Held | None]:
+        if errors:
+            raise errors.pop(0)
+        return home.stat(paths)
+
+    janitor = Janitor(home.retention, Broom(home.spool, stat, home.clock.wall_ns, lambda _: None), lambda: None)
+    home.ahead_s = OLD_S
+    with pytest.raises(ValueError, match="a bug"):
+        settle(home, janitor, lambda: not errors and not home.names())
+    settle(home, janitor, lambda: not home.names())
+    janitor.close()
+
+
+def test_a_closed_janitor_begins_nothing(make_home: MakeHome) -> None:
+    """After `close` nothing is deleted any more."""
+    home = make_home(keep_s=1.0)
+    home.pair.write("a.npy", b"x")
+    home.ship()
+    home.ahead_s = OLD_S
+    home.walk.look(None)
+    janitor = Janitor(home.retention, home.broom, lambda: None)
+    janitor.close()
+    janitor.turn()
+    assert home.names() == {"a.npy"}
+
+
+def test_a_rehearsal_says_what_would_go_and_deletes_nothing(commands: Commands, tmp_path: Path) -> None:
+    """`--dry-run` beside a running agent names what is due, what has to stay and why, and the sums; all stays as it is."""
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    receiver = commands.start_receiver(tmp_path / "mirror")
+    for name in ("a\n.npy", "b.npy", "open.log", "lost.npy"):
+        (spool / name).write_bytes(b"x" * 1000)
+    config = commands.write_agent_config(spool, receiver.url)
+    commands.drain(config)
+    assert_trees_equal(spool, receiver.data_dir, rename=lambda name: os.fsencode(remote_path(os.fsdecode(name))))
+    (receiver.data_dir / "lost.npy").unlink()
+    agent = commands.start_agent(config)
+    wait_until(lambda: "shipping" in agent.stderr, 30)
+    due = commands.write_agent_config(spool, receiver.url, settle_s=0.0, retention={"keep_s": 0})
+    with (spool / "open.log").open("ab"):
+        told = commands.run("ml-logger-agent", "--config", due, "--dry-run")
+    assert told.process.returncode == 0, told.tail()
+    assert sorted(told.stdout.splitlines()) == sorted(
+        [
+            "would delete a\\n.npy, 1000 bytes: it has not changed for 0 s",
+            "would delete b.npy, 1000 bytes: it has not changed for 0 s",
+            "would keep lost.npy: the receiver no longer holds what it acknowledged",
+            "would keep open.log: it is open for writing",
+            f"{spool}: would delete 2 files, 2000 bytes, and leave 2000 bytes",
+        ]
+    )
+    assert len(read_spool(spool)) == 4
+    assert not [path for path in spool.iterdir() if "going" in path.name]
+    assert agent.terminate() == 0, agent.tail()
+
+
+def test_a_rehearsal_without_bounds_is_refused(commands: Commands, tmp_path: Path) -> None:
+    """Nobody is left to believe that retention works while it is off."""
+    told = commands.run("ml-logger-agent", "--config", commands.write_agent_config(tmp_path, "http://h:1"), "--dry-run")
+    assert told.process.returncode == 2
+    assert told.stderr == ("ml-logger-agent: retention is off: set retention.keep_s or retention.max_spool_bytes\n")
+
+
+TRAINING = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from training import log_run
+for number in range(50):
+    log_run(Path(sys.argv[2]) / f"run{number}", 25)
+"""
+
+
+def spool_bytes(spool: Path) -> int:
+    total = 0
+    for folder, folders, names in os.walk(spool):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            with suppress(FileNotFoundError):
+                total += os.stat(os.path.join(folder, name)).st_size
+    return total
+
+
+@pytest.mark.skipif(not hasattr(Shipper, "hire_janitor"), reason="the shipper does not call the janitor yet")
+def test_fifty_runs_pass_through_a_small_spool(commands: Commands, tmp_path: Path) -> None:
+    """While 50 runs are logged the agent deletes what is shipped: all is in the mirror, the spool within its bound."""
+    spool, bound = tmp_path / "spool", 100_000
+    spool.mkdir()
+    receiver = commands.start_receiver(tmp_path / "mirror")
+    agent = commands.start_agent(commands.write_agent_config(spool, receiver.url, retention={"max_spool_bytes": bound}))
+    training = commands.start("python", "-c", TRAINING, Path(__file__).parent, spool)
+    assert training.wait() == 0, training.tail()
+    wait_until(lambda: spool_bytes(spool) <= bound, what=f"a spool within its bound\n{agent.tail()}")
+    assert agent.terminate() == 0, agent.tail()
+    mirror, left = read_mirror(receiver.data_dir), read_spool(spool)
+    assert 0 < sum(map(len, left.values())) <= bound
+    assert {name: mirror[name] for name in left} == left
+    for number in range(50):
+        run = f"run{number}/".encode()
+        steps = [json.loads(line)["_step"] for line in mirror[run + b"metrics.jsonl"].splitlines()]
+        events = [json.loads(line)["event"] for line in mirror[run + b"run.jsonl"].splitlines()]
+        assert (steps, events) == (list(range(25)), ["start", "end"])
+        assert {run + b"images/sample/0000.png", run + b"images/sample/0020.png"} <= mirror.keys()
+        assert len([name for name in mirror if name.startswith(run)]) == 9
+    assert "retention deleted" in agent.stderr
+    assert not [path for path in spool.rglob(".*") if "going" in path.name]
