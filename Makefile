@@ -11,7 +11,7 @@ DEMO_STAMP := $(DEMO_VENV)/.installed-demo
 
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --editable
 
-.PHONY: help demo test soak bench check venv clean
+.PHONY: help demo test soak bench bench-shipping check venv clean
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
@@ -29,8 +29,13 @@ test: venv  ## all tests
 soak: venv  ## long runs: memory over a million records
 	$(BIN)/python -m pytest -m soak
 
-bench: venv  ## what the client costs, beside its floor; numbers in build/bench/
+bench: venv  ## what the client, shipping and an idle agent cost; numbers in build/bench/
 	$(BIN)/python -m bench.client
+	$(BIN)/python -m bench.shipping
+	$(BIN)/python -m bench.idle
+
+bench-shipping: venv  ## shipping beside rsync, rclone and curl, as far as they are installed
+	$(BIN)/python -m bench.shipping --peers
 
 check: venv  ## ruff, and mypy strict on the three packages
 	$(BIN)/ruff check .

@@ -6,7 +6,7 @@ import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -27,6 +27,28 @@ class Target:
     def is_met(self) -> bool:
         """Whether the promise held in this run."""
         return self.measured <= self.most
+
+
+@dataclass
+class Report:
+    """A benchmark's tables and targets as they come, each table printed at once."""
+
+    tables: dict[str, Any] = field(default_factory=dict)
+    targets: list[Target] = field(default_factory=list)
+
+    def add(self, title: str, rows: Sequence[Mapping[str, object]]) -> None:
+        """Print a table and keep it, with the load of the machine then."""
+        load = round(os.getloadavg()[0], 1)
+        self.tables[title] = {"load_1_min": load, "rows": rows}
+        print(f"{title} (load {load})", table(rows), sep="\n", end="\n\n", flush=True)
+
+    def judge(self, promise: str, measured: float, most: float) -> None:
+        """Keep a promise and what was measured."""
+        self.targets.append(Target(promise, measured, most))
+
+    def write(self, name: str, **sections: Any) -> Path:
+        """Write all of it and return the path of the file; see `write`."""
+        return write(name, sections={**sections, "tables": self.tables}, targets=self.targets)
 
 
 def machine() -> dict[str, Any]:
