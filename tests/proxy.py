@@ -211,8 +211,9 @@ class Strand(Behaviour):
 
     def _deliver(self, exchange: Exchange) -> None:
         self.release.wait(IDLE_TIMEOUT_S)
-        exchange.ask()
-        self.is_delivered.set()
+        with contextlib.suppress(ConnectionEnded, OSError):
+            exchange.ask()
+            self.is_delivered.set()
 
 
 HTML = Answer(200, b"<!doctype html><html><body>Please sign in to the hotel's network</body></html>", "text/html")
