@@ -19,6 +19,7 @@ import time
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from types import FrameType
 from typing import Any
 
 from . import screen, sidecar
@@ -44,9 +45,9 @@ _MISSING: Any = object()
 _living: weakref.WeakSet[ML_Logger] = weakref.WeakSet()
 _announced: set[str] = set()
 _NO_NAMES: frozenset[str] = frozenset()
-_is_over = False
-_last_error: BaseException | None = None
+_last_end: tuple[str, BaseException | None] | None = None  # of the process, once it has come
 _finalized_pid: int | None = None
+_worker_frame: FrameType | None = None
 
 
 class ML_Logger(Media, Timers):
@@ -87,8 +88,8 @@ class ML_Logger(Media, Timers):
         self._cells: dict[str, tuple[str, str | None]] = {}
         self._cells_step: Any = None
         _living.add(self)
-        if _is_over:
-            self._end_at_exit(_last_error)
+        if _last_end is not None:
+            self._end_at_exit(*_last_end)
 
     def configure(
         self,
@@ -302,11 +303,11 @@ class ML_Logger(Media, Timers):
         self._recording.end(state, error)
 
     @never_raises
-    def _end_at_exit(self, error: BaseException | None) -> None:
+    def _end_at_exit(self, state: str, error: BaseException | None) -> None:
         self._print_table()
         self._encoder.close()  # before the wait: exit functions and threads may log images until the very last
         self._wait_for_images()
-        self._recording.end_at_exit("finished" if error is None else "failed", error)
+        self._recording.end_at_exit(state, error)
 
     def _wait_for_images(self) -> None:
         left = self._encoder.wait(self.exit_timeout_s)
@@ -384,7 +385,11 @@ class ML_Logger(Media, Timers):
             return  # its end was written at exit, and a daemon thread may have stopped with the lock in its hands
         recording = getattr(self, "_recording", None)
         if recording is not None and (recording.is_started or getattr(self, "_cells", None)):
-            self.close()
+            self._close_forgotten()
+
+    @never_raises
+    def _close_forgotten(self) -> None:
+        self._end(*_end_of_worker())
 
 
 def _opened(log_directory: str | os.PathLike[str] | None, prefix: str | os.PathLike[str] | None) -> str | None:
@@ -468,23 +473,30 @@ def _fitted_table(cells: dict[str, tuple[str, str | None]], kept: str) -> str:
 
 def _close_all() -> None:
     """At exit: end every run, as failed if the interpreter has shown an exception; it keeps no trace of a ``SystemExit``."""
-    _close_for_ever(getattr(sys, "last_value", None))
+    error = getattr(sys, "last_value", None)
+    _close_for_ever("finished" if error is None else "failed", error)
 
 
-def _close_worker() -> None:
-    """At the end of a worker of multiprocessing: end every run, as failed if an exception is on its way out."""
+def _end_of_worker() -> tuple[str, BaseException | None]:
+    """Return how a worker of multiprocessing ends, or what it is as long as it does not: failed if its target raised.
+
+    Up to Python 3.12 this is asked while the exception is on its way out, and later once only the exit code is left of it, in
+    the frame that ran the worker. That frame is also what tells the worker's exception from one that its parent was handling
+    when it forked.
+    """
     error = _failure(sys.exc_info()[1])
-    # a worker that was forked while its parent handled an exception inherits that one, which began in another frame
-    is_own = error is not None and error.__traceback__ and error.__traceback__.tb_frame.f_code.co_name == "_bootstrap"
-    _close_for_ever(error if is_own else None)
+    if error is None or error.__traceback__ is None or error.__traceback__.tb_frame is not _worker_frame:
+        error = None
+    code = None if _worker_frame is None else _worker_frame.f_locals.get("exitcode")
+    return "finished" if error is None and not code else "failed", error
 
 
-def _close_for_ever(error: BaseException | None) -> None:
+def _close_for_ever(state: str, error: BaseException | None) -> None:
     """End every run, and let one that begins later end at once."""
-    global _is_over, _last_error
-    _is_over, _last_error = True, error
+    global _last_end
+    _last_end = (state, error)
     for logger in list(_living):
-        logger._end_at_exit(error)
+        logger._end_at_exit(state, error)
 
 
 def _failure(error: BaseException | None) -> BaseException | None:
@@ -494,15 +506,21 @@ def _failure(error: BaseException | None) -> BaseException | None:
 
 def _close_with_multiprocessing() -> None:
     """Make a worker of multiprocessing end its runs: most leave without running ``atexit``. Elsewhere `atexit` is enough."""
-    global _finalized_pid
+    global _finalized_pid, _worker_frame
     process, util = map(sys.modules.get, ("multiprocessing.process", "multiprocessing.util"))
     if util is None or process is None or process.parent_process() is None or _finalized_pid == os.getpid():
         return
     _finalized_pid = os.getpid()
-    util.Finalize(None, _close_worker, exitpriority=0)
+    frame = sys._current_frames().get(threading.main_thread().ident or 0)
+    while frame is not None and frame.f_code.co_name != "_bootstrap":
+        frame = frame.f_back
+    _worker_frame = frame
+    util.Finalize(None, lambda: _close_for_ever(*_end_of_worker()), exitpriority=0)
 
 
 def _after_fork() -> None:
+    global _worker_frame
+    _worker_frame = None
     for logger in list(_living):
         logger._after_fork()
 

@@ -14,11 +14,12 @@ from ml_logger.layout import part_of
 from ml_logger.reader import Run
 
 DEADLINE_S = 60
+QUIET_FORK = ("-W", "ignore:This process:DeprecationWarning")  # 3.12 warns of what is tested: a fork beside threads
 
 
 def python(code, *arguments, **options):
     """Run `code` in a process of its own to its end."""
-    command = [sys.executable, "-c", code, *map(str, arguments)]
+    command = [sys.executable, *QUIET_FORK, "-c", code, *map(str, arguments)]
     return subprocess.run(command, timeout=DEADLINE_S, **({"capture_output": True, "text": True} | options))
 
 

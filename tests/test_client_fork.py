@@ -11,12 +11,13 @@ from ml_logger.layout import part_of
 from ml_logger.reader import Run
 
 DEADLINE_S = 120
+QUIET_FORK = ("-W", "ignore:This process:DeprecationWarning")  # 3.12 warns of what is tested: a fork beside threads
 THREADS = 2
 
 
 def python(code, *arguments):
     """Run `code` in a process of its own, and require that it ends well and says nothing on stderr."""
-    command = [sys.executable, "-c", code, *map(str, arguments)]
+    command = [sys.executable, *QUIET_FORK, "-c", code, *map(str, arguments)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S)
     assert (result.returncode, result.stderr) == (0, "")
     return result.stdout
