@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
@@ -50,7 +51,7 @@ class Way(Protocol):
     def lineage(self, known: str | None) -> Lineage | None:
         """Return the receiver's mark, and what happened since the `known` one."""
 
-    def pack(self, manifest: Manifest, payloads: Sequence[bytes], *, compressible: bool) -> Packed:
+    def pack(self, manifest: Manifest, payloads: Sequence[bytes | memoryview], *, compressible: bool) -> Packed:
         """Return one batch as it goes over the line; any thread may do that while another batch is on its way."""
 
     def send(self, packed: Packed) -> Answer:
@@ -182,7 +183,7 @@ class Delivery:
     """Delivers for one spool over one connection."""
 
     def __init__(self, spool: Path, source: str, way: Way) -> None:
-        self._spool = spool
+        self._root = f"{spool}/"
         self._source = source
         self._way = way
         self._host = os.uname().nodename
@@ -205,19 +206,24 @@ class Delivery:
         known = [question for question in asked if not question.is_anew]
         held = self._way.stat([question.entry.remote for question in known]) if known else []
         for question, holding in zip(known, held, strict=True):
-            report.verdicts.append(self._visit(question.file, lambda fd, q=question, h=holding: self._answer(q, fd, h)))  # type: ignore[misc]
+            report.verdicts.append(self._answer(question, holding))
         for question in asked:
             if question.is_anew:
-                report.verdicts.append(self._visit(question.file, lambda fd, q=question: self._agree_anew(q, fd, None)))  # type: ignore[misc]
+                report.verdicts.append(self._visit(question.file, partial(self._agree_anew, question, None)))
 
-    def _answer(self, question: Question, fd: int, held: Held | None) -> Verdict:
+    def _answer(self, question: Question, held: Held | None) -> Verdict:
+        if held is None:  # nothing to compare
+            return Agreed(question.file, Entry(question.entry.remote, NOTHING, question.file.signature))
+        return self._visit(question.file, partial(self._compare, question, held))
+
+    def _compare(self, question: Question, held: Held, fd: int) -> Verdict:
         file, entry = question.file, question.entry
         if question.kind == "whole":
             return Agreed(file, agree_on_whole(file, fd, entry, held))
         agreed = try_agree(file, fd, entry.remote, held)
-        return self._agree_anew(question, fd, entry.remote) if agreed is None else Agreed(file, agreed)
+        return self._agree_anew(question, entry.remote, fd) if agreed is None else Agreed(file, agreed)
 
-    def _agree_anew(self, question: Question, fd: int, refused: str | None) -> Verdict:
+    def _agree_anew(self, question: Question, refused: str | None, fd: int) -> Verdict:
         return self._search_name(question.file, fd, question.plain, refused)
 
     def _search_name(self, file: LocalFile, fd: int, plain: str, refused: str | None) -> Verdict:
@@ -232,7 +238,7 @@ class Delivery:
 
     def _visit(self, file: LocalFile, action: Callable[[int], Verdict]) -> Verdict:
         try:
-            with local_file.open_regular(self._spool / file.path) as fd:
+            with local_file.open_regular(self._root + file.path) as fd:
                 return action(fd)
         except FileNotFoundError:
             return Missing(file)
@@ -254,7 +260,7 @@ class Delivery:
         """
         deadline_s = time.monotonic() + HAUL_S
         following: tuple[Piece, Packed] | None = (first, self._pack((first,)))
-        with _maybe_open(self._spool / first.file.path) as fd:
+        with _maybe_open(self._root + first.file.path) as fd:
             while following is not None:
                 piece, packed = following
                 ahead = self._ahead.submit(self._read_and_pack, fd, piece, len(first.payload))
@@ -333,7 +339,7 @@ class Delivery:
 
 
 @contextmanager
-def _maybe_open(path: Path) -> Iterator[int | None]:
+def _maybe_open(path: str) -> Iterator[int | None]:
     """Open a file that was read a moment ago; None if it has gone or changed its kind meanwhile."""
     with ExitStack() as stack:
         try:

@@ -81,16 +81,30 @@ class Ledger:
         try:
             return self._connect()
         except (sqlite3.DatabaseError, ValueError, TypeError) as error:
+            if _is_of_the_disk(error):
+                return self._open_in_memory(error)
             aside = self._file.with_name(f"{self._file.name}.unreadable-{time.time_ns()}")
             log.warning(
                 "ledger %s can't be used (%s): moved to %s, every file is checked again", self._file, error, aside
             )
-            self._entries.clear()
+            return self._open_anew(aside)
+
+    def _open_anew(self, aside: Path) -> sqlite3.Connection:
+        self._entries.clear()
+        try:
             _move_aside(self._file, aside)
             return self._connect()
+        except (OSError, sqlite3.Error) as error:
+            return self._open_in_memory(error)
 
-    def _connect(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self._file, isolation_level=None, check_same_thread=False)
+    def _open_in_memory(self, error: Exception) -> sqlite3.Connection:
+        """Do without a file, which says nothing against shipping: a full disk empties only if the agent works."""
+        log.warning("ledger %s can't be opened (%s): shipping goes on from memory", self._file, error)
+        self._entries.clear()
+        return self._connect(":memory:")
+
+    def _connect(self, name: str | None = None) -> sqlite3.Connection:
+        db = sqlite3.connect(name or self._file, isolation_level=None, check_same_thread=False)
         try:
             (version,) = db.execute("PRAGMA user_version").fetchone()
             if version not in (0, SCHEMA_VERSION):
@@ -178,6 +192,11 @@ class Ledger:
             self.save()
             self._db.close()
             self._is_closed = True
+
+
+def _is_of_the_disk(error: Exception) -> bool:
+    """Whether it is the disk that can't be used and not what is in the file (SQLITE_FULL, _IOERR, _READONLY, _CANTOPEN)."""
+    return any(part in str(error) for part in ("is full", "disk I/O error", "readonly", "unable to open"))
 
 
 def peek(file: Path) -> dict[str, Entry] | None:

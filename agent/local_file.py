@@ -29,7 +29,7 @@ class Mark:
 
 
 @contextmanager
-def open_regular(path: Path) -> Iterator[int]:
+def open_regular(path: str | Path) -> Iterator[int]:
     """Open `path` for reading and yield the descriptor.
 
     Raises OSError if it can't be opened, is a symlink, or is not a regular file: it may have been replaced since the scan,

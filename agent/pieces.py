@@ -6,7 +6,6 @@ file gives itself, in parts if it is large, and only while it stays in the state
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
 
 from .. import layout, wire
@@ -29,7 +28,7 @@ class Piece:
     file: LocalFile
     plain: str
     item: Item
-    payload: bytes
+    payload: bytes | memoryview
     signature: Signature
     is_last: bool
     mark: local_file.Mark | None = None
@@ -58,9 +57,9 @@ def maybe_following(fd: int, piece: Piece, room: int) -> Piece | None:
     before, now = piece.item, local_file.signature_now(fd)
     if now.size - before.end <= room or (before.op == "stage" and now != piece.signature):
         return None
-    payload = local_file.read_range(fd, before.end, room)
-    if before.op == "append" and layout.is_line_stream(piece.file.path):
-        payload = payload[: local_file.whole_lines_end(payload, Offset(0))]
+    chunk = local_file.read_range(fd, before.end, room)
+    is_cut = before.op == "append" and layout.is_line_stream(piece.file.path)
+    payload = memoryview(chunk)[: local_file.whole_lines_end(chunk, 0)] if is_cut else chunk
     if not payload:
         return None
     crc = wire.crc32(payload, before.crc)
@@ -97,7 +96,7 @@ class PieceReader:
         end = self._cut(file, fd, chunk, start, now.size)
         if end == start and (now.size > 0 or entry.is_done):
             return None
-        payload = chunk[: end - start]
+        payload = memoryview(chunk)[: end - start]  # a slice would copy
         item = Item(entry.remote, "append", start, len(payload), entry.acked.crc, wire.crc32(payload, entry.acked.crc))
         mark = local_file.mark_of(fd, item.end)
         return Piece(file, plain, item, payload, now, start + len(chunk) == now.size, mark)
@@ -158,8 +157,7 @@ class PieceReader:
         upload = self._uploads.get(file.path)
         if upload is None or upload.signature != file.signature or attempt:
             state = file.signature
-            version = f"{state.size}:{state.mtime_ns}:{state.ino}:{state.dev}:{attempt}"
-            upload = _Upload(hashlib.sha256(version.encode()).hexdigest()[:16], state)
+            upload = _Upload(f"{state.size:x}-{state.mtime_ns:x}-{state.ino:x}-{state.dev:x}-{attempt:x}", state)
             self._uploads[file.path] = upload
         return upload
 

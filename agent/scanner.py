@@ -116,6 +116,11 @@ class Walk:
         signature = self._folders[folder].files.get(name) if folder in self._folders else None
         return None if signature is None else LocalFile(path, signature)
 
+    def files_in(self, folder: str) -> list[LocalFile]:
+        """Return the files of `folder` as they were at the last look."""
+        known = self._folders.get(folder)
+        return [] if known is None else [LocalFile(_join(folder, name), s) for name, s in known.files.items()]
+
     def paths(self) -> Iterator[str]:
         """Yield the path of every file known."""
         for path, folder in self._folders.items():

@@ -82,6 +82,7 @@ class Shipper:
 
     def __init__(self, spool: Path, config: AgentConfig, ledger: Ledger, staff: Staff, clock: Clock) -> None:
         self._spool = spool
+        self._root = f"{spool}/"
         self._config = config
         self._ledger = ledger
         self._staff = staff
@@ -101,6 +102,7 @@ class Shipper:
         self._has_looked = False
         self._recall_s = clock.steady_s()  # when the receiver is to be asked whether it is what it was
         self._is_recalling = False
+        self._doubt_s = clock.steady_s() + config.quiet_scan_interval_s
         self._walk = Walk(
             spool,
             include=config.include,
@@ -348,7 +350,7 @@ class Shipper:
         """Return the next piece of a file that was taken; where there is none, it is found another place."""
         try:
             layout.check_path(self._plain_name(file))
-            with local_file.open_regular(self._spool / file.path) as fd:
+            with local_file.open_regular(self._root + file.path) as fd:
                 piece = self._read_open(file, fd, room)
         except BadPath as error:
             self._keep_back(file, str(error))
@@ -383,7 +385,14 @@ class Shipper:
                 self._agenda.come_back(file.path)
                 self._agenda.drop(file.path)
                 return None
-        return self._reader.read(file, kind, self._plain_name(file), entry, fd, room)
+        piece = self._reader.read(file, kind, self._plain_name(file), entry, fd, room)
+        if piece is not None and kind == "whole" and _is_held_already(piece, entry):
+            self._ledger.put(file.path, replace(entry, seen=piece.signature, is_done=True))
+            self._reader.end_upload(file.path)
+            self._agenda.come_back(file.path)
+            self._agenda.drop(file.path)
+            return None
+        return piece
 
     # --- taking in
 
@@ -413,6 +422,7 @@ class Shipper:
         if job.report.lineage is None:
             return
         doubtful = self._ledger.note_lineage(job.report.lineage)
+        self._doubt_live_streams()
         files = [file for path in doubtful if (file := self._walk.find(path)) is not None]
         if job.report.lineage.since == "unknown" and files:
             log.warning(
@@ -424,6 +434,27 @@ class Shipper:
                 self._unknown.add(file.path)
                 if self._agenda.note(file):
                     self._place(file, is_complete=True)
+
+    def _doubt_live_streams(self) -> None:
+        """Ask now and then about the streams of living runs that have nothing to ship: somebody may have deleted them there.
+
+        One that grows needs no question: its next piece finds out. One of a run that has ended stays deleted.
+        """
+        if self._clock.steady_s() < self._doubt_s:
+            return
+        self._doubt_s = self._clock.steady_s() + self._config.quiet_scan_interval_s
+        for folder in self._alive.folders():
+            for file in self._walk.files_in(folder):
+                entry = self._ledger.get(file.path)
+                if (
+                    self._kind(file) == "stream"
+                    and entry is not None
+                    and entry.is_done
+                    and file.path not in self._agenda
+                ):
+                    self._unknown.add(file.path)
+                    self._agenda.note(file)
+                    self._place(file)
 
     def _note_end(self, job: Job) -> None:
         so_far = self._so_far
@@ -516,6 +547,12 @@ class Shipper:
             self._agenda.drop(file.path)
         elif is_news or not self._place_tail(newest):
             self._place(newest, is_complete=not is_news)
+
+
+def _is_held_already(piece: Piece, entry: Entry) -> bool:
+    """Whether a whole file in one piece is what was acknowledged: copied with its spool, touched, or written once more."""
+    item = piece.item
+    return item.op == "commit" and item.offset == 0 < item.end and entry.acked == Held(item.end, item.crc)
 
 
 def _file_of(verdict: Verdict) -> LocalFile:

@@ -89,7 +89,7 @@ class Transport:
             return None
         return wire.decode_lineage(answer)
 
-    def pack(self, manifest: Manifest, payloads: Sequence[bytes], *, compressible: bool) -> Packed:
+    def pack(self, manifest: Manifest, payloads: Sequence[bytes | memoryview], *, compressible: bool) -> Packed:
         """Return one batch as it goes over the line; any thread may do that while another batch is on its way."""
         compress = self._compress and compressible
         return Packed(manifest, wire.encode_batch(manifest, payloads, compress=compress), compress)

@@ -11,6 +11,7 @@ Pure: no function here touches a file system. Three rules that agent, receiver a
 from __future__ import annotations
 
 import fnmatch
+import functools
 import hashlib
 import os
 import re
@@ -133,8 +134,14 @@ def is_hidden(name: str) -> bool:
 
 def matches_any(path: str, patterns: Sequence[str]) -> bool:
     """Whether a relative `path`, or its last component, matches one of the shell `patterns` (case matters)."""
-    name = path.rpartition("/")[2]
-    return any(fnmatch.fnmatchcase(name, p) or fnmatch.fnmatchcase(path, p) for p in patterns)
+    matches = _compiled(tuple(patterns)).match
+    return matches(path.rpartition("/")[2]) is not None or matches(path) is not None
+
+
+@functools.lru_cache(maxsize=64)
+def _compiled(patterns: tuple[str, ...]) -> re.Pattern[str]:
+    """Return one expression for all `patterns`: an agent asks several times a file."""
+    return re.compile("|".join(map(fnmatch.translate, patterns)) if patterns else r"(?!)")
 
 
 def is_compressed(path: str) -> bool:
@@ -199,6 +206,8 @@ def remote_path(local_path: str) -> str:
     carries ``~`` and a digest of the true name: every name the wire allows is already some file's own, so without it the
     file ``a%0A`` and the file ``a`` + newline would overwrite each other.
     """
+    if local_path.isascii() and local_path.isprintable() and "\\" not in local_path:
+        return local_path  # what nearly every path is
     return "/".join(_remote_component(component) for component in local_path.split("/"))
 
 

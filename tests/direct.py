@@ -48,7 +48,7 @@ class Direct:
         asked = wire.decode_lineage_request(wire.encode_lineage_request(known))
         return wire.decode_lineage(wire.encode_lineage(self.marks.since(asked)))
 
-    def pack(self, manifest: Manifest, payloads: Sequence[bytes], *, compressible: bool) -> Packed:
+    def pack(self, manifest: Manifest, payloads: Sequence[bytes | memoryview], *, compressible: bool) -> Packed:
         return Packed(manifest, wire.encode_batch(manifest, payloads, compress=compressible), compressible)
 
     def send(self, packed: Packed) -> Answer:

@@ -436,3 +436,35 @@ def test_a_spool_that_is_gone_is_a_problem_and_no_memory_is_lost(pair, tmp_path)
     (tmp_path / "unmounted").rename(pair.spool)
     pair.drain(rounds=1)
     assert (pair.transport.sent_bytes, len(pair.transport.stats)) == before
+
+
+def test_a_whole_file_that_only_looks_new_is_not_sent_again(pair):
+    """Touched, copied with its spool (other inode), or written once more with the same bytes: its CRC says so."""
+    pair.write("i.png", b"12345")
+    pair.drain()
+    pair.write("i.png", b"12345")
+    os.utime(pair.spool / "i.png", (5, 5))
+    pair.drain()
+    assert pair.transport.sent_bytes == 5
+    pair.write("i.png", b"54321")
+    pair.drain()
+    assert_equal(pair)
+
+
+def test_a_quiet_stream_of_a_living_run_that_is_deleted_there_comes_back(pair):
+    """It is asked about now and then while its writer lives; that of a run which has ended stays deleted."""
+    import fcntl
+
+    pair.append("live/run.jsonl", LINE)
+    pair.append("live/parameters.jsonl", LINE)
+    pair.append("ended/run.jsonl", LINE)
+    pair.append("ended/parameters.jsonl", LINE)
+    with open(pair.spool / "live/run.jsonl", "ab") as writer:
+        fcntl.flock(writer, fcntl.LOCK_SH)
+        pair.drain()
+        for run in ("live", "ended"):
+            (pair.data_dir / run / "parameters.jsonl").unlink()
+        pair.now_s += 100.0
+        pair.shipper.ship_once()
+        pair.shipper.ship_once()
+        assert names(pair) == {"live/run.jsonl", "live/parameters.jsonl", "ended/run.jsonl"}
