@@ -185,7 +185,7 @@ print("\\ncounts", *(counts[t] for t in range(THREADS)))
 @pytest.mark.parametrize("table", ["silent", "printing"])
 def test_fork_while_other_threads_log(tmp_path, table):
     """A fork at any moment of another thread's call leaves a child that logs at once, and a parent that loses nothing."""
-    command = [sys.executable, "-c", FORKS, tmp_path / "run", table, str(THREADS)]
+    command = [sys.executable, *QUIET_FORK, "-c", FORKS, tmp_path / "run", table, str(THREADS)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S)
     assert (result.returncode, result.stderr) == (0, "")
     counts = [int(count) for count in result.stdout.splitlines()[-1].split()[1:]]
