@@ -133,6 +133,13 @@ def _said(reply: Reply) -> str:
 
 def _probe(config: AgentConfig, caller: Caller) -> Finding:
     """Send one small file the whole way, read it back, and delete it where the receiver can."""
+    try:
+        return _try_probe(config, caller)
+    except MLLoggerError as error:
+        return Finding("FAIL", "probe", str(error), error.hint or "does something stand between agent and receiver?")
+
+
+def _try_probe(config: AgentConfig, caller: Caller) -> Finding:
     content = f"ml-logger-agent doctor {__version__} on {os.uname().nodename} at {time.time():.3f}\n".encode()
     name = escape_key(os.uname().nodename)[:150]
     # a name that was deleted once may be refused for ever, so there is a second one to try
