@@ -128,7 +128,7 @@ def _run(order: _Order) -> int:
         return _rehearse(order)
     with open_service(config, order.environ, order.secrets, is_once=is_once) as service:
         with closing(Endings(config, service.loop.stop)) as endings, stopping_on_signals(endings.stop):
-            log.info("shipping %s to %s", ", ".join(map(str, config.spools())), config.server)
+            _say_what_is_shipped(config)
             if not is_once:
                 endings.start()
             total = service.loop.drain() if is_once else service.loop.run()
@@ -154,6 +154,10 @@ def _drain(order: _Order) -> int:
         print(f"ml-logger-agent: {error.holder} ships {error.spool}: waiting for it", file=sys.stderr)
     with _noting_signals() as signals:
         return _report(watch(order.config, is_stopped=lambda: bool(signals)))
+
+
+def _say_what_is_shipped(config: AgentConfig) -> None:
+    log.info("shipping %s to %s", ", ".join(map(str, config.spools())), config.server)
 
 
 def _status(order: _Order) -> int:

@@ -5,14 +5,16 @@ On a terminal a bar (bytes, files, rate, time left), else a line every few secon
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TextIO
 
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from .amounts import bytes_text, count_text, duration_text
 from .config import AgentConfig
@@ -38,9 +40,14 @@ class Gauge:
             tqdm(
                 unit="B", unit_scale=True, unit_divisor=1024, file=out, dynamic_ncols=True, leave=True, desc="shipping"
             )
-            if out.isatty()
+            if _is_screen(out)
             else None
         )
+
+    @property
+    def is_bar(self) -> bool:
+        """Whether a bar is drawn."""
+        return self._bar is not None
 
     def show(self, progress: Progress) -> None:
         """Show `progress`, whose totals count since the drain began."""
@@ -78,6 +85,14 @@ class Gauge:
         self._last_line = line
 
 
+def _is_screen(out: TextIO) -> bool:
+    """Whether `out` is a terminal that has a width: one of 0 columns, as of some containers, shows no bar at all."""
+    try:
+        return out.isatty() and os.get_terminal_size(out.fileno()).columns > 0
+    except OSError:
+        return False
+
+
 @contextmanager
 def showing(latest: Callable[[], Progress], out: TextIO) -> Iterator[None]:
     """Show what `latest` says, again and again, until the block ends; it is called in another thread."""
@@ -90,7 +105,8 @@ def showing(latest: Callable[[], Progress], out: TextIO) -> Iterator[None]:
     thread = threading.Thread(target=draw, name="ml-logger-gauge", daemon=True)
     thread.start()
     try:
-        yield
+        with logging_redirect_tqdm() if gauge.is_bar else nullcontext():  # lines above the bar, not through it
+            yield
     finally:
         is_over.set()
         thread.join(5)
