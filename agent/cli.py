@@ -148,6 +148,7 @@ def _drain(order: _Order) -> int:
     try:
         with open_service(order.config, order.environ, order.secrets, is_once=True) as service:
             with stopping_on_signals(service.loop.stop), showing(service.latest, sys.stderr):
+                _say_what_is_shipped(order.config)
                 total = service.loop.drain()
             return _report(total)
     except SpoolTaken as error:
