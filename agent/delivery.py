@@ -176,6 +176,7 @@ class Report:
     is_damaged: bool = False
     most_bytes: int | None = None
     next_flush_s: float = 0.0
+    mark: str | None = None
     lineage: Lineage | None = None
 
 
@@ -285,7 +286,7 @@ class Delivery:
         except BatchRefused as error:
             self._send_refused(pieces, error, report)
             return
-        report.next_flush_s = answer.next_flush_s
+        report.next_flush_s, report.mark = answer.next_flush_s, answer.mark
         for piece, outcome in zip(pieces, answer.outcomes, strict=True):
             report.verdicts.append(self._judge(piece, outcome, report))
 

@@ -401,6 +401,10 @@ class Shipper:
         report, is_batch = job.report, isinstance(job.work, Batch)
         if isinstance(job.work, Recall):
             self._take_in_lineage(job)
+        elif report.mark not in (None, self._ledger.known_mark):
+            self._recall_s = (
+                self._clock.steady_s()
+            )  # a new mark: what came before it is to be known before much comes after
         self._tally.bytes += report.hauled_bytes
         for verdict in report.verdicts:
             self._learn(verdict, job.lane, is_batch=is_batch)

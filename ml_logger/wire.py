@@ -112,11 +112,13 @@ class Outcome:
 class Answer:
     """The answer to a batch: one outcome an item, in their order, and what the receiver asks for besides.
 
-    `next_flush_s` is how many seconds a busy receiver would like between one sender's batches.
+    `next_flush_s` is how many seconds a busy receiver would like between one sender's batches, `mark` its current mark
+    (`Lineage`), if it keeps any.
     """
 
     outcomes: tuple[Outcome, ...]
     next_flush_s: float = 0.0
+    mark: str | None = None
 
 
 MAX_FLUSH_S = 300.0
@@ -229,10 +231,14 @@ def _item_from_json(record: object) -> Item:
 # --- outcomes
 
 
-def encode_outcomes(outcomes: Sequence[Outcome], *, next_flush_s: float = 0.0) -> bytes:
-    """Return the answer to a batch: one outcome per item, in the items' order, and the pause asked for, if one is."""
+def encode_outcomes(outcomes: Sequence[Outcome], *, next_flush_s: float = 0.0, mark: str | None = None) -> bytes:
+    """Return the answer to a batch: one outcome per item, in the items' order, and what there is besides (`Answer`)."""
     record: dict[str, Any] = {"v": VERSION, "outcomes": [_outcome_to_json(o) for o in outcomes]}
-    return orjson.dumps(record | ({"next_flush_s": next_flush_s} if next_flush_s > 0 else {}))
+    if next_flush_s > 0:
+        record["next_flush_s"] = next_flush_s
+    if mark is not None:
+        record["mark"] = mark
+    return orjson.dumps(record)
 
 
 def _outcome_to_json(outcome: Outcome) -> dict[str, Any]:
@@ -263,11 +269,12 @@ def decode_answer(body: bytes, items: Sequence[Item]) -> Answer:
             raise BadBatch("no outcomes in it")
         outcomes = tuple(_outcome_from_json(o) for o in record["outcomes"])
         next_flush_s = _seconds(record, "next_flush_s", most=MAX_FLUSH_S)
+        mark = None if record.get("mark") is None else _string(record, "mark", most=_MAX_MARK)
     except BadBatch as error:
         raise BadAnswer(f"the answer to a batch is not one of this protocol: {error}") from None
     if len(outcomes) != len(items) or not all(_answers(o, i) for o, i in zip(outcomes, items, strict=True)):
         raise BadAnswer("the answer to a batch names other items than were sent")
-    return Answer(outcomes, next_flush_s)
+    return Answer(outcomes, next_flush_s, mark)
 
 
 def _answers(outcome: Outcome, item: Item) -> bool:

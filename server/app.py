@@ -156,7 +156,8 @@ class _Receiver:
         outcomes = self._store.apply(manifest, payloads)
         _log.debug("batch of %d items, %d bytes: %.3f s", len(outcomes), len(body), time.monotonic() - start)
         self._marks.note_stored()
-        return wire.encode_outcomes(outcomes, next_flush_s=self._next_flush_s())
+        mark = self._marks.since(None).mark
+        return wire.encode_outcomes(outcomes, next_flush_s=self._next_flush_s(), mark=mark)
 
     def _next_flush_s(self) -> float:
         """Return how long agents had better wait between batches: nothing, unless as many wait for a slot as there are."""

@@ -87,7 +87,8 @@ async def _serve(config: ServerConfig, store: Store, door: Door) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    app = make_app(store, door, config.limits, Marks(config.data_dir))
+    marks = Marks(config.data_dir)
+    app = make_app(store, door, config.limits, marks)
     try:
         runner, url = await start_site(app, config.host, config.port, stop_timeout_s=config.stop_timeout_s)
     except (OSError, ValueError) as error:  # ValueError: a host name that no resolver takes
@@ -97,6 +98,7 @@ async def _serve(config: ServerConfig, store: Store, door: Door) -> None:
     await stop.wait()
     _log.info("stopping")
     await runner.cleanup()
+    marks.close()
 
 
 def _why_not_bound(config: ServerConfig, error: OSError | ValueError) -> UsageError:

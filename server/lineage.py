@@ -2,8 +2,9 @@
 
 A file of marks, one random name a line: one at each start of the receiver, and one a minute while it stores. An agent
 remembers the last mark it was told. A receiver that does not know that mark holds an older copy, or nothing, of what the agent
-shipped; one that knows it and was started since may have lost, with the copy it was restored from, what came after the mark.
-Then the agent looks again at what it believed to be stored. A file that a person deletes changes no mark, and stays deleted.
+shipped; one that knows it and was started since may have lost, with the copy it was restored from, what came after the mark,
+unless it was stopped in order before that start. Then the agent looks again at what it believed to be stored. A file that a
+person deletes changes no mark, and stays deleted.
 
 In a copy that is taken while the receiver runs, the marks must be no newer than the files: they lie in ``.ml-logger/``, which
 tar, cp and rsync take first.
@@ -31,7 +32,7 @@ ROLL_S = 60.0
 
 MOST_MARKS = 20_000
 _KEPT_MARKS = 10_000
-_START, _ROLL = "start", "roll"
+_START, _ROLL, _STOP = "start", "roll", "stop"
 
 
 class Marks:
@@ -43,6 +44,7 @@ class Marks:
         self._lock = threading.Lock()
         self._marks: dict[str, int] = {}  # how many starts there were before each, itself included
         self._starts = 0
+        self._is_in_order = False
         self._current = ""
         self._rolled_s = steady_s()
         self._add(_START)
@@ -82,8 +84,14 @@ class Marks:
                 return
         self._take(kind, mark)
 
+    def close(self) -> None:
+        """Write that the receiver stops in order: nothing that was acknowledged can be missing but by somebody's hand."""
+        with self._lock:
+            self._add(_STOP)
+
     def _take(self, kind: str, mark: str) -> None:
-        self._starts += kind == _START
+        self._starts += kind == _START and not self._is_in_order
+        self._is_in_order = kind == _STOP
         self._marks[mark] = self._starts
         self._current = mark
 
@@ -108,7 +116,7 @@ class Marks:
         """Take in what earlier starts wrote; a torn last line is ended, very old marks are dropped."""
         content = os.pread(fd, os.fstat(fd).st_size, 0)
         lines = [line.split(" ") for line in content.decode("ascii", "replace").splitlines()]
-        marks = [(line[0], line[1]) for line in lines if len(line) == 2 and line[0] in (_START, _ROLL)]
+        marks = [(line[0], line[1]) for line in lines if len(line) == 2 and line[0] in (_START, _ROLL, _STOP)]
         if len(marks) > MOST_MARKS:
             marks = marks[-_KEPT_MARKS:]
             content = "".join(f"{kind} {mark}\n" for kind, mark in marks).encode()

@@ -61,7 +61,8 @@ class Direct:
             body = wire.expand(body, max_bytes=1 << 30)
         decoded, views = wire.split_batch(body, max_manifest_bytes=1 << 20, max_items=1000)
         self.sent.append(decoded)
-        answer = wire.encode_outcomes(self.store.apply(decoded, views))
+        mark = None if self.marks is None else self.marks.since(None).mark
+        answer = wire.encode_outcomes(self.store.apply(decoded, views), mark=mark)
         if self.lose_answer:
             raise self.lose_answer.pop(0)
         return wire.decode_answer(answer, packed.manifest.items)
