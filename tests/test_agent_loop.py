@@ -146,12 +146,12 @@ def test_a_dead_observer_is_replaced(tmp_path):
 
 def test_without_watches_the_timer_is_left(tmp_path, monkeypatch, caplog):
     """An exhausted inotify limit is said once and stops nothing."""
-    from watchdog.observers import Observer
+    from watchdog.observers.api import BaseObserver
 
     def refuse(self, *args, **kwargs):
         raise OSError(28, "inotify watch limit reached")
 
-    monkeypatch.setattr(Observer, "start", refuse)
+    monkeypatch.setattr(BaseObserver, "start", refuse)
     doorbell = Doorbell()
     watcher = Watcher([tmp_path], doorbell)
     watcher.ensure_alive()
