@@ -319,6 +319,8 @@ class Delivery:
         if piece.item.op == "append":
             return self._reposition_stream(piece, outcome, held, fd)
         if piece.item.op == "commit" and outcome.result == "diverged":
+            if outcome.is_own and outcome.held is not None:  # an earlier version of ours, which a lost ledger had known
+                return Agreed(piece.file, Entry(piece.item.path, outcome.held, piece.signature))
             return self._ship_under_own_name(piece)
         is_usable = held.size <= piece.signature.size and local_file.holds_prefix(fd, held)
         return Built(piece.file, held if is_usable else None)

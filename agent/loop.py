@@ -107,7 +107,11 @@ class Loop:
             self._watcher.ensure_alive()
             self._pause(self._try_round())
         self._watcher.stop()
-        return self.drain()
+        try:
+            return self.drain()
+        except StopSending as error:  # it was let in before, or waits for its token file: say what is left, as at any end
+            log.warning("%s", error.one_line())
+            return self._total()
 
     def drain(self) -> Total:
         """Ship all there is, waiting for files to settle and for the receiver, at most `drain_timeout_s` seconds.
@@ -123,6 +127,9 @@ class Loop:
                 break
             if pause is not None:
                 self._pause(replace(pause, seconds=min(pause.seconds, deadline_s - time.monotonic())), stops)
+        return self._total()
+
+    def _total(self) -> Total:
         left = tuple(p for shipper in self._shippers for p in shipper.unshipped())
         return Total(self._shipped_bytes, self._shipped_files, left)
 

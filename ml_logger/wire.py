@@ -96,7 +96,10 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one item. `held` is what the receiver holds after it; `reason` says why where it was refused."""
+    """What became of one item. `held` is what the receiver holds after it; `reason` says why where it was refused.
+
+    `is_own` says of a diverged commit that the same source put there what is held: it may replace that, once it names it.
+    """
 
     path: str
     op: Op
@@ -106,6 +109,7 @@ class Outcome:
     crc: Crc
     held: Held | None = None
     reason: str | None = None
+    is_own: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +258,8 @@ def _outcome_to_json(outcome: Outcome) -> dict[str, Any]:
         record["held"] = _held_to_json(outcome.held)
     if outcome.reason is not None:
         record["reason"] = outcome.reason
+    if outcome.is_own:
+        record["own"] = True
     return record
 
 
@@ -301,6 +307,7 @@ def _outcome_from_json(record: object) -> Outcome:
         crc=Crc(_integer(record, "crc", most=0xFFFFFFFF)),
         held=_held_from_json(record["held"]) if record.get("held") is not None else None,
         reason=_string(record, "reason", most=1 << 16) if record.get("reason") is not None else None,
+        is_own=record.get("own") is True,
     )
 
 

@@ -194,6 +194,13 @@ def test_a_token_file_is_looked_at_again(make_loop, tmp_path):
     assert total.shipped_bytes == 1
 
 
+def test_a_token_that_is_refused_at_the_end_still_lists_what_is_left(make_loop):
+    """An agent that was let in before and is not while it drains ends with a list, as with any other failure."""
+    shipper = FakeShipper(Round(1, 1), *[StopSending("401")] * 10**4)
+    total = run_until(make_loop(shipper), lambda: shipper.rounds >= 1)
+    assert [p.path for p in total.left] == ["left"]
+
+
 def test_a_stop_ends_a_drain_early(make_loop):
     """Ctrl-C while draining, or a second SIGTERM, ends the wait; what is left is listed."""
     shipper = FakeShipper(*[TryAgain("x")] * 10**6)

@@ -104,6 +104,27 @@ def test_marks_tell_what_happened_since(tmp_path):
     assert again.since("another").since == "unknown"
 
 
+def test_a_stop_in_order_leaves_no_doubt(tmp_path):
+    """After it the marks before are as good as the current one; after a start without it they are not."""
+    first = Marks(tmp_path)
+    mark = first.since(None).mark
+    first.close()
+    second = Marks(tmp_path)
+    assert second.since(mark).since == "same"
+    third = Marks(tmp_path)
+    assert {third.since(known).since for known in (mark, second.since(None).mark)} == {"restarted"}
+
+
+def test_what_was_deleted_while_the_receiver_was_down_stays_deleted(pair):
+    """Also the newest files, where the receiver was stopped in order."""
+    finish_runs(pair, "first", "second")
+    pair.transport.marks.close()
+    shutil.rmtree(pair.data_dir / "second")
+    pair.restart_receiver()
+    pair.drain()
+    assert {name.partition(b"/")[0] for name in read_mirror(pair.data_dir)} == {b"first"}
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"start 0011", b"\xff\0\n\nstart\nroll a b\n", b"start aa\n" * (MOST_MARKS + 5)]
 )
