@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from ..errors import MLLoggerError, UsageError
+from ..errors import MLLoggerError, SpoolTaken, UsageError
 from ..journal import start_logging
 from ..settings import OneLineParser
 from ..version import __version__
@@ -27,7 +27,6 @@ from .config import AgentConfig, current_token, load_config
 from .doctor import run_doctor
 from .drain import showing, watch
 from .endings import Endings
-from .lock import SpoolTaken
 from .loop import Total
 from .rehearsal import rehearse
 from .secret import Secrets, keep_out_of_log
@@ -152,7 +151,7 @@ def _drain(order: _Order) -> int:
                 total = service.loop.drain()
             return _report(total)
     except SpoolTaken as error:
-        print(f"ml-logger-agent: {error.holder} ships {error.spool}: waiting for it", file=sys.stderr)
+        print(f"ml-logger-agent: {error}: waiting for it", file=sys.stderr)
     with _noting_signals() as signals:
         return _report(watch(order.config, is_stopped=lambda: bool(signals)))
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from ..errors import ConfigError, UsageError
+from ..errors import ConfigError, SpoolTaken
 from ..layout import AGENT_LOCK
 
 _TRIES = 200
@@ -35,15 +35,6 @@ class Holder:
 
     def __str__(self) -> str:
         return "unknown" if self.pid is None else f"pid {self.pid} on {self.host} since {self.since}"
-
-
-class SpoolTaken(UsageError):
-    """The `spool` has an agent already; `holder` says which."""
-
-    def __init__(self, spool: Path, holder: Holder) -> None:
-        super().__init__(f"spool {spool} already has an agent ({holder})", hint="stop that one first")
-        self.spool = spool
-        self.holder = holder
 
 
 @contextmanager
@@ -65,7 +56,9 @@ def only_agent(state_dir: Path, spool: Path) -> Iterator[None]:
         except OSError as error:
             raise _unusable(state_dir, "locked", error) from None
         if not is_ours:
-            raise SpoolTaken(spool, _holder_in(fd))
+            raise SpoolTaken(
+                f"spool {spool} already has an agent ({_holder_in(fd)})", path=str(spool), hint="stop that one first"
+            )
         yield
     finally:
         os.close(fd)

@@ -5,6 +5,7 @@
     MLLoggerError
     ├── UsageError            the person who started the command can mend it; commands exit with 2
     │   ├── ConfigError       a config file, flag or environment variable: which, where, and the nearest known key
+    │   ├── SpoolTaken        another agent ships the spool (`path`); the message says which
     │   └── LogDirectoryError the client's directory or prefix
     ├── WireError             the bytes of a request or an answer break the protocol
     │   ├── BadBatch          manifest or framing; nothing of the batch was applied
@@ -54,6 +55,10 @@ class UsageError(MLLoggerError):
 
 class ConfigError(UsageError):
     """A config file, flag or environment variable that can't be used as it is."""
+
+
+class SpoolTaken(UsageError):
+    """A spool (`path`) that has an agent already; one is enough."""
 
 
 class LogDirectoryError(UsageError):

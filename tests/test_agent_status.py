@@ -20,13 +20,14 @@ from proxy import Answer, Proxy
 from ml_logger.agent import amounts, status_file
 from ml_logger.agent.config import AgentConfig
 from ml_logger.agent.ledger import Entry, Ledger, peek
-from ml_logger.agent.lock import SpoolTaken, maybe_holder, only_agent
+from ml_logger.agent.lock import maybe_holder, only_agent
 from ml_logger.agent.progress import Meter, Progress, sum_of
 from ml_logger.agent.scanner import Problem, signature_of
 from ml_logger.agent.secret import Secrets
 from ml_logger.agent.status import status_of
 from ml_logger.agent.status_file import Said, StatusFile, decode_said, encode_said, maybe_said
 from ml_logger.agent.survey import survey
+from ml_logger.errors import SpoolTaken
 from ml_logger.layout import AGENT_DIR, AGENT_LOCK, AGENT_STATUS
 from ml_logger.wire import Crc, Held, Offset
 

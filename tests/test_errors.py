@@ -11,11 +11,12 @@ from ml_logger.errors import MLLoggerError, TryAgain
 
 CAN_RETRY = {
     "ConfigError": False,
+    "SpoolTaken": False,
     "LogDirectoryError": False,
     "BatchTooLarge": False,
     "BadPath": False,
     "BadAnswer": True,
-    "TryAgain": True,
+    "TimedOut": True,
     "TooLarge": False,
     "StopSending": False,
     "StoreFull": True,
