@@ -6,20 +6,41 @@ logs or knows what the bytes mean; errors are plain `OSError`.
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
+import re
 
 _ALWAYS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # without NONBLOCK a pipe in the tree would hang the open
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY
 
+_UNNAMED = getattr(os, "O_TMPFILE", None)  # Linux alone
+
 _sync_data = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync
+_libc = ctypes.CDLL(None, use_errno=True)
+_TELLS_ERRORS = (5, 8)  # before this version of Linux syncfs said nothing of bytes that could not be written
+
+
+def _can_sync_all() -> bool:
+    version = re.match(r"(\d+)\.(\d+)", os.uname().release)
+    is_linux = os.uname().sysname == "Linux" and hasattr(_libc, "syncfs")
+    return is_linux and version is not None and (int(version[1]), int(version[2])) >= _TELLS_ERRORS
 
 
 class Disk:
-    """The real disk."""
+    """The real disk. `syncs_all` says whether `sync_all` works here and reports what went wrong."""
+
+    syncs_all: bool = _can_sync_all()
 
     def open_file(self, name: str, flags: int, folder_fd: int) -> int:
         """Open `name` in a folder; new files get the mode the umask leaves of 0666."""
         return os.open(name.encode(), flags | _ALWAYS, 0o666, dir_fd=folder_fd)
+
+    def make_unnamed(self, folder_fd: int) -> int:
+        """Make a file that no name leads to, on the file system of a folder; `EOPNOTSUPP` where there is no such thing."""
+        if _UNNAMED is None:
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+        return os.open(".", os.O_RDWR | os.O_CLOEXEC | _UNNAMED, 0o666, dir_fd=folder_fd)
 
     def open_folder(self, name: str, folder_fd: int) -> int:
         """Open the folder `name` in a folder."""
@@ -45,9 +66,19 @@ class Disk:
         """Wait until a file's bytes and attributes, or a folder's entries, are durable."""
         os.fsync(fd)
 
+    def sync_all(self, fd: int) -> None:
+        """Wait until all that was written to the file system of `fd` before now is durable; see `syncs_all`."""
+        if _libc.syncfs(fd) != 0:
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code))
+
     def link(self, name: str, folder_fd: int, new_name: str, new_folder_fd: int) -> None:
         """Give a file a second name; `FileExistsError` if that one is taken."""
         os.link(name.encode(), new_name.encode(), src_dir_fd=folder_fd, dst_dir_fd=new_folder_fd, follow_symlinks=False)
+
+    def link_unnamed(self, fd: int, new_name: str, new_folder_fd: int) -> None:
+        """Give a file from `make_unnamed` its name; `FileExistsError` if that one is taken."""
+        os.link(f"/proc/self/fd/{fd}", new_name.encode(), dst_dir_fd=new_folder_fd)
 
     def rename(self, name: str, folder_fd: int, new_name: str, new_folder_fd: int) -> None:
         """Move a file to another name, in place of what is there."""
@@ -56,6 +87,10 @@ class Disk:
     def unlink(self, name: str, folder_fd: int) -> None:
         """Remove a file's name."""
         os.unlink(name.encode(), dir_fd=folder_fd)
+
+    def may_write(self, folder_fd: int) -> bool:
+        """Whether this process may make names in a folder."""
+        return os.access(".", os.W_OK | os.X_OK, dir_fd=folder_fd, effective_ids=os.access in os.supports_effective_ids)
 
     def free_bytes(self, fd: int) -> int:
         """Return how many bytes an ordinary user may still write to the file system that `fd` is on."""

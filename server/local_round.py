@@ -1,7 +1,8 @@
-"""One round of a batch: files locked together, written, made durable together, then published.
+"""One round of a batch: files locked and judged together, logged, written, made durable together, then published.
 
-The order is the guarantee: nothing is fsynced before all is written (so that fsyncs overlap), nothing is renamed before its
-bytes are durable, nothing is answered before the entry is. Until `settle` a failure cuts off all that the round wrote.
+The order is the guarantee. Nothing is written before the redo log has it, or the intent of it; nothing that the log does not
+have in full is answered, or gets its name, before its bytes are fsynced, and none of these is fsynced before all are written
+(so that fsyncs overlap). Until a file is settled a failure cuts off what the round wrote to it.
 """
 
 from __future__ import annotations
@@ -9,20 +10,30 @@ from __future__ import annotations
 import errno
 import hashlib
 import logging
-from collections.abc import Callable, Iterable
-from concurrent.futures import Executor
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
 from ..errors import BadPath, StoreFull
 from ..layout import RECEIVER_DIR
 from ..wire import Held, Item, Manifest, Outcome, Result
-from .checksums import Checksums
+from .checksums import Checksums, Signature
+from .fresh_file import NO_LINKS, FreshFile
 from .locked_file import LockedFile, Raced
-from .tree import Tree, Unsynced, remove_unlocked
+from .redo_log import RedoLog, Ticket
+from .redo_record import Change
+from .stamp import Stamp, new_stamp
+from .tree import Folder, Folders, Tree, Unsynced, fitting, remove_unlocked
 
 STAGE_DIR = f"{RECEIVER_DIR}/stage"
-_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+MAX_LOGGED_BYTES = 256 << 10
+"""More than this in one item is written straight to its file: writing it twice costs more than its own fsync."""
+
+_SYNC_THREADS = 8
 
 _log = logging.getLogger(__name__)
 
@@ -36,6 +47,28 @@ class Task:
     payload: memoryview
 
 
+@dataclass(slots=True)
+class _Append:
+    """A stream that is written to, by these tasks; `is_logged` once the redo log has all of the bytes."""
+
+    file: LockedFile
+    tasks: list[Task]
+    is_logged: bool = False
+
+
+@dataclass(slots=True)
+class _Fresh:
+    """A whole file that came in one item; `before` is the commit of what it replaces."""
+
+    task: Task
+    target: LockedFile
+    stamp: Stamp
+    before: str | None
+    is_logged: bool = False
+    file: FreshFile | None = None
+    signature: Signature | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class _Commit:
     """A staged copy that is to take the place of `target`."""
@@ -43,6 +76,7 @@ class _Commit:
     task: Task
     staged: LockedFile
     target: LockedFile
+    stamp: Stamp
 
 
 def outcome(item: Item, result: Result, held: Held | None = None, reason: str | None = None) -> Outcome:
@@ -64,109 +98,152 @@ def _digest(*parts: str) -> str:
 
 @dataclass
 class Round:
-    """The state of one round; `outcomes` fills as it goes, by place in the batch."""
+    """The state of one round, whose paths are locked; `outcomes` fills as it goes, by place in the batch."""
 
     tree: Tree
     checksums: Checksums
-    pool: Executor
+    redo_log: RedoLog
     manifest: Manifest
     min_free_bytes: int
     outcomes: dict[int, Outcome] = field(default_factory=dict)
-    _unsynced: Unsynced = field(default_factory=dict)
+    _planned_bytes: int = 0
+    _free_bytes: int | None = None
+    _ticket: Ticket | None = None
     _files: list[LockedFile] = field(default_factory=list)
+    _intents: list[Change] = field(default_factory=list)
+    _appends: list[_Append] = field(default_factory=list)
+    _fresh: list[_Fresh] = field(default_factory=list)
     _commits: list[_Commit] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self._folders = Folders(self.tree)
+
     def run(self, works: Iterable[list[Task]]) -> None:
-        """Do the works, each all of one path and kind, sorted by path; afterwards `outcomes` has all of theirs."""
+        """Do the works, each all of one path and kind; afterwards `outcomes` has all of theirs."""
         try:
             for tasks in works:
-                self._work(tasks)
+                self._judge(tasks)
+            self._write_log()
+            self._write()
             self.sync()
             self._publish()
-        except BaseException:
+            self._finish()
+        except BaseException as error:
             self._cut_back()
+            if self._ticket is not None and isinstance(error, Exception):
+                self.redo_log.void(self._ticket)
             raise
         finally:
             self.close()
 
-    def _work(self, tasks: list[Task]) -> None:
-        first = tasks[0].item
+    def _judge(self, tasks: list[Task]) -> None:
+        first, last = tasks[0].item, tasks[-1].item
         try:
             if first.op == "append":
-                self._append_all(self.lock(first.path), tasks)
+                self._judge_appends(self.open(first.path), tasks)
+            elif last.op == "commit":
+                self._judge_commit(tasks)
             else:
-                self._stage_all(tasks)
+                self._stage_each(tasks)
         except BadPath as error:
             for task in tasks:
                 self.outcomes.setdefault(task.index, outcome(task.item, "rejected", reason=str(error)))
 
-    # --- locks
+    # --- files
 
-    def lock(self, path: str, *, shared: bool = False, private: bool = False) -> LockedFile:
-        """Open and lock one more file (see `LockedFile`); always in the order of the names."""
-        file = LockedFile(self.tree, self.checksums, path, self._unsynced, shared=shared, private=private)
+    def open(self, path: str, *, shared: bool = False, private: bool = False) -> LockedFile:
+        """Open one more file (see `LockedFile`)."""
+        file = LockedFile(self.tree.disk, self._folders, self.checksums, path, shared=shared, private=private)
         self._files.append(file)
         return file
 
     def close(self) -> None:
-        """Unlock all files."""
+        """Close all files and folders."""
+        for fresh in self._fresh:
+            if fresh.file is not None:
+                fresh.file.close()
+                fresh.file = None
         for file in self._files:
             file.close()
         self._files.clear()
+        self._folders.close()
 
-    # --- writing
+    # --- judging: nothing is written
 
-    def _append_all(self, file: LockedFile, tasks: list[Task]) -> None:
+    def _judge_appends(self, file: LockedFile, tasks: list[Task]) -> None:
+        stored = []
         for task in tasks:
-            self.outcomes[task.index] = self._append(file, task)
+            result, there = file.place(task.item, task.payload)
+            if result == "stored":
+                _ = file.folder  # where it can't be made, the item is refused now
+                self._plan(file, task, there)
+                stored.append(task)
+            self.outcomes[task.index] = outcome(task.item, result, file.held())
+        if stored:
+            self._appends.append(_Append(file, stored))
 
-    def _append(self, file: LockedFile, task: Task) -> Outcome:
-        item = task.item
-        result, there = file.place(item, task.payload)
-        if result == "stored":
-            self._write(file, task.payload[there:], item)
-            if item.mtime_ns is not None:
-                file.set_mtime(item.mtime_ns)
-        return outcome(item, result, file.held())
+    def _plan(self, file: LockedFile, task: Task, there: int) -> None:
+        self._reserve(task.item, task.item.length - there)
+        file.append(task.payload[there:], task.item.crc)
 
-    def _write(self, file: LockedFile, data: memoryview, item: Item) -> None:
-        free_bytes = self.tree.disk.free_bytes(self.tree.root_fd)
-        if free_bytes - len(data) < self.min_free_bytes:
-            raise StoreFull(f"{free_bytes} bytes free, the floor is {self.min_free_bytes}", path=item.path)
-        file.append(data, item.crc)
+    def _reserve(self, item: Item, size: int) -> None:
+        if self._free_bytes is None:
+            self._free_bytes = self.tree.disk.free_bytes(self.tree.root_fd)
+        self._planned_bytes += size
+        if self._free_bytes - self._planned_bytes < self.min_free_bytes:
+            raise StoreFull(f"{self._free_bytes} bytes free, the floor is {self.min_free_bytes}", path=item.path)
 
-    def _stage_all(self, tasks: list[Task]) -> None:
+    def _judge_commit(self, tasks: list[Task]) -> None:
         last = tasks[-1]
-        if last.item.op == "commit":
-            target = self.lock(last.item.path)
-            verdict = self._maybe_verdict(target, last.item) if target.exists else None
-            if verdict is None:
-                self._commit(self._stage_each(tasks), last, target)
-                return
+        target = self.open(last.item.path)
+        before = target.maybe_stamp() if target.exists else None
+        verdict = self._maybe_verdict(target, last.item, before) if target.exists else None
+        if verdict is not None:
             self.outcomes[last.index] = verdict
-            self._drop_staged(last.item)
+            self._open_staged(last.item).remove()
             tasks = tasks[:-1]
-        if tasks:
-            self._stage_each(tasks)
+            if tasks:
+                self._stage_each(tasks)
+        elif len(tasks) == 1 and last.item.offset == 0:
+            self._judge_fresh(last, target, before)
+        else:
+            self._judge_staged(tasks, target)
 
-    def _maybe_verdict(self, target: LockedFile, item: Item) -> Outcome | None:
+    def _maybe_verdict(self, target: LockedFile, item: Item, before: Stamp | None) -> Outcome | None:
         """Return the outcome where what stands at `target` decides it, None where it may be replaced."""
         if target.size == item.end and target.held().crc == item.crc:
             return outcome(item, "already", target.held())
         if item.replaces is not None and target.size == item.replaces.size and target.held() == item.replaces:
             return None
-        if self.manifest.source and target.maybe_owner() == self.manifest.source:
+        if self.manifest.source and before is not None and before.source == self.manifest.source:
             return None
         return outcome(item, "diverged", target.held())
 
-    def _lock_staged(self, item: Item) -> LockedFile:
-        return self.lock(staged_path(item.path, self.manifest.source, item.upload or ""), private=True)
+    def _judge_fresh(self, task: Task, target: LockedFile, before: Stamp | None) -> None:
+        item = task.item
+        _ = target.folder
+        self._reserve(item, item.length)
+        commit_before = (before.commit if before else "") if target.exists else None
+        self._fresh.append(_Fresh(task, target, new_stamp(self.manifest.source), commit_before))
+        self.outcomes[task.index] = outcome(item, "stored", Held(item.end, item.crc))
 
-    def _drop_staged(self, item: Item) -> None:
-        self._lock_staged(item).remove()
+    def _judge_staged(self, tasks: list[Task], target: LockedFile) -> None:
+        staged, last = self._stage_each(tasks), tasks[-1]
+        if self.outcomes[last.index].result not in ("stored", "already"):
+            return
+        try:
+            _ = target.folder
+        except BadPath as error:
+            self.outcomes[last.index] = outcome(last.item, "rejected", reason=str(error))
+            return
+        self.outcomes[last.index] = outcome(last.item, "stored", staged.held())
+        self._commits.append(_Commit(last, staged, target, new_stamp(self.manifest.source)))
+
+    def _open_staged(self, item: Item) -> LockedFile:
+        return self.open(staged_path(item.path, self.manifest.source, item.upload or ""), private=True)
 
     def _stage_each(self, tasks: list[Task]) -> LockedFile:
-        staged = self._lock_staged(tasks[0].item)
+        staged = self._open_staged(tasks[0].item)
         for task in tasks:
             self.outcomes[task.index] = self._stage(staged, task)
         return staged
@@ -176,60 +253,151 @@ class Round:
         result, there = staged.place(item, task.payload)
         if result == "diverged" or (result == "ahead" and item.op == "commit"):
             # Nobody but this sender writes this copy and nobody reads it: it is of bytes that the file no longer has.
-            staged.start_again()
+            staged.cut(0)
             result, there = ("behind", 0) if item.offset else ("stored", 0)
         if result == "stored":
-            self._write(staged, task.payload[there:], item)
+            self._plan(staged, task, there)
+            self._intents.append(_change(item, staged.path))
         return outcome(item, result, staged.held())
 
-    def _commit(self, staged: LockedFile, task: Task, target: LockedFile) -> None:
-        if self.outcomes[task.index].result not in ("stored", "already"):
-            return
-        try:
-            target.make_folder()
-        except BadPath as error:
-            self.outcomes[task.index] = outcome(task.item, "rejected", reason=str(error))
-            return
-        staged.set_owner(self.manifest.source)
-        if task.item.mtime_ns is not None:
-            staged.set_mtime(task.item.mtime_ns)
-        self.outcomes[task.index] = outcome(task.item, "stored", staged.held())
-        self._commits.append(_Commit(task, staged, target))
+    # --- the log
+
+    def _write_log(self) -> None:
+        """Log what is small, in full, and of the rest the intents; where the log has no room all is written straight."""
+        appends, fresh = self._loggable_appends(), self._loggable_fresh()
+        changes = [*self._changes(appends), *(_change(f.task.item, f.task.item.path, f.task.payload, f) for f in fresh)]
+        if changes and self._has_room_for_log(changes):
+            self._ticket = self.redo_log.try_write(changes)
+        if self._ticket is not None:
+            for append in appends:
+                append.is_logged = True
+            for one in fresh:
+                one.is_logged = True
+
+    def _loggable_appends(self) -> list[_Append]:
+        return [
+            append
+            for append in self._appends
+            if (append.file.is_known or append.file.is_new)
+            and sum(task.item.length for task in append.tasks) <= MAX_LOGGED_BYTES
+            and self._is_at_home(append.file.folder)
+        ]
+
+    def _loggable_fresh(self) -> list[_Fresh]:
+        return [
+            fresh
+            for fresh in self._fresh
+            if self.tree.has_attributes
+            and fresh.before != ""  # without stamps a torn file is like any other
+            and fresh.task.item.length <= MAX_LOGGED_BYTES
+            and self._is_at_home(fresh.target.folder)
+        ]
+
+    def _is_at_home(self, folder: Folder) -> bool:
+        """Whether a folder is on the log's own file system: a disk that is mounted below may stand still alone."""
+        return folder.device == self.tree.device
+
+    def _changes(self, logged: list[_Append]) -> Iterator[Change]:
+        yield from self._intents
+        in_full = {id(append) for append in logged}
+        for append in self._appends:
+            for task in append.tasks if self._is_at_home(append.file.folder) else ():
+                yield _change(task.item, task.item.path, task.payload if id(append) in in_full else None)
+
+    def _has_room_for_log(self, changes: list[Change]) -> bool:
+        size = sum(change.length for change in changes if change.payload is not None)
+        free_bytes = self._free_bytes if self._free_bytes is not None else 0
+        return free_bytes - self._planned_bytes - size >= self.min_free_bytes
+
+    # --- writing
+
+    def _write(self) -> None:
+        for file in self._files:
+            file.flush()
+        for append in self._appends:
+            mtime_ns = append.tasks[-1].item.mtime_ns
+            if mtime_ns is not None:
+                append.file.set_mtime(mtime_ns)
+        for commit in self._commits:
+            commit.staged.set_stamp(commit.stamp)
+            if commit.task.item.mtime_ns is not None:
+                commit.staged.set_mtime(commit.task.item.mtime_ns)
+        for fresh in self._fresh:
+            self._write_fresh(fresh)
+
+    def _write_fresh(self, fresh: _Fresh) -> None:
+        with fitting(fresh.task.item.path):
+            fresh.file = FreshFile(self.tree.disk, self._folders, fresh.target.folder, fresh.target.name)
+        fresh.file.write(fresh.task.payload)
+        fresh.file.dress(fresh.stamp, fresh.task.item.mtime_ns)
+        if fresh.is_logged:  # now, so that one descriptor is open at a time
+            self._publish_fresh(fresh)
+
+    def _publish_fresh(self, fresh: _Fresh) -> None:
+        if fresh.file is not None:
+            with fitting(fresh.task.item.path):
+                fresh.file.publish(replaces=fresh.target.exists)
+            fresh.signature = Signature.of(os.fstat(fresh.file.fd))
+            fresh.file.close()
+            fresh.file = None
 
     # --- making it last
 
     def sync(self) -> None:
-        """Make all files and their entries durable; from here on nothing is cut back."""
-        news = [file for file in self._files if file.needs_sync]
-        for file in news:
-            file.note_entry()
-        self._do_all([file.sync for file in news])
-        self._sync_folders()
+        """Make durable all files, and their entries, that the log does not have in full; these are never cut back again."""
+        unsynced: Unsynced = {}
+        jobs: list[Callable[[], None]] = []
+        logged = {id(append.file) for append in self._appends if append.is_logged}
         for file in self._files:
-            if file.exists:
-                file.settle()
-                file.remember()
+            if id(file) in logged or not file.needs_sync:
+                continue
+            # What the log alone made durable so far has an entry that is not.
+            is_all_news = not file.is_known or self.redo_log.is_pending(file.path)
+            jobs.append(partial(file.sync, is_all_news=is_all_news))
+            if is_all_news:
+                _note_entry(self._folders.find(file.folder_path), unsynced)
+        jobs += [fresh.file.sync for fresh in self._fresh if fresh.file is not None]
+        _do_all(jobs)
+        self._sync_folders(unsynced)
+        for file in self._files:
+            file.settle()
 
-    def _sync_folders(self) -> None:
-        self._do_all([partial(self.tree.sync_folder, path, settled) for path, settled in self._unsynced.items()])
-        self._unsynced.clear()
-
-    def _do_all(self, jobs: list[Callable[[], None]]) -> None:
-        """Do the jobs side by side; all have ended when the first error, if any, is raised."""
-        running = [self.pool.submit(job) for job in jobs]
-        errors = [error for error in [future.exception() for future in running] if error is not None]
-        if errors:
-            raise errors[0]
+    def _sync_folders(self, unsynced: Unsynced) -> None:
+        _do_all([partial(self.tree.sync_folder, path, settled) for path, settled in unsynced.items()])
 
     def _publish(self) -> None:
+        unsynced: Unsynced = {}
         for commit in self._commits:
             self._move(commit)
-            self._unsynced.setdefault(commit.target.folder, set())
-        self._sync_folders()
+            _note_entry(commit.target.folder, unsynced)
+        for fresh in self._fresh:
+            if fresh.file is not None:
+                self._publish_fresh(fresh)
+                _note_entry(fresh.target.folder, unsynced)
+        self._sync_folders(unsynced)
+
+    def _finish(self) -> None:
+        """Remember what is durable now."""
+        if self._ticket is not None:
+            self.redo_log.done(self._ticket)
+            self._ticket = None
+        self.remember()
+        for fresh in self._fresh:
+            item = fresh.task.item
+            if fresh.signature is not None:
+                self.checksums.remember(item.path, fresh.signature, {item.end: item.crc})
         for commit in self._commits:
             commit.staged.remember(commit.target.path)
             if commit.task.item.offset > 0:  # built of several parts: earlier versions may have been begun and left
                 self._drop_earlier_versions(commit.staged)
+
+    def remember(self) -> None:
+        """Remember the state of all files, which are durable as they are."""
+        gone = {id(file) for commit in self._commits for file in (commit.staged, commit.target)}
+        gone |= {id(fresh.target) for fresh in self._fresh}
+        for file in self._files:
+            if not file.is_new and id(file) not in gone:
+                file.remember()
 
     def _drop_earlier_versions(self, staged: LockedFile) -> None:
         prefix = staged.name.partition("-")[0] + "-"
@@ -237,25 +405,80 @@ class Round:
 
     def _move(self, commit: _Commit) -> None:
         staged, target = commit.staged, commit.target
-        if target.exists:
-            self._rename(staged, target)
-            return
+        from_fd, to_fd = self._folders.find(STAGE_DIR).fd, target.folder.fd
         try:
-            # A link fails where another writer was quicker; a rename would silently take its place.
-            self.tree.disk.link(staged.name, staged.folder_fd, target.name, target.folder_fd)
+            if target.exists:
+                self.tree.disk.rename(staged.name, from_fd, target.name, to_fd)
+            else:
+                self._link(staged.name, from_fd, target.name, to_fd)
+                staged.remove()
         except FileExistsError:
-            raise Raced(f"{target.path[:200]!a} was made by another writer", path=target.path) from None
+            raise Raced(f"{target.path[:200]!a} was made by another program", path=target.path) from None
         except OSError as error:
-            if error.errno not in _NO_LINKS:
+            if error.errno != errno.EXDEV:
                 raise
-            self._rename(staged, target)
-        else:
-            staged.remove()
+            self._copy(commit)
 
-    def _rename(self, staged: LockedFile, target: LockedFile) -> None:
-        self.tree.disk.rename(staged.name, staged.folder_fd, target.name, target.folder_fd)
+    def _link(self, name: str, folder_fd: int, new_name: str, new_folder_fd: int) -> None:
+        try:
+            # A link fails where another program was quicker; a rename would silently take its place.
+            self.tree.disk.link(name, folder_fd, new_name, new_folder_fd)
+        except OSError as error:
+            if error.errno not in NO_LINKS:
+                raise
+            self.tree.disk.rename(name, folder_fd, new_name, new_folder_fd)
+
+    def _copy(self, commit: _Commit) -> None:
+        """Publish a copy where another file system is mounted."""
+        fresh = FreshFile(self.tree.disk, self._folders, commit.target.folder, commit.target.name)
+        try:
+            fresh.copy(commit.staged.fd, commit.staged.size)
+            fresh.dress(commit.stamp, commit.task.item.mtime_ns)
+            fresh.sync()
+            fresh.publish(replaces=commit.target.exists)
+        finally:
+            fresh.close()
+        commit.staged.remove()
 
     def _cut_back(self) -> None:
         for file in self._files:
             if not file.try_cut_back():
                 _log.error("%s: bytes that were not acknowledged can't be cut off", file.path)
+
+
+def _note_entry(folder: Folder, unsynced: Unsynced) -> None:
+    """Note all folders that have to be durable for an entry of `folder` to be."""
+    for parent, identity in folder.news:
+        unsynced.setdefault(parent, set()).add(identity)
+    unsynced.setdefault(folder.path, set())
+
+
+def _change(item: Item, path: str, payload: memoryview | None = None, fresh: _Fresh | None = None) -> Change:
+    stamp, before = (fresh.stamp, fresh.before) if fresh is not None else (None, None)
+    return Change(path, item.offset, item.length, item.crc_before, item.crc, item.mtime_ns, stamp, before, payload)
+
+
+def _do_all(jobs: list[Callable[[], None]]) -> None:
+    """Do the jobs in a few threads of their own, so that no other round waits for a disk that stands still for this one.
+
+    All have ended when the first error, if any, is raised.
+    """
+    left, errors = deque(jobs), list[BaseException]()
+
+    def work() -> None:
+        with suppress(IndexError):
+            while True:
+                job = left.popleft()
+                try:
+                    job()
+                except BaseException as error:  # noqa: BLE001  # handed to the round's own thread
+                    errors.append(error)
+
+    threads = [threading.Thread(target=work, name="ml-logger-fsync") for _ in jobs[1:_SYNC_THREADS]]
+    for thread in threads:
+        thread.start()
+    work()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]

@@ -1,10 +1,12 @@
 """The embedded store: plain files in a data directory, the same tree that the spools have.
 
-How a batch is applied. Its items are cut into rounds, so that one round holds one kind of work a file. A round opens and
-locks its files in the order of their names (two batches can't wait for each other in a circle), writes all of them,
-fsyncs all of them in a few threads, fsyncs the folders with new entries, and then moves committed copies into their
-places. What a crash leaves: a prefix of an item's bytes at the end of a stream (the next try proves and completes it), or
-a staged copy in ``.ml-logger/stage/`` (resumed by the next try). A whole file is never visible in part.
+How a batch is applied. Its items are cut into rounds, so that one round holds one kind of work a file. A round locks its
+paths, judges all items, writes one record to the redo log and waits until that is durable; then it changes the files. What
+is large goes straight to its file, which is fsynced before the answer; all else becomes durable in the file some seconds
+later, and only then leaves the log.
+
+What a crash leaves: records in the log, which are redone at the start, before anything is answered; a staged copy in
+``.ml-logger/stage/``, resumed by the next try. A whole file is never visible in part.
 
 An fsync that failed can't be repeated: the kernel may have dropped the pages. So a round that fails cuts off all it wrote.
 """
@@ -13,78 +15,125 @@ from __future__ import annotations
 
 import errno
 import heapq
+import logging
 import os
 import stat
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import BadPath, NotHeld, StoreError, StoreFull, UsageError
-from ..layout import RECEIVER_DIR, check_path
+from ..layout import check_path
 from ..wire import Held, Item, Manifest, Outcome, crc32
 from .checksums import Checksums
 from .disk import Disk
+from .fresh_file import TMP_DIR
+from .housekeeper import Housekeeper
 from .local_round import STAGE_DIR, Round, Task, outcome
 from .locked_file import Raced
+from .locks import PathLocks
+from .recovery import Recovery
+from .redo_log import RedoLog
+from .stamp import new_stamp, try_stamp
 from .store import Entry, Listing, Store, StoredFile
 from .tree import Tree, fitting, remove_unlocked
 
 STAGE_KEEP_S = 7 * 24 * 3600.0
 """How long an upload that was begun and left is kept for being resumed."""
 
-TMP_DIR = f"{RECEIVER_DIR}/tmp"  # noqa: S108  # not the system's /tmp
-
+_SWEEP_S = 3600.0
+_LOOK_S = 1.0
 _FILES_A_ROUND = 128  # bounds open descriptors; larger rounds do not fsync faster
-_SYNC_THREADS = 8
 _MOST_RACES = 20
+_log = logging.getLogger(__name__)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class LocalStore(Store):
     """Files below `data_dir`; raises `UsageError` if that can't be made or written.
 
-    No append or staged byte is written that would leave less than `min_free_bytes` on the file system.
+    No append or staged byte is written that would leave less than `min_free_bytes` on the file system. What is acknowledged
+    may be durable in the redo log alone for `settle_s`, while there is room in it. Unless it `keeps_house`, by a thread of its
+    own, somebody has to call `keep_house` now and then.
     """
 
-    def __init__(self, data_dir: Path, *, min_free_bytes: int = 0, disk: Disk | None = None) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        min_free_bytes: int = 0,
+        settle_s: float = 5.0,
+        disk: Disk | None = None,
+        keeps_house: bool = True,
+    ) -> None:
         self._tree = Tree(data_dir, disk or Disk())
         self._checksums = Checksums()
-        self._pool = ThreadPoolExecutor(_SYNC_THREADS, "ml-logger-fsync")
-        self._min_free_bytes = min_free_bytes
+        self._min_free_bytes, self._settle_s = min_free_bytes, settle_s
+        self._swept_at = time.monotonic()
+        self._housekeeper = Housekeeper(self.keep_house, _LOOK_S) if keeps_house else None
+        self._locks: PathLocks | None = None
+        self._redo_log: RedoLog | None = None
         try:
-            for folder in (STAGE_DIR, TMP_DIR):
-                os.close(self._tree.open_folder(folder, create=True))
-            self._probe()
-            self._sweep()
-        except (OSError, BadPath) as error:
+            self._start()
+        except (OSError, BadPath, StoreError) as error:
             self.close()
             raise UsageError(
                 f"data directory {data_dir} can't be written: {error}", hint="check its permissions"
             ) from None
 
     def close(self) -> None:
-        """Let go of the threads and the directory; call it when no method is running."""
-        self._pool.shutdown()
+        """Make everything durable in the files and let go of them; call it when no method is running."""
+        if self._housekeeper is not None:
+            self._housekeeper.stop()
+        if self._redo_log is not None:
+            with _logged_errors():
+                self._redo_log.close(self._recovery.redo)
+        if self._locks is not None:
+            self._locks.close()
         self._tree.close()
 
     # --- starting
 
+    def _start(self) -> None:
+        for folder in (STAGE_DIR, TMP_DIR):
+            os.close(self._tree.open_folder(folder, create=True))
+        self._probe()
+        self._locks = PathLocks(self._tree)
+        self._recovery = Recovery(self._tree, self._locks)
+        self._redo_log = RedoLog(self._tree, wake=self._housekeeper.wake if self._housekeeper else _nothing)
+        self._redo_log.open(self._recovery.redo)
+        remove_unlocked(self._tree, TMP_DIR, lambda _name, _mtime_s: True)
+        self._sweep()
+
     def _probe(self) -> None:
-        """Write, so that a data directory that can't be written is noticed at the start."""
+        """Write, so that a data directory that can't be written is noticed at the start; look what the file system can."""
         folder_fd = self._tree.open_folder(TMP_DIR)
         try:
             name = f"probe-{os.getpid()}-{os.urandom(4).hex()}"
-            os.close(self._tree.disk.open_file(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, folder_fd))
+            fd = self._tree.disk.open_file(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, folder_fd)
+            self._tree.has_attributes = try_stamp(fd, new_stamp("probe"))
+            os.close(fd)
             self._tree.disk.unlink(name, folder_fd)
         finally:
             os.close(folder_fd)
 
+    # --- keeping house
+
+    def keep_house(self) -> None:
+        """Do what is due: settle what is old in the redo log, redo what dead receivers left, sweep old uploads."""
+        if self._redo_log is None:
+            return
+        with _logged_errors():
+            self._redo_log.adopt(self._recovery.redo)
+            self._redo_log.settle(self._recovery.redo, older_than_s=self._settle_s)
+            if time.monotonic() - self._swept_at >= _SWEEP_S:
+                self._swept_at = time.monotonic()
+                self._sweep()
+
     def _sweep(self) -> None:
-        """Remove temporary files, and staged copies that nobody has gone on with for a week: younger ones are resumed."""
+        """Remove staged copies that nobody has gone on with for a week: younger ones are resumed."""
         oldest_s = time.time() - STAGE_KEEP_S
-        remove_unlocked(self._tree, TMP_DIR, lambda _name, _mtime_s: True)
         remove_unlocked(self._tree, STAGE_DIR, lambda _name, mtime_s: mtime_s < oldest_s)
 
     # --- what is held
@@ -95,16 +144,23 @@ class LocalStore(Store):
         nobody = Manifest(source="", items=())
         with _translated():
             for some in _portions(sorted({path for path in paths if _is_storable(path)})):
-                round_ = self._round(nobody)
-                try:
+                with self._round(nobody, some, shared=True) as round_:
                     found.update({path: _maybe_held(round_, path) for path in some})
                     round_.sync()
-                finally:
-                    round_.close()
+                    round_.remember()
         return [found.get(path) for path in paths]
 
-    def _round(self, manifest: Manifest) -> Round:
-        return Round(self._tree, self._checksums, self._pool, manifest, self._min_free_bytes)
+    @contextmanager
+    def _round(self, manifest: Manifest, paths: Iterable[str], *, shared: bool = False) -> Iterator[Round]:
+        """A round whose paths are locked within the block."""
+        if self._locks is None or self._redo_log is None:
+            raise StoreError("the store is not open")
+        with self._locks.hold(paths, shared=shared):
+            round_ = Round(self._tree, self._checksums, self._redo_log, manifest, self._min_free_bytes)
+            try:
+                yield round_
+            finally:
+                round_.close()
 
     # --- batches
 
@@ -121,16 +177,24 @@ class LocalStore(Store):
         with _translated():
             for works in _cut_into_rounds(tasks):
                 for some in _portions(sorted(works)):
-                    outcomes.update(self._run_round(manifest, [works[path] for path in some]))
+                    outcomes.update(self._run_round(manifest, {path: works[path] for path in some}))
         return [outcomes[index] for index in range(len(manifest.items))]
 
-    def _run_round(self, manifest: Manifest, works: list[list[Task]]) -> dict[int, Outcome]:
-        for _ in range(_MOST_RACES):
-            round_ = self._round(manifest)
-            with suppress(Raced):  # what was stored is found again as `already`
-                round_.run(works)
-                return round_.outcomes
-        raise StoreError(f"{works[0][0].item.path[:200]!a}: other writers were quicker {_MOST_RACES} times")
+    def _run_round(self, manifest: Manifest, works: dict[str, list[Task]]) -> dict[int, Outcome]:
+        refused: dict[int, Outcome] = {}
+        for _ in range(_MOST_RACES + len(works)):
+            try:
+                with self._round(manifest, works) as round_:
+                    round_.run(works.values())
+                    return {**refused, **round_.outcomes}
+            except (Raced, NotHeld):  # noqa: PERF203  # what was stored is found again as `already`
+                continue
+            except BadPath as error:  # the file system took the name until it was to be made
+                if error.path not in works:
+                    raise
+                tasks = works.pop(error.path)
+                refused.update({t.index: outcome(t.item, "rejected", reason=str(error)) for t in tasks})
+        raise StoreError("other programs were quicker again and again", hint="who else writes to the data directory?")
 
     # --- reading back
 
@@ -194,7 +258,7 @@ def _is_storable(path: str) -> bool:
 
 def _maybe_held(round_: Round, path: str) -> Held | None:
     try:
-        file = round_.lock(path, shared=True)
+        file = round_.open(path, shared=True)
     except BadPath:
         return None
     return file.held() if file.exists else None
@@ -205,6 +269,8 @@ def _maybe_refusal(item: Item, payload: bytes | memoryview) -> Outcome | None:
         check_path(item.path)
     except BadPath as error:
         return outcome(item, "rejected", reason=str(error))
+    if item.op != "append" and item.offset == 0 and item.crc_before != 0:
+        return outcome(item, "rejected", reason="crc_before of no bytes must be 0")
     if len(payload) != item.length or crc32(payload, item.crc_before) != item.crc:
         return outcome(item, "rejected", reason="payload corrupt: its bytes do not have the CRC that was promised")
     return None
@@ -255,6 +321,19 @@ def _maybe_entry(name: str, folder_fd: int) -> Entry | None:
 
 
 # --- errors
+
+
+def _nothing() -> None:
+    """Wake nobody."""
+
+
+@contextmanager
+def _logged_errors() -> Iterator[None]:
+    """Where nobody waits for an answer, what the disk says is logged; the redo log keeps what is not durable yet."""
+    try:
+        yield
+    except (OSError, StoreError) as error:
+        _log.error("keeping house: %s", error)
 
 
 @contextmanager

@@ -1,8 +1,9 @@
-"""One file of the store, opened and locked against every other writer: threads, processes, receivers on other hosts.
+"""One file of the store, opened, judged, and only then changed.
 
-The lock is a ``flock`` on the file itself, checked afterwards to be still the one linked at the path. A file that does not
-exist is not locked; whoever makes it first wins and the other starts again (`Raced`). What was written since the file was
-opened can be cut off again (`try_cut_back`) until the caller says that it is durable (`remember`).
+Its path is locked by the caller (`locks`); a copy that is built aside also carries a ``flock``, by which the sweep of old ones
+knows that it is in use. What is appended stays in memory until `flush`, and reads as if it were there: so a batch can be
+judged whole before one byte of it is written. What was flushed can be cut off again (`try_cut_back`) until the caller says
+that it is durable (`settle`).
 """
 
 from __future__ import annotations
@@ -16,47 +17,54 @@ from contextlib import suppress
 from ..errors import BadPath, NotHeld, StoreError
 from ..wire import Crc, Held, Item, Offset, Result, crc32
 from .checksums import Checksums, Signature
-from .tree import Tree, Unsynced, fitting
+from .disk import Disk
+from .stamp import Stamp, maybe_stamp, try_stamp
+from .tree import Folder, Folders, fitting
 
 _CHUNK_BYTES = 1 << 20
-_OWNER = "user.ml_logger.source"
-_NO_XATTR = (errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM, errno.ENOSYS, errno.ENODATA)
 
 
 class Raced(StoreError):
-    """Another writer made or replaced the file in between; the same work can be done again."""
+    """Another program made or replaced the file in between; the same work can be done again."""
 
     can_retry = True
 
 
-class LockedFile:
-    """The file at `path` in `tree`, which may not exist yet. Close it to unlock it.
+def write_all(disk: Disk, fd: int, data: memoryview, offset: int) -> None:
+    """Write all of `data` at `offset`, in as many calls as the disk takes."""
+    done = 0
+    while done < len(data):
+        done += disk.write(fd, data[done:] if done else data, offset + done)
 
-    `shared` locks it for reading only. `private` says that no other name may lead to the same bytes: a second one (what a
-    crash in the middle of publishing leaves) means that this one is done with, and it is removed. Folders and entries that
-    are not known to be durable are noted in `unsynced`. Raises `BadPath` if something that is no plain file stands there or
-    on the way.
+
+class LockedFile:
+    """The file at `path`, which may not exist yet. Close it to let go of it.
+
+    `shared` opens it for reading only. `private` says that no other name may lead to the same bytes: a second one (what a
+    crash in the middle of publishing leaves) means that this one is done with, and it is removed. Raises `BadPath` if
+    something that is no plain file stands there or on the way.
     """
 
     def __init__(
         self,
-        tree: Tree,
+        disk: Disk,
+        folders: Folders,
         checksums: Checksums,
         path: str,
-        unsynced: Unsynced,
         *,
         shared: bool = False,
         private: bool = False,
     ) -> None:
         self.path = path
-        self.folder, _, self.name = path.rpartition("/")
+        self.folder_path, _, self.name = path.rpartition("/")
         self.size = 0
-        self._tree, self._disk, self._checksums, self._unsynced = tree, tree.disk, checksums, unsynced
+        self.is_known = False
+        self._disk, self._folders, self._checksums = disk, folders, checksums
         self._fd: int | None = None
-        self._folder_fd: int | None = None
         self._points: dict[int, Crc] = {}
-        self._size_before = 0
-        self._is_written = self._is_durable = self._has_new_attributes = False
+        self._tail: list[memoryview] = []
+        self._size_on_disk = self._size_before = 0
+        self._is_planned = self._is_written = self._has_new_attributes = False
         try:
             self._open(shared=shared, private=private)
         except BaseException:
@@ -67,8 +75,13 @@ class LockedFile:
 
     @property
     def exists(self) -> bool:
-        """Whether there is a file, found or made."""
-        return self._fd is not None
+        """Whether there is a file, or will be after `flush`."""
+        return self._fd is not None or self._is_planned
+
+    @property
+    def is_new(self) -> bool:
+        """Whether `flush` has to make the file."""
+        return self._fd is None
 
     @property
     def fd(self) -> int:
@@ -78,84 +91,61 @@ class LockedFile:
         return self._fd
 
     @property
-    def folder_fd(self) -> int:
-        """The descriptor of its folder, which is made if it is missing."""
-        if self._folder_fd is None:
-            self._folder_fd = self._tree.open_folder(self.folder, create=True, unsynced=self._unsynced)
-        return self._folder_fd
-
-    def make_folder(self) -> None:
-        """Make the folder it is to stand in, with all parents; raises `BadPath` if something is in the way."""
-        with fitting(self.path):
-            _ = self.folder_fd
+    def folder(self) -> Folder:
+        """The folder it is to stand in, made if it is missing; raises `BadPath` where that can't be or can't be written."""
+        return self._folders.make(self.folder_path)
 
     def _open(self, *, shared: bool, private: bool) -> None:
         try:
-            self._folder_fd = self._tree.open_folder(self.folder, unsynced=self._unsynced)
-            while not self._try_lock(shared=shared, private=private):
+            folder_fd = self._folders.find(self.folder_path).fd
+            while not self._try_open(folder_fd, shared=shared, private=private):
                 pass
         except NotHeld:
             return
         found = os.fstat(self.fd)
-        self.size = self._size_before = found.st_size
+        self.size = self._size_before = self._size_on_disk = found.st_size
         points = self._checksums.maybe_points(self.path, Signature.of(found))
-        self._is_durable = points is not None
+        self.is_known = points is not None
         self._points = points or {}
 
-    def _try_lock(self, *, shared: bool, private: bool) -> bool:
+    def _try_open(self, folder_fd: int, *, shared: bool, private: bool) -> bool:
         with fitting(self.path):
-            fd = self._disk.open_file(self.name, os.O_RDONLY if shared else os.O_RDWR, self.folder_fd)
+            fd = self._disk.open_file(self.name, os.O_RDONLY if shared else os.O_RDWR, folder_fd)
         try:
-            self._require_plain(fd)
-            # Looked at before the lock too: the second name may be one that this very round has locked.
-            if private and self._drop_published(fd):
-                return False
-            fcntl.flock(fd, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
-            if self._is_linked(fd) and not (private and self._drop_published(fd)):
+            found = os.fstat(fd)
+            if not stat.S_ISREG(found.st_mode):
+                raise BadPath(f"path {self.path[:80]!a}: something that is no plain file stands there", path=self.path)
+            if private:
+                # Looked at before the lock too: the second name may be one that this very round has locked.
+                if self._drop_published(fd, folder_fd):
+                    return False
+                fcntl.flock(fd, fcntl.LOCK_EX)
+            if self._is_linked(found, folder_fd) and not (private and self._drop_published(fd, folder_fd)):
                 self._fd = fd
         finally:
             if self._fd is None:
                 os.close(fd)
         return self._fd is not None
 
-    def _drop_published(self, fd: int) -> bool:
+    def _drop_published(self, fd: int, folder_fd: int) -> bool:
         if os.fstat(fd).st_nlink < 2:
             return False
-        self.remove()
+        with suppress(FileNotFoundError):
+            self._disk.unlink(self.name, folder_fd)
         return True
 
-    def _require_plain(self, fd: int) -> None:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise BadPath(f"path {self.path[:80]!a}: something that is no plain file stands there", path=self.path)
-
-    def _is_linked(self, fd: int) -> bool:
+    def _is_linked(self, opened: os.stat_result, folder_fd: int) -> bool:
         try:
-            linked = os.stat(self.name.encode(), dir_fd=self.folder_fd, follow_symlinks=False)
+            linked = os.stat(self.name.encode(), dir_fd=folder_fd, follow_symlinks=False)
         except FileNotFoundError:
             return False
-        return os.path.samestat(linked, os.fstat(fd))
-
-    def create(self) -> None:
-        """Make the file, empty, if there is none; raises `Raced` if another writer is quicker."""
-        if self._fd is not None:
-            return
-        try:
-            with fitting(self.path):
-                fd = self._disk.open_file(self.name, os.O_RDWR | os.O_CREAT | os.O_EXCL, self.folder_fd)
-        except FileExistsError:
-            raise Raced(f"{self.path[:200]!a} was made by another writer", path=self.path) from None
-        self._fd, self._is_written = fd, True
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        if os.fstat(fd).st_size or not self._is_linked(fd):
-            self._is_written = False  # the quicker one's bytes are not ours to cut
-            raise Raced(f"{self.path[:200]!a} was taken by another writer", path=self.path)
+        return os.path.samestat(linked, opened)
 
     def close(self) -> None:
-        """Unlock and close."""
-        for fd in (self._fd, self._folder_fd):
-            if fd is not None:
-                os.close(fd)
-        self._fd = self._folder_fd = None
+        """Let go of the file."""
+        if self._fd is not None:
+            os.close(self._fd)
+        self._fd = None
 
     # --- what it holds
 
@@ -165,23 +155,36 @@ class LockedFile:
 
     def crc_at(self, offset: int) -> Crc:
         """Return the CRC of the bytes [0, offset)."""
+        found = self._points.get(offset)
+        if found is not None:
+            return found
         start = max((known for known in self._points if known <= offset), default=0)
         crc = self._points.get(start, Crc(0))
         while start < offset:
-            chunk = os.pread(self.fd, min(_CHUNK_BYTES, offset - start), start)
-            if not chunk:
-                raise OSError(errno.EIO, "the file ended while it was read")
+            chunk = self._read(min(_CHUNK_BYTES, offset - start), start)
             crc, start = crc32(chunk, crc), start + len(chunk)
         self._points[offset] = crc
         return crc
 
+    def _read(self, length: int, offset: int) -> bytes:
+        """Return some of the bytes from `offset`, those still in memory included."""
+        if offset < self._size_on_disk:
+            chunk = os.pread(self.fd, min(length, self._size_on_disk - offset), offset)
+        else:
+            chunk = b"".join(self._tail)[offset - self._size_on_disk :][:length]
+        if not chunk:
+            raise OSError(errno.EIO, "the file ended while it was read")
+        return chunk
+
     def equals(self, offset: int, data: memoryview) -> bool:
-        """Whether the stored bytes from `offset` are `data`."""
-        return all(
-            os.pread(self.fd, min(_CHUNK_BYTES, len(data) - start), offset + start)
-            == data[start : start + _CHUNK_BYTES]
-            for start in range(0, len(data), _CHUNK_BYTES)
-        )
+        """Whether the bytes held from `offset` are `data`."""
+        done = 0
+        while done < len(data):
+            chunk = self._read(min(_CHUNK_BYTES, len(data) - done), offset + done)
+            if chunk != data[done : done + len(chunk)]:
+                return False
+            done += len(chunk)
+        return True
 
     def place(self, item: Item, payload: memoryview) -> tuple[Result, int]:
         """Return what becomes of `item` here, and how many bytes of `payload` the file holds already. Writes nothing."""
@@ -199,69 +202,76 @@ class LockedFile:
     # --- changing it
 
     def append(self, data: memoryview, crc: Crc) -> None:
-        """Write `data` at the end, making the file if need be; `crc` is that of the whole file afterwards."""
-        self.create()
-        self._is_written = True
-        start, done = self.size, 0
-        while done < len(data):
-            done += self._disk.write(self.fd, data[done:], start + done)
-        self.size = start + done
+        """Note that `data` is to be written at the end; `crc` is that of the whole file afterwards."""
+        self._is_planned = True
+        self._tail.append(data)
+        self.size += len(data)
         self._points[self.size] = crc
 
-    def start_again(self) -> None:
-        """Throw away what the file holds."""
-        if self.exists:
-            self._disk.truncate(self.fd, 0)
-        self.size = self._size_before = 0
-        self._points = {}
-        self._is_written = self.exists
+    def flush(self) -> None:
+        """Write what was appended, making the file if need be; raises `Raced` if another program made it meanwhile."""
+        if not self._is_planned:
+            return
+        if self._fd is None:
+            self._fd = self._make()
+        self._is_written = True
+        for data in self._tail:
+            write_all(self._disk, self._fd, data, self._size_on_disk)
+            self._size_on_disk += len(data)
+        self._tail, self._is_planned = [], False
+
+    def _make(self) -> int:
+        try:
+            with fitting(self.path):
+                return self._disk.open_file(self.name, os.O_RDWR | os.O_CREAT | os.O_EXCL, self.folder.fd)
+        except FileExistsError:
+            raise Raced(f"{self.path[:200]!a} was made by another program", path=self.path) from None
+
+    def cut(self, size: int) -> None:
+        """Cut the file back to `size` bytes now; all that is known of what is behind is forgotten."""
+        if self._fd is not None:
+            self._disk.truncate(self._fd, size)
+        self.size = self._size_before = self._size_on_disk = size
+        self._points = {known: crc for known, crc in self._points.items() if known <= size}
+        self._tail, self._is_planned, self._is_written = [], False, self._fd is not None
+
+    def rewrite(self, data: memoryview, offset: int) -> None:
+        """Write bytes over the same bytes, so that they are on their way to the disk again."""
+        write_all(self._disk, self.fd, data, offset)
+        self._is_written = True
 
     def set_mtime(self, mtime_ns: int) -> None:
         """Set the time of the last change, in ns since the epoch."""
         os.utime(self.fd, ns=(mtime_ns, mtime_ns))
         self._has_new_attributes = True
 
-    def maybe_owner(self) -> str | None:
-        """Return the source that committed the file, or None if that is not known."""
-        try:
-            return os.getxattr(self.fd, _OWNER).decode("utf-8", "replace")
-        except OSError as error:
-            if error.errno in _NO_XATTR:
-                return None
-            raise
+    def maybe_stamp(self) -> Stamp | None:
+        """Return which source committed the file by which commit, or None if that is not known."""
+        return maybe_stamp(self.fd)
 
-    def set_owner(self, source: str) -> None:
-        """Note which source the file is from, where the file system has attributes for that."""
+    def set_stamp(self, stamp: Stamp) -> None:
+        """Note where the file is from, where the file system has attributes for that."""
         self._has_new_attributes = True
-        try:
-            os.setxattr(self.fd, _OWNER, source.encode())
-        except OSError as error:
-            if error.errno not in _NO_XATTR:
-                raise
+        try_stamp(self.fd, stamp)
 
     def remove(self) -> None:
         """Remove the name; the descriptor stays."""
-        with suppress(FileNotFoundError):
-            self._disk.unlink(self.name, self.folder_fd)
+        with suppress(FileNotFoundError, NotHeld):
+            self._disk.unlink(self.name, self._folders.find(self.folder_path).fd)
 
     # --- making it last
 
     @property
     def needs_sync(self) -> bool:
         """Whether there is a file that is not known to be durable as it is."""
-        return self.exists and (self._is_written or self._has_new_attributes or not self._is_durable)
+        return self._fd is not None and (self._is_written or self._has_new_attributes or not self.is_known)
 
-    def note_entry(self) -> None:
-        """Note the file's folder as unsynced unless its entry there is known to be durable."""
-        if not self._is_durable:
-            self._unsynced.setdefault(self.folder, set())
-
-    def sync(self) -> None:
-        """Make its bytes durable; the attributes too where they may be news."""
-        if self._is_durable and not self._has_new_attributes:
-            self._disk.sync_data(self.fd)
-        else:
+    def sync(self, *, is_all_news: bool) -> None:
+        """Make its bytes durable; the attributes too where they are, or may be, news."""
+        if is_all_news or self._has_new_attributes:
             self._disk.sync(self.fd)
+        else:
+            self._disk.sync_data(self.fd)
 
     def try_cut_back(self) -> bool:
         """Cut off what was written since it was opened or last settled; whether that worked."""

@@ -13,16 +13,20 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import BadPath, NotHeld, UsageError
 from .disk import Disk
 
-_Identity = tuple[int, int]
-Unsynced = dict[str, set[_Identity]]
+Identity = tuple[int, int]
+"""Device and inode of a folder."""
+
+Unsynced = dict[str, set[Identity]]
 """Folders (paths in the tree) with entries that are not yet durable, and which child folders that would settle."""
 
 _MISFITS = {
+    errno.EACCES: "the receiver may not write or read there",
     errno.ENOTDIR: "a file or link stands where a folder should be",
     errno.ELOOP: "a symbolic link stands there",
     errno.EISDIR: "a folder stands there",
@@ -47,17 +51,36 @@ def fitting(path: str) -> Iterator[None]:
         raise BadPath(f"path {path[:80]!a}: {_MISFITS[error.errno]}", path=path) from None
 
 
+@dataclass(slots=True)
+class Folder:
+    """An open folder: its path, descriptor and device, and what has to be durable for its own entry to be.
+
+    `news` are pairs of a parent's path and the identity of the folder below it, from the root down.
+    """
+
+    path: str
+    fd: int
+    device: int
+    news: tuple[tuple[str, Identity], ...]
+    may_write: bool | None = None
+
+
 class Tree:
-    """Opens folders and files below `root`; raises `UsageError` if `root` can't be made or written."""
+    """Opens folders and files below `root`; raises `UsageError` if `root` can't be made or written.
+
+    `device` is that of the root, and `has_attributes` whether its file system keeps extended attributes, once that is known.
+    """
 
     def __init__(self, root: Path, disk: Disk) -> None:
         self.root = root
         self.disk = disk
-        self._durable: set[_Identity] = set()
+        self.has_attributes = False
+        self._durable: set[Identity] = set()
         self._guard = threading.Lock()
         try:
             root.mkdir(parents=True, exist_ok=True)
             self.root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            self.device = os.fstat(self.root_fd).st_dev
         except OSError as error:
             raise UsageError(
                 f"data directory {root} can't be used: {error.strerror}",
@@ -68,12 +91,22 @@ class Tree:
         """Close the root."""
         os.close(self.root_fd)
 
-    def open_folder(self, path: str, *, create: bool = False, unsynced: Unsynced | None = None) -> int:
+    def open_folder(self, path: str, *, create: bool = False) -> int:
         """Return a descriptor of the folder `path` (empty: the root), made with its parents if `create`.
 
-        Folders on the way whose entry is not known to be durable are noted in `unsynced`. Raises `NotHeld` if it is
-        missing, `BadPath` if something else stands in the way.
+        Raises `NotHeld` if it is missing, `BadPath` if something else stands in the way.
         """
+        return self._walk(path, create=create, met=[])
+
+    def enter(self, path: str, *, create: bool = False) -> Folder:
+        """Do the same as `open_folder`, and note the folders on the way whose entry is not known to be durable."""
+        met: list[tuple[str, Identity]] = []
+        fd = self._walk(path, create=create, met=met)
+        with self._guard:
+            news = tuple((parent, identity) for parent, identity in met if identity not in self._durable)
+        return Folder(path, fd, met[-1][1][0] if met else self.device, news)
+
+    def _walk(self, path: str, *, create: bool, met: list[tuple[str, Identity]]) -> int:
         fd, walked = os.dup(self.root_fd), ""
         for name in path.split("/") if path else ():
             try:
@@ -82,8 +115,7 @@ class Tree:
             finally:
                 os.close(fd)
             fd = below
-            if unsynced is not None:
-                self._note(fd, walked, unsynced)
+            met.append((walked, _identity(fd)))
             walked = f"{walked}/{name}" if walked else name
         return fd
 
@@ -102,14 +134,7 @@ class Tree:
             self._durable.discard(_identity(below))  # a number used again after a folder was removed
         return below
 
-    def _note(self, fd: int, parent: str, unsynced: Unsynced) -> None:
-        identity = _identity(fd)
-        with self._guard:
-            is_durable = identity in self._durable
-        if not is_durable:
-            unsynced.setdefault(parent, set()).add(identity)
-
-    def sync_folder(self, path: str, settled: set[_Identity]) -> None:
+    def sync_folder(self, path: str, settled: set[Identity]) -> None:
         """Make the entries of the folder `path` durable, and remember that the folders `settled` now are."""
         fd = self.open_folder(path)
         try:
@@ -122,7 +147,41 @@ class Tree:
             self._durable |= settled
 
 
-def _identity(fd: int) -> _Identity:
+class Folders:
+    """The folders that one piece of work has open, each walked to once."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+        self._open: dict[str, Folder] = {}
+
+    def find(self, path: str) -> Folder:
+        """Return the folder `path`; raises `NotHeld` or `BadPath`."""
+        found = self._open.get(path)
+        return found if found is not None else self._keep(self._tree.enter(path))
+
+    def make(self, path: str) -> Folder:
+        """Return the folder `path`, made if it is missing; raises `BadPath` where no file can be made in it."""
+        found = self._open.get(path)
+        if found is None:
+            found = self._keep(self._tree.enter(path, create=True))
+        if found.may_write is None:
+            found.may_write = self._tree.disk.may_write(found.fd)
+        if not found.may_write:
+            raise BadPath(f"path {path[:80]!a}: {_MISFITS[errno.EACCES]}", path=path)
+        return found
+
+    def _keep(self, folder: Folder) -> Folder:
+        self._open[folder.path] = folder
+        return folder
+
+    def close(self) -> None:
+        """Close all of them."""
+        for folder in self._open.values():
+            os.close(folder.fd)
+        self._open.clear()
+
+
+def _identity(fd: int) -> Identity:
     found = os.fstat(fd)
     return found.st_dev, found.st_ino
 

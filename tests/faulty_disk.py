@@ -6,19 +6,23 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from ml_logger.server.disk import Disk
 
 CALLS = (
     "open_file",
+    "make_unnamed",
     "open_folder",
     "make_folder",
     "write",
     "truncate",
     "sync_data",
     "sync",
+    "sync_all",
     "link",
+    "link_unnamed",
     "rename",
     "unlink",
 )
@@ -55,6 +59,10 @@ class FaultyDisk(Disk):
         self._pass("open_file")
         return super().open_file(name, flags, folder_fd)
 
+    def make_unnamed(self, folder_fd: int) -> int:
+        self._pass("make_unnamed")
+        return super().make_unnamed(folder_fd)
+
     def open_folder(self, name: str, folder_fd: int) -> int:
         self._pass("open_folder")
         return super().open_folder(name, folder_fd)
@@ -81,6 +89,14 @@ class FaultyDisk(Disk):
     def sync(self, fd: int) -> None:
         self._pass("sync", inode(fd))
         super().sync(fd)
+
+    def sync_all(self, fd: int) -> None:
+        self._pass("sync_all")
+        super().sync_all(fd)
+
+    def link_unnamed(self, fd: int, new_name: str, new_folder_fd: int) -> None:
+        self._pass("link_unnamed", inode(new_folder_fd))
+        super().link_unnamed(fd, new_name, new_folder_fd)
 
     def link(self, name: str, folder_fd: int, new_name: str, new_folder_fd: int) -> None:
         self._pass("link", inode(new_folder_fd))
@@ -114,23 +130,39 @@ def dies_at(number: int) -> Callable[[str, int], BaseException | None]:
     return lambda _met, met_number: Died() if met_number >= number else None
 
 
+def let_go(data_dir: Path) -> None:
+    """Close what is open below `data_dir`, as the end of a process does: its locks end with that."""
+    for fd in [int(name) for name in os.listdir("/proc/self/fd")]:
+        with suppress(OSError):
+            if os.readlink(f"/proc/self/fd/{fd}").startswith(str(data_dir)):
+                os.close(fd)
+
+
 class PowerCutDisk(FaultyDisk):
-    """Remembers what is durable by the letter: a file's bytes as of its last fsync, a folder's entries as of its own."""
+    """Remembers what is durable by the letter: a file's bytes as of its last fsync, a folder's entries as of its own.
+
+    Whatever was opened once is held open, so that no inode number is used for a second file.
+    """
 
     def __init__(self, fault: Callable[[str, int], BaseException | None] = lambda _call, _number: None) -> None:
         super().__init__(fault)
         self._bytes: dict[int, bytes] = {}
         self._entries: dict[int, dict[str, int]] = {}
+        self._held: dict[int, int] = {}
 
-    def open_file(self, name: str, flags: int, folder_fd: int) -> int:
-        fd = super().open_file(name, flags, folder_fd)
-        if flags & os.O_EXCL:
-            self._bytes.pop(inode(fd), None)  # the number may have been another file's
+    def _hold(self, fd: int) -> int:
+        if inode(fd) not in self._held:
+            self._held[inode(fd)] = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY)  # a dup would keep its locks too
         return fd
 
-    def make_folder(self, name: str, folder_fd: int) -> None:
-        super().make_folder(name, folder_fd)
-        self._entries.pop(os.stat(name, dir_fd=folder_fd).st_ino, None)
+    def open_file(self, name: str, flags: int, folder_fd: int) -> int:
+        return self._hold(super().open_file(name, flags, folder_fd))
+
+    def make_unnamed(self, folder_fd: int) -> int:
+        return self._hold(super().make_unnamed(folder_fd))
+
+    def open_folder(self, name: str, folder_fd: int) -> int:
+        return self._hold(super().open_folder(name, folder_fd))
 
     def sync_data(self, fd: int) -> None:
         super().sync_data(fd)
@@ -140,17 +172,49 @@ class PowerCutDisk(FaultyDisk):
         super().sync(fd)
         self._keep(fd)
 
+    def sync_all(self, fd: int) -> None:
+        super().sync_all(fd)
+        for held in (fd, *self._held.values()):
+            self._keep(held)
+
     def _keep(self, fd: int) -> None:
         if os.path.isdir(fd):
-            self._entries[inode(fd)] = {n: os.stat(n, dir_fd=fd).st_ino for n in os.listdir(fd)}
+            self._entries[inode(fd)] = entries(fd)
         else:
-            self._bytes[inode(fd)] = os.pread(fd, os.fstat(fd).st_size, 0)
+            self._bytes[inode(fd)] = whole(fd)
 
-    def restore(self, root_inode: int, target: Path) -> None:
-        """Make `target` what a machine finds after the power cut where `root_inode` was the data directory."""
+    def restore(self, data_dir: Path, target: Path, left: str) -> None:
+        """Make `target` what a machine may find of `data_dir` after the power cut.
+
+        What is `left` but was not fsynced: "nothing"; the "names" of all files; or their "sizes" too, with zeros for bytes.
+        """
+        fd = os.open(data_dir, os.O_RDONLY)
+        self._restore(fd, target, left)
+        os.close(fd)
+        let_go(data_dir)
+
+    def _restore(self, folder_fd: int, target: Path, left: str) -> None:
         target.mkdir(exist_ok=True)
-        for name, number in self._entries.get(root_inode, {}).items():
-            if number in self._bytes:
-                (target / name).write_bytes(self._bytes[number])
+        durable = self._entries.get(inode(folder_fd), {})
+        for name, number in (durable if left == "nothing" else entries(folder_fd)).items():
+            fd = self._held.get(number, -1)
+            if fd < 0:
+                (target / name).mkdir()  # made, and not yet opened
+            elif os.path.isdir(fd):
+                self._restore(fd, target / name, left)
             else:
-                self.restore(number, target / name)
+                (target / name).write_bytes(self._bytes_left(fd, left))
+                for attribute in os.listxattr(fd):
+                    os.setxattr(target / name, attribute, os.getxattr(fd, attribute))
+
+    def _bytes_left(self, fd: int, left: str) -> bytes:
+        durable, size = self._bytes.get(inode(fd), b""), os.fstat(fd).st_size
+        return durable[:size].ljust(size, b"\0") if left == "sizes" else durable
+
+
+def entries(folder_fd: int) -> dict[str, int]:
+    return {name: os.stat(name, dir_fd=folder_fd).st_ino for name in os.listdir(folder_fd)}
+
+
+def whole(fd: int) -> bytes:
+    return os.pread(fd, os.fstat(fd).st_size, 0)

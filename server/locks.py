@@ -1,0 +1,54 @@
+"""Locks on paths, held against every other writer: threads, worker processes, receivers on other hosts.
+
+A path is locked whether there is a file or not, so that what was found there still holds when it is changed. The locks are
+byte ranges of one file, ``.ml-logger/locks``, at an offset that follows from the path (equal ones for two paths cost a wait,
+nothing else); they end with the process. All that one caller needs are taken in one order, so no two wait in a circle.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+import sys
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from ..layout import RECEIVER_DIR
+from .tree import Tree
+
+_NAME = "locks"
+_RANGE_LOCK = "hhqqi4x"  # struct flock of 64-bit Linux: type, whence, start, length, pid
+_HAS_RANGES = hasattr(fcntl, "F_OFD_SETLKW") and sys.maxsize > 1 << 32
+
+
+class PathLocks:
+    """Locks for the paths of one tree."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+        self._folder_fd = tree.open_folder(RECEIVER_DIR, create=True)
+
+    def close(self) -> None:
+        """Let go of the folder; call it when nothing is locked."""
+        os.close(self._folder_fd)
+
+    @contextmanager
+    def hold(self, paths: Iterable[str], *, shared: bool = False) -> Iterator[None]:
+        """Lock all `paths` within the block; `shared` lets others that say so hold them too."""
+        fd = self._tree.disk.open_file(_NAME, os.O_RDWR | os.O_CREAT, self._folder_fd)
+        try:
+            if _HAS_RANGES:
+                _lock_ranges(fd, sorted({zlib.crc32(path.encode()) for path in paths}), shared=shared)
+            else:  # one lock for all: right, and as slow as the disk
+                fcntl.flock(fd, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(fd)
+
+
+def _lock_ranges(fd: int, starts: Iterable[int], *, shared: bool) -> None:
+    kind = fcntl.F_RDLCK if shared else fcntl.F_WRLCK
+    for start in starts:
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLKW, struct.pack(_RANGE_LOCK, kind, os.SEEK_SET, start, 1, 0))
