@@ -17,6 +17,7 @@ from .agreement import source_of
 from .call import Caller
 from .config import AgentConfig, current_token
 from .couriers import Couriers
+from .deletion import Broom
 from .delivery import Delivery
 from .heart import CALL_TIMEOUT_S, Heart, Pulse
 from .ledger import Ledger
@@ -109,7 +110,11 @@ def _open_shipper(
     source = source_of(spool)
     couriers = Couriers([Delivery(spool, source, way) for way in ways], doorbell.ring)
     stack.callback(couriers.close)
-    return TellingShipper(spool, config, ledger, couriers, Clock(time.time_ns, time.monotonic), status)
+    shipper = TellingShipper(spool, config, ledger, couriers, Clock(time.time_ns, time.monotonic), status)
+    if config.retention.is_on:
+        broom = Broom(spool, open_way(is_urgent=False).stat, time.time_ns)
+        stack.callback(shipper.hire_janitor(broom, doorbell.ring).close)
+    return shipper
 
 
 def _open_way(

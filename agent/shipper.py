@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,11 +24,14 @@ from .alive import RunsAlive
 from .aside import Aside
 from .config import AgentConfig
 from .couriers import Job, Staff
+from .deletion import Broom
 from .delivery import Again, Agreed, Batch, Built, Missing, Question, Questions, Recall, Refused, Stored, Verdict, Work
+from .janitor import Janitor
 from .ledger import Entry, Ledger
 from .pieces import Piece, PieceReader
 from .planner import Kind, kind_of, lane_of
 from .progress import Progress
+from .retention import Retention
 from .scanner import LocalFile, Problem, Walk
 from .settling import Clock, Settling
 
@@ -100,6 +103,7 @@ class Shipper:
         self._alive = RunsAlive(spool, clock)
         self._so_far = Progress()  # the totals and the last words; what is left is counted when somebody asks
         self._has_looked = False
+        self._janitor: Janitor | None = None
         self._recall_s = clock.steady_s()  # when the receiver is to be asked whether it is what it was
         self._is_recalling = False
         self._doubt_s = clock.steady_s() + config.quiet_scan_interval_s
@@ -111,6 +115,13 @@ class Shipper:
             quiet_interval_s=config.quiet_scan_interval_s,
             steady_s=clock.steady_s,
         )
+
+    def hire_janitor(self, broom: Broom, ring: Callable[[], None]) -> Janitor:
+        """Let retention delete with `broom` what is shipped, after each round; whoever calls closes the janitor returned."""
+        config = self._config
+        retention = Retention(config.retention, config.settle_s, self._ledger, self._walk, self._clock)
+        self._janitor = Janitor(retention, broom, ring)
+        return self._janitor
 
     # --- one round
 
@@ -124,6 +135,8 @@ class Shipper:
         self._find_places(complete_paths, is_everywhere=folders is None)
         try:
             self._work()
+            if self._janitor is not None:
+                self._janitor.turn()
         finally:
             self._ledger.save()
         tally, self._tally = self._tally, _Tally()
