@@ -82,6 +82,7 @@ class Walk:
         steady_s: Callable[[], float],
     ) -> None:
         self._root = root
+        self._prefix = f"{os.fspath(root)}/"
         self._include = include
         self._takes_all = "*" in include
         self._exclude = exclude
@@ -93,22 +94,22 @@ class Walk:
         self._changed: list[LocalFile] = []
         self._gone: list[str] = []
         self._size_bytes = 0
+        self._next_due_s = 0.0  # no folder is due before
 
-    def look(self, folders: Collection[str] | None = None) -> Findings:
-        """Look into the `folders` named (relative paths, those not known yet included) and those that are due.
+    def look(self, places: Collection[str] | None = None) -> Findings:
+        """Look at the `places` named, files and folders (relative paths, also of new ones), and into folders that are due.
 
-        None looks everywhere.
+        None looks everywhere. A file that is named costs a look at itself, not one into its folder.
         """
-        for folder in self._wanted(folders):
+        for folder in self._wanted(places):
             self._visit(folder)
         found = Findings(tuple(self._changed), tuple(self._gone), tuple(self._problems.values()))
         self._changed, self._gone = [], []
         return found
 
     def next_look_in_s(self) -> float:
-        """Return in how many seconds the next folder is due."""
-        due_s = min((folder.due_s for folder in self._folders.values()), default=0.0)
-        return max(0.0, due_s - self._steady_s())
+        """Return in how many seconds the next folder is due, or may be."""
+        return max(0.0, self._next_due_s - self._steady_s())
 
     def find(self, path: str) -> LocalFile | None:
         """Return the file `path` as it was at the last look, None if it was not there."""
@@ -148,18 +149,74 @@ class Walk:
                 self._size_bytes -= file.signature.size
                 self._gone.append(file.path)
 
-    def _wanted(self, folders: Collection[str] | None) -> list[str]:
-        if folders is None or not self._folders:
+    def _wanted(self, places: Collection[str] | None) -> list[str]:
+        if places is None or not self._folders:
+            self._next_due_s = float("inf")
             return ["", *(path for path in self._folders if path)]
-        now_s = self._steady_s()
-        named = {self._nearest_known(folder) for folder in folders}
-        return [path for path, folder in self._folders.items() if folder.due_s <= now_s or path in named]
+        named = {self._nearest_known(place) for place in places if not self._has_looked_at(place)}
+        return sorted(named.union(self._due()))  # what is above comes first
 
-    def _nearest_known(self, folder: str) -> str:
-        """Return `folder`, or the folder above it from which a walk will come to it."""
-        while folder and folder not in self._folders:
-            folder = folder.rpartition("/")[0]
-        return folder
+    def _due(self) -> list[str]:
+        """Return the folders that are due; all of them are asked only when one may be."""
+        now_s = self._steady_s()
+        if now_s < self._next_due_s:
+            return []
+        self._next_due_s = min((f.due_s for f in self._folders.values() if f.due_s > now_s), default=float("inf"))
+        return [path for path, folder in self._folders.items() if folder.due_s <= now_s]
+
+    def _set_due(self, folder: _Folder, due_s: float) -> None:
+        folder.due_s = due_s
+        self._next_due_s = min(self._next_due_s, due_s)
+
+    def _nearest_known(self, place: str) -> str:
+        """Return the folder `place`, or the one above it from which a walk will come to it."""
+        while place and place not in self._folders:
+            place = place.rpartition("/")[0]
+        return place
+
+    def _has_looked_at(self, place: str) -> bool:
+        """Look at a file alone, if it is one in a folder that is known; whether that was all there was to do."""
+        above, _, name = place.rpartition("/")
+        folder = self._folders.get(above)
+        if folder is None or not name or name in folder.folders:
+            return False
+        if self._is_passed_over(name, place):
+            return True
+        try:
+            status = os.stat(f"{self._prefix}{place}", follow_symlinks=False)  # noqa: PTH116  # a text, thousands of times a second
+        except FileNotFoundError:
+            return (self._root / above).is_dir() and self._note_deleted(folder, place, name)
+        except OSError:
+            return False
+        return stat.S_ISREG(status.st_mode) and self._note_file(folder, place, name, signature_of(status))
+
+    def _note_deleted(self, folder: _Folder, path: str, name: str) -> bool:
+        before = folder.files.pop(name, None)
+        if before is not None:
+            self._size_bytes -= before.size
+            self._gone.append(path)
+            self._note_busy(folder)
+        return True
+
+    def _note_file(self, folder: _Folder, path: str, name: str, signature: Signature) -> bool:
+        before = folder.files.get(name)
+        if before != signature and self._is_included(path):
+            folder.files[name] = signature
+            self._size_bytes += signature.size - (0 if before is None else before.size)
+            self._changed.append(LocalFile(path, signature))
+            self._note_busy(folder)
+        return True
+
+    def _note_busy(self, folder: _Folder) -> None:
+        """Make the folder due as after a change; not later than it is, or what was missed in a busy one would wait on."""
+        folder.interval_s = self._interval_s
+        self._set_due(folder, min(folder.due_s, self._steady_s() + self._interval_s))
+
+    def _is_passed_over(self, name: str, path: str) -> bool:
+        return is_hidden(name) or (bool(self._exclude) and matches_any(path, self._exclude))
+
+    def _is_included(self, path: str) -> bool:
+        return self._takes_all or matches_any(path, self._include)
 
     def _visit(self, path: str) -> None:
         """List one folder, note what is different, and go into folders that were not there before."""
@@ -179,7 +236,8 @@ class Walk:
         is_quiet = known is not None and not is_changed and folders == before.folders
         interval_s = min(before.interval_s * 2, self._quiet_interval_s) if is_quiet else self._interval_s
         self._size_bytes += _size_of(files) - _size_of(before.files)
-        self._folders[path] = _Folder(files, folders, interval_s, self._steady_s() + interval_s)
+        self._folders[path] = now = _Folder(files, folders, interval_s, 0.0)
+        self._set_due(now, self._steady_s() + interval_s)
         for name in folders - before.folders:
             self._visit(_join(path, name))
 
@@ -198,7 +256,7 @@ class Walk:
         # It may be back soon (a mount, permissions): nothing that is known of what is in it is forgotten.
         self._problems[path] = Problem(path or str(self._root), f"can't list this folder: {error.strerror}")
         if path in self._folders:
-            self._folders[path].due_s = self._steady_s() + self._interval_s
+            self._set_due(self._folders[path], self._steady_s() + self._interval_s)
 
     def _forget(self, path: str) -> None:
         self._problems.pop(path, None)
@@ -215,11 +273,11 @@ class Walk:
         with os.scandir(self._root / path) as entries:
             for entry in entries:
                 inside = _join(path, entry.name)
-                if is_hidden(entry.name) or (self._exclude and matches_any(inside, self._exclude)):
+                if self._is_passed_over(entry.name, inside):
                     continue
                 if entry.is_dir(follow_symlinks=False):
                     folders.add(entry.name)
-                elif self._takes_all or matches_any(inside, self._include):
+                elif self._is_included(inside):
                     signature = _maybe_signature(entry)
                     if signature is not None:
                         files[entry.name] = signature

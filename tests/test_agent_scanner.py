@@ -168,6 +168,69 @@ def test_a_named_folder_is_looked_into_at_once(tmp_path):
     assert watched.changes() == ({"other/g"}, set())
 
 
+def test_a_named_file_is_looked_at_alone(tmp_path):
+    """A file that an event names is found new, grown, replaced or gone; what else is in its folder waits for its turn."""
+    watched = Watched(tmp_path, include=("*.jsonl", "a"), exclude=("*.tmp.jsonl",))
+    (tmp_path / "a").mkdir()
+    watched.changes()
+    for name in ("m.jsonl", "unheard.jsonl", "x.tmp.jsonl", ".hidden.jsonl", "x.pt"):
+        (tmp_path / "a" / name).write_bytes(b"1")
+    named = [f"a/{name}" for name in ("m.jsonl", "x.tmp.jsonl", ".hidden.jsonl", "x.pt", "never-there.jsonl")]
+    assert watched.changes(named) == ({"a/m.jsonl"}, set())
+    assert watched.changes(named) == (set(), set())
+    (tmp_path / "a" / "m.jsonl").write_bytes(b"12")
+    assert watched.changes(["a/m.jsonl"]) == ({"a/m.jsonl"}, set())
+    assert watched.walk.size_bytes == 2
+    (tmp_path / "a" / "m.jsonl").unlink()
+    assert watched.changes(["a/m.jsonl"]) == (set(), {"a/m.jsonl"})
+    assert watched.walk.size_bytes == 0
+    watched.now_s += watched.walk.next_look_in_s()
+    assert watched.changes([]) == ({"a/unheard.jsonl"}, set())
+
+
+def test_a_busy_folder_is_looked_into_all_the_same(tmp_path):
+    """News of one file do not put off the look at its folder, which finds what nobody heard of."""
+    watched = Watched(tmp_path)
+    (tmp_path / "m.jsonl").touch()
+    watched.changes()
+    (tmp_path / "unheard").touch()
+    found = set()
+    for number in range(1, 12):
+        watched.now_s += 0.5
+        (tmp_path / "m.jsonl").write_bytes(b"x" * number)
+        found |= watched.changes(["m.jsonl"])[0]
+    assert found == {"m.jsonl", "unheard"}
+
+
+def test_a_named_file_that_became_something_else(tmp_path):
+    """Where a file stood there is a folder, a link or nothing that can be listed: its folder is looked into."""
+    watched = Watched(tmp_path / "spool")
+    folder = tmp_path / "spool" / "a"
+    folder.mkdir(parents=True)
+    for name in ("x", "y"):
+        (folder / name).touch()
+    assert watched.changes() == ({"a/x", "a/y"}, set())
+    (folder / "x").unlink()
+    (folder / "x" / "z").mkdir(parents=True)
+    (folder / "x" / "z" / "f").touch()
+    (folder / "y").unlink()
+    (folder / "y").symlink_to(folder / "x" / "z" / "f")
+    assert watched.changes(["a/x", "a/y"]) == ({"a/x/z/f"}, {"a/x", "a/y"})
+
+
+def test_a_file_is_not_gone_because_its_spool_is_away(tmp_path):
+    """A file that is named while the whole spool is away (a mount) is not taken for deleted."""
+    root = tmp_path / "spool"
+    root.mkdir()
+    (root / "f").touch()
+    watched = Watched(root)
+    watched.changes()
+    root.rename(tmp_path / "away")
+    assert watched.changes(["f"]) == (set(), set())
+    (tmp_path / "away").rename(root)
+    assert watched.changes() == (set(), set())
+
+
 def test_what_is_known_survives_a_folder_that_can_not_be_listed(tmp_path):
     """A root that is gone is a problem; nothing in it counts as gone, and when it is back nothing counts as new."""
     root = tmp_path / "spool"
