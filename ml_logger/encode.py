@@ -43,7 +43,7 @@ _MAX_DEPTH = 100
 _MAX_DIGITS = 4000  # Python refuses to turn longer integers into decimal text and back
 _U64 = 1 << 64
 _I64 = -(1 << 63)
-_PLAIN_KINDS = frozenset((str, int, float, bool))
+_QUICKLY_SHOWN = frozenset((str, float, bool))
 _Result = TypeVar("_Result")
 
 
@@ -65,7 +65,7 @@ def encode_record(record: dict[str, Any], unstorable: Unstorable | None = None) 
 def _try_dumps(record: dict[str, Any], default: Callable[[Any], Any] | None, options: int) -> bytes | None:
     try:
         return orjson.dumps(record, default, options)
-    except (TypeError, ValueError, RecursionError):
+    except Exception:  # noqa: BLE001 - orjson asks values for attributes, which may raise anything; the slow path says which
         return None
 
 
@@ -114,12 +114,9 @@ def plain(value: object) -> Any:
 
 def scalar(value: Any) -> Any:
     """Return the Python number in a 0-d or 1-element array or tensor, and any other value as it is."""
-    if value is None or isinstance(value, (bool, int, float, str)) or is_time(value):
+    if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    try:
-        unwrapped = _ask(lambda: _as_python(value))
-    except _NotStorable:
-        return value
+    unwrapped = ask(lambda: value if is_time(value) else _as_python(value), value)
     return value if isinstance(unwrapped, (list, dict)) else unwrapped
 
 
@@ -291,6 +288,14 @@ def _ask(question: Callable[[], _Result]) -> _Result:
         raise _NotStorable from error
 
 
+def ask(question: Callable[[], _Result], otherwise: _Result) -> _Result:
+    """Return the answer of code that a user's value brings along, or `otherwise` if it raises, whatever it raises."""
+    try:
+        return _ask(question)
+    except _NotStorable:
+        return otherwise
+
+
 def _repr(value: object) -> str:
     try:
         return _ask(lambda: str(repr(value)))
@@ -312,7 +317,9 @@ def key_text(key: object) -> str:
 
 def text_of(value: Any) -> str:
     """Return how a value is shown to people: ``str`` of it, of its number if it is an array or tensor of one element."""
-    if type(value) in _PLAIN_KINDS:
+    if type(value) is int:
+        return str(value) if value.bit_length() <= _MAX_DIGITS * 3 else hex(value)
+    if type(value) in _QUICKLY_SHOWN:
         return str(value)
     try:
         return _ask(lambda: str(_number_of(value)))

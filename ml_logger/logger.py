@@ -26,7 +26,7 @@ from . import screen, sidecar
 from .arrays import histogram
 from .color import Color, is_wanted, terminal_width, try_format
 from .destination import Destination, destination
-from .encode import encode_value, key_text, scalar, text_of
+from .encode import ask, encode_value, key_text, scalar, text_of
 from .encoder import QUEUE_BYTES, Encoder
 from .errors import LogDirectoryError
 from .layout import HISTOGRAMS, METRICS, PARAMETERS, TEXT
@@ -328,7 +328,8 @@ class ML_Logger(Media, Timers):
     # --- the table
 
     def _show(self, step: Any, values: dict[str, Any], silent: bool | Iterable[str], flush: bool) -> None:
-        if step != self._cells_step:
+        last = self._cells_step
+        if step is not last and ask(lambda: bool(step != last), True):  # an array as a step, say, can't be asked
             self._print_table()
             self._cells_step = step
         if silent is not True:

@@ -9,15 +9,20 @@ import types
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .encode import key_text
+from .encode import ask, key_text
 
 
 def as_section(value: Any) -> dict[str, Any] | None:
     """Return a section of parameters as a dict of dicts and values, or None for a single value.
 
     A section is a mapping, a dataclass, an ``argparse.Namespace``, a class (its own attributes), or an object with attributes.
-    Names with two underscores at both ends are left out; nested sections are turned into dicts as well.
+    Names with two underscores at both ends are left out; nested sections are turned into dicts as well. What can't be asked
+    for its members, a proxy without its object or a mapping that raises, is a single value.
     """
+    return ask(lambda: _section(value), None)
+
+
+def _section(value: Any) -> dict[str, Any] | None:
     members = _members(value)
     if members is None and _is_plain_object(value):
         members = vars(value)
@@ -29,7 +34,7 @@ def as_section(value: Any) -> dict[str, Any] | None:
 def _clean(members: Mapping[Any, Any], around: set[int]) -> dict[str, Any]:
     """Return `members` by text keys; what holds itself is left as it is, for the encoder to name."""
     return {
-        text: _nested(member, around)
+        text: ask(lambda member=member: _nested(member, around), member)  # type: ignore[misc]  # mypy knows no such default
         for text, member in [(key_text(key), member) for key, member in list(members.items())]
         if not (text.startswith("__") and text.endswith("__"))
     }

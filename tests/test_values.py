@@ -1,5 +1,6 @@
 """Every value a training script logs comes back as what it was."""
 
+import collections.abc
 import datetime
 import decimal
 import enum
@@ -13,7 +14,7 @@ import sys
 import numpy as np
 import pytest
 
-from ml_logger import ML_Logger
+from ml_logger import Color, ML_Logger
 from ml_logger.reader import read_records
 
 
@@ -186,6 +187,81 @@ def test_no_type_of_numpy_ends_the_process(tmp_path):
     assert len(records) == 5 * int(last.split()[1])
     assert all((record["before"], record["after"]) == (1, 2) for record in records)
     assert len(list(read_records(tmp_path / "parameters.jsonl"))) == len(records)
+
+
+class Proxy:
+    """An object that stands for another one, which is not there: whatever it is asked, it raises."""
+
+    def _raise(self, *_):
+        raise RuntimeError("working outside of a context")
+
+    __getattr__ = __bool__ = __eq__ = __iter__ = __len__ = __float__ = __array__ = __str__ = __repr__ = _raise
+    __hash__ = object.__hash__
+
+
+class Touchy(type):
+    def __getattribute__(cls, name):
+        raise RuntimeError("a class that is never asked")
+
+
+class BadMapping(collections.abc.Mapping):
+    def __getitem__(self, key):
+        raise KeyError(key)
+
+    def __iter__(self):
+        return iter("ab")
+
+    def __len__(self):
+        return 2
+
+
+def nested(depth):
+    inner = []
+    for _ in range(depth):
+        inner = [inner]
+    return inner
+
+
+HOSTILE = {
+    "proxy": Proxy,
+    "class": lambda: Touchy("Untouchable", (), {}),
+    "mapping": BadMapping,
+    "depth": lambda: nested(3000),
+    "integer": lambda: 10**5000,
+    "masked": lambda: np.ma.masked_all((3, 3)),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_hostile_values_cost_nothing_else(tmp_path, capsys, kind):
+    """Whatever a value raises when it is asked, the others of its call are stored and shown, and so are other sections."""
+    value = HOSTILE[kind]()
+    with ML_Logger(tmp_path) as run:
+        run.log(1, {"good": 1, "bad": value, "after": 2}, flush=True)
+        run.log(2, good=1, bad=2 if kind == "class" else Color(value, "red", lambda v: f"{v:.3f}"), after=2, flush=True)
+        run.log(3 if kind in ("mapping", "class") else value, good=1, after=2, flush=True)
+        run.log_params(good={"a": 1}, bad=value, after={"a": 1, "bad": value, "after": 2})
+    shown = capsys.readouterr().out
+    assert (shown.count(" good "), shown.count(" after ")) == (4, 5)
+    assert [(record["good"], record["after"]) for record in run.load_metrics()] == [(1, 2)] * 3
+    params = run.reader.params
+    assert (params["good"], params["after"]["a"], params["after"]["after"]) == ({"a": 1}, 1, 2)
+    assert "bad" in params
+    assert not run.failures
+
+
+@pytest.mark.parametrize(
+    "step", [np.zeros((2, 2)), decimal.Decimal("sNaN"), [1, 2], math.nan, {1, 2}, np.datetime64("NaT")]
+)
+def test_odd_steps(tmp_path, capsys, step):
+    """A step that can't be compared is no reason to lose a table."""
+    with ML_Logger(tmp_path) as run:
+        run.log(step, a=1)
+        run.log(step, b=2)
+    assert [("a" in record, "b" in record) for record in run.load_metrics()] == [(True, False), (False, True)]
+    shown = capsys.readouterr().out
+    assert all(f"│         {key}          │" in shown for key in "ab")
+    assert not run.failures
 
 
 class Fails:
