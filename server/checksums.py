@@ -10,15 +10,14 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..wire import Crc
 
 _POINTS_KEPT = 8  # the last ones: a resend after a lost answer proves a prefix one or two batches back
 
 
-@dataclass(frozen=True, slots=True)
-class Signature:
+class Signature(NamedTuple):
     """One state of one file: device, inode, size in bytes, and times of the last change of bytes and attributes in ns."""
 
     device: int
@@ -52,7 +51,7 @@ class Checksums:
 
     def remember(self, path: str, signature: Signature, points: Mapping[int, Crc]) -> None:
         """Remember points of a file that is durable in this state."""
-        kept = tuple(sorted(points.items())[-_POINTS_KEPT:])
+        kept = tuple(points.items() if len(points) == 1 else sorted(points.items())[-_POINTS_KEPT:])
         with self._guard:
             self._entries[path] = (signature, kept)
             self._entries.move_to_end(path)

@@ -26,7 +26,7 @@ from .fresh_file import NO_LINKS, FreshFile
 from .locked_file import LockedFile, Raced
 from .redo_log import RedoLog, Ticket
 from .redo_record import Change
-from .stamp import Stamp, new_stamp
+from .stamp import Stamp, Stamps
 from .tree import Folder, Folders, Tree, Unsynced, fitting, remove_unlocked
 
 STAGE_DIR = f"{RECEIVER_DIR}/stage"
@@ -62,6 +62,7 @@ class _Fresh:
 
     task: Task
     target: LockedFile
+    folder: Folder
     stamp: Stamp
     before: str | None
     is_logged: bool = False
@@ -117,6 +118,7 @@ class Round:
 
     def __post_init__(self) -> None:
         self._folders = Folders(self.tree)
+        self._stamps = Stamps(self.manifest.source)
 
     def run(self, works: Iterable[list[Task]]) -> None:
         """Do the works, each all of one path and kind; afterwards `outcomes` has all of theirs."""
@@ -221,10 +223,10 @@ class Round:
 
     def _judge_fresh(self, task: Task, target: LockedFile, before: Stamp | None) -> None:
         item = task.item
-        _ = target.folder
+        folder = target.folder
         self._reserve(item, item.length)
         commit_before = (before.commit if before else "") if target.exists else None
-        self._fresh.append(_Fresh(task, target, new_stamp(self.manifest.source), commit_before))
+        self._fresh.append(_Fresh(task, target, folder, self._stamps.new(), commit_before))
         self.outcomes[task.index] = outcome(item, "stored", Held(item.end, item.crc))
 
     def _judge_staged(self, tasks: list[Task], target: LockedFile) -> None:
@@ -237,7 +239,7 @@ class Round:
             self.outcomes[last.index] = outcome(last.item, "rejected", reason=str(error))
             return
         self.outcomes[last.index] = outcome(last.item, "stored", staged.held())
-        self._commits.append(_Commit(last, staged, target, new_stamp(self.manifest.source)))
+        self._commits.append(_Commit(last, staged, target, self._stamps.new()))
 
     def _open_staged(self, item: Item) -> LockedFile:
         return self.open(staged_path(item.path, self.manifest.source, item.upload or ""), private=True)
@@ -290,7 +292,7 @@ class Round:
             if self.tree.has_attributes
             and fresh.before != ""  # without stamps a torn file is like any other
             and fresh.task.item.length <= MAX_LOGGED_BYTES
-            and self._is_at_home(fresh.target.folder)
+            and self._is_at_home(fresh.folder)
         ]
 
     def _is_at_home(self, folder: Folder) -> bool:
@@ -326,20 +328,19 @@ class Round:
             self._write_fresh(fresh)
 
     def _write_fresh(self, fresh: _Fresh) -> None:
-        with fitting(fresh.task.item.path):
-            fresh.file = FreshFile(self.tree.disk, self._folders, fresh.target.folder, fresh.target.name)
-        fresh.file.write(fresh.task.payload)
-        fresh.file.dress(fresh.stamp, fresh.task.item.mtime_ns)
-        if fresh.is_logged:  # now, so that one descriptor is open at a time
-            self._publish_fresh(fresh)
+        item = fresh.task.item
+        with fitting(item.path):
+            file = fresh.file = FreshFile(self.tree.disk, self._folders, fresh.folder, fresh.target.name)
+            file.write(fresh.task.payload)
+            file.dress(fresh.stamp, item.mtime_ns)
+            if fresh.is_logged:  # now, so that one descriptor is open at a time
+                self._publish_fresh(fresh, file)
 
-    def _publish_fresh(self, fresh: _Fresh) -> None:
-        if fresh.file is not None:
-            with fitting(fresh.task.item.path):
-                fresh.file.publish(replaces=fresh.target.exists)
-            fresh.signature = Signature.of(os.fstat(fresh.file.fd))
-            fresh.file.close()
-            fresh.file = None
+    def _publish_fresh(self, fresh: _Fresh, file: FreshFile) -> None:
+        file.publish(replaces=fresh.target.exists)
+        fresh.signature = Signature.of(os.fstat(file.fd))
+        file.close()
+        fresh.file = None
 
     # --- making it last
 
@@ -372,8 +373,9 @@ class Round:
             _note_entry(commit.target.folder, unsynced)
         for fresh in self._fresh:
             if fresh.file is not None:
-                self._publish_fresh(fresh)
-                _note_entry(fresh.target.folder, unsynced)
+                with fitting(fresh.task.item.path):
+                    self._publish_fresh(fresh, fresh.file)
+                _note_entry(fresh.folder, unsynced)
         self._sync_folders(unsynced)
 
     def _finish(self) -> None:

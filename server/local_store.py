@@ -35,7 +35,7 @@ from .locked_file import Raced
 from .locks import PathLocks
 from .recovery import Recovery
 from .redo_log import RedoLog
-from .stamp import new_stamp, try_stamp
+from .stamp import Stamp, try_stamp
 from .store import Entry, Listing, Store, StoredFile
 from .tree import Tree, fitting, remove_unlocked
 
@@ -112,7 +112,7 @@ class LocalStore(Store):
         try:
             name = f"probe-{os.getpid()}-{os.urandom(4).hex()}"
             fd = self._tree.disk.open_file(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, folder_fd)
-            self._tree.has_attributes = try_stamp(fd, new_stamp("probe"))
+            self._tree.has_attributes = try_stamp(fd, Stamp("probe", ""))
             os.close(fd)
             self._tree.disk.unlink(name, folder_fd)
         finally:

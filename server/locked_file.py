@@ -98,34 +98,43 @@ class LockedFile:
     def _open(self, *, shared: bool, private: bool) -> None:
         try:
             folder_fd = self._folders.find(self.folder_path).fd
-            while not self._try_open(folder_fd, shared=shared, private=private):
-                pass
         except NotHeld:
             return
-        found = os.fstat(self.fd)
-        self.size = self._size_before = self._size_on_disk = found.st_size
-        points = self._checksums.maybe_points(self.path, Signature.of(found))
-        self.is_known = points is not None
-        self._points = points or {}
+        while (fd := self._maybe_fd(folder_fd, shared=shared)) is not None:
+            if self._is_taken(fd, folder_fd, private=private):
+                self._take(fd)
+                return
 
-    def _try_open(self, folder_fd: int, *, shared: bool, private: bool) -> bool:
+    def _maybe_fd(self, folder_fd: int, *, shared: bool) -> int | None:
         with fitting(self.path):
-            fd = self._disk.open_file(self.name, os.O_RDONLY if shared else os.O_RDWR, folder_fd)
+            try:
+                return self._disk.open_file(self.name, os.O_RDONLY if shared else os.O_RDWR, folder_fd)
+            except FileNotFoundError:
+                return None
+
+    def _is_taken(self, fd: int, folder_fd: int, *, private: bool) -> bool:
+        """Whether the open file is the one at the path, and ours if it is `private`; if not, it is closed."""
+        is_taken = False
         try:
             found = os.fstat(fd)
             if not stat.S_ISREG(found.st_mode):
                 raise BadPath(f"path {self.path[:80]!a}: something that is no plain file stands there", path=self.path)
-            if private:
-                # Looked at before the lock too: the second name may be one that this very round has locked.
-                if self._drop_published(fd, folder_fd):
-                    return False
-                fcntl.flock(fd, fcntl.LOCK_EX)
-            if self._is_linked(found, folder_fd) and not (private and self._drop_published(fd, folder_fd)):
-                self._fd = fd
+            # Looked at before the lock too: the second name may be one that this very round has locked.
+            if not (private and self._drop_published(fd, folder_fd)):
+                if private:
+                    fcntl.flock(fd, fcntl.LOCK_EX)
+                is_taken = self._is_linked(found, folder_fd) and not (private and self._drop_published(fd, folder_fd))
         finally:
-            if self._fd is None:
+            if not is_taken:
                 os.close(fd)
-        return self._fd is not None
+        return is_taken
+
+    def _take(self, fd: int) -> None:
+        self._fd, found = fd, os.fstat(fd)
+        self.size = self._size_before = self._size_on_disk = found.st_size
+        points = self._checksums.maybe_points(self.path, Signature.of(found))
+        self.is_known = points is not None
+        self._points = points or {}
 
     def _drop_published(self, fd: int, folder_fd: int) -> bool:
         if os.fstat(fd).st_nlink < 2:

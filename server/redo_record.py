@@ -12,8 +12,7 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -30,8 +29,7 @@ NO_MARK = bytes(8)
 """Written over the first bytes of a segment, empties it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """One change to one file, as in `Item`; without `payload` an intent.
 
     `stamp` is that of a commit, `before` the one of what it replaces: None where nothing is.

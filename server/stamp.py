@@ -9,24 +9,30 @@ from __future__ import annotations
 import errno
 import os
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _ATTRIBUTE = "user.ml_logger.source"
 _STAMPED = re.compile(r"(.*)\0([0-9a-f]{12})\Z", re.DOTALL)
 _NONE = (errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM, errno.ENOSYS, errno.ENODATA)
 
 
-@dataclass(frozen=True, slots=True)
-class Stamp:
+class Stamp(NamedTuple):
     """The source that committed a file, and the commit: empty where that is not known."""
 
     source: str
     commit: str
 
 
-def new_stamp(source: str) -> Stamp:
-    """Return the stamp of a new commit by `source`."""
-    return Stamp(source, os.urandom(6).hex())
+class Stamps:
+    """The stamps of one source's commits, each unlike any other."""
+
+    def __init__(self, source: str) -> None:
+        self._source, self._first, self._count = source, os.urandom(4).hex(), 0
+
+    def new(self) -> Stamp:
+        """Return the next one."""
+        self._count += 1
+        return Stamp(self._source, f"{self._first}{self._count & 0xFFFF:04x}")
 
 
 def maybe_stamp(fd: int) -> Stamp | None:

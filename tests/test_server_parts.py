@@ -133,7 +133,7 @@ def test_checksums_count_for_one_state_only(tmp_path: Path) -> None:
     checksums.remember("m", signature, {3: Crc(1)})
     assert checksums.maybe_points("m", signature) == {3: 1}
     for key in ("device", "inode", "size", "mtime_ns", "ctime_ns"):
-        other = dataclasses.replace(signature, **{key: getattr(signature, key) + 1})
+        other = signature._replace(**{key: getattr(signature, key) + 1})
         assert checksums.maybe_points("m", other) is None
     assert checksums.maybe_points("n", signature) is None
 
