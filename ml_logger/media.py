@@ -165,6 +165,8 @@ class Media:
         source = Path(path).expanduser()
         name = source.name if not source.name.startswith(".") else "%2E" + source.name[1:]
         name = check_name(f"{_folder(namespace)}{name}")
+        if source.exists() and not source.is_file():  # opening a pipe would wait for whoever writes to it
+            raise ValueError(f"{os.fspath(source)!r} is no file")
         with source.open("rb") as file:
             self._recording.write_whole(name, lambda copy: copyfileobj(file, copy, 1 << 20))
 

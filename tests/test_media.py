@@ -589,3 +589,12 @@ def test_streams_with_long_names(run, name, is_taken, caplog):
         run.close()
     assert len(run.reader.data(name)) == 2 * is_taken
     assert len(caplog.messages) == (not is_taken)
+
+
+def test_what_is_no_file_is_not_copied(run, tmp_path, caplog):
+    """A pipe, a device or a folder is refused with a warning, and none of them holds up training."""
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", "/dev/zero", tmp_path):
+        run.log_file(path)
+    assert run.failures == {"log_file: ValueError": 3}
+    assert not (Path(run.log_directory) / "files").exists()
