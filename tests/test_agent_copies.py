@@ -243,5 +243,5 @@ def test_a_power_cut_of_the_receiver_leaves_zeros(scene: Scene) -> None:
             file.write(b"\0" * 4000)
         log_some(logger, range(50, 100), with_pictures=False)
         scene.receiver.restart()
-    scene.wait_equal(agent, NOTICED_S)
+    scene.wait_equal(agent, 3.0)
     scene.assert_kept(agent)
