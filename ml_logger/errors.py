@@ -20,6 +20,7 @@
     │   └── StopSending       401, 403, 426: no request will succeed until a person acts
     └── StoreError            what the receiver's store met
         ├── StoreFull         below the free-space floor or ENOSPC; answered with 507
+        ├── StoreBusy         the disk under one run stands still; answered with 503
         └── NotHeld           the path is not in the store; answered with 404
 
 ``can_retry`` says whether the same call can succeed later without anybody's doing. This module imports nothing.
@@ -123,6 +124,12 @@ class StoreError(MLLoggerError):
 
 class StoreFull(StoreError):
     """The disk is below its floor; the agent waits and tries again."""
+
+    can_retry = True
+
+
+class StoreBusy(StoreError):
+    """The disk under one run does not answer, and enough of its requests wait for it already."""
 
     can_retry = True
 

@@ -30,6 +30,9 @@ VERSION = 1
 ZSTD_LEVEL = 1
 """Level 3 compresses metric lines worse than level 1, and slower."""
 
+ZSTD_WINDOW_LOG = 23
+"""8 MiB is the most that a frame may refer back; zstd's own bound is 128. Levels up to 19 stay within it."""
+
 Offset = NewType("Offset", int)
 """A position in a file, in bytes from its start."""
 
@@ -526,9 +529,10 @@ def decode_error(body: bytes) -> str:
 def expand(body: bytes, *, max_bytes: int) -> bytes:
     """Return zstd-compressed `body` expanded; raise `BatchTooLarge` past `max_bytes`, `BadBatch` if cut or not zstd.
 
-    Never expands more than one byte past the bound, so a bomb costs at most that.
+    Never expands more than one byte past the bound, and refuses a frame that wants more than `ZSTD_WINDOW_LOG` of memory for
+    what it refers back to, so a bomb costs at most that.
     """
-    decompressor = zstd.ZstdDecompressor()
+    decompressor = zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: ZSTD_WINDOW_LOG})
     try:
         expanded = decompressor.decompress(body, max_bytes + 1)
     except zstd.ZstdError as error:

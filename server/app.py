@@ -20,7 +20,7 @@ import orjson
 from aiohttp import ClientError, web
 
 from .. import wire
-from ..errors import BadBatch, BadPath, BatchTooLarge, MLLoggerError, NotHeld, StoreError, StoreFull
+from ..errors import BadBatch, BadPath, BatchTooLarge, MLLoggerError, NotHeld, StoreBusy, StoreError, StoreFull
 from ..version import __version__
 from .auth import Door
 from .byterange import maybe_range
@@ -38,6 +38,7 @@ _STATUSES: tuple[tuple[type[MLLoggerError], int], ...] = (
     (BadPath, 400),
     (NotHeld, 404),
     (StoreFull, 507),
+    (StoreBusy, 503),
     (StoreError, 500),
 )
 _RETRY_AFTER_S = {503: 2, 507: 10}

@@ -76,7 +76,9 @@ def run(config: ServerConfig) -> None:
     require_safe_bind(config.host, door)
     start_logging(config.log)
     _raise_descriptor_limit()
-    store = LocalStore(config.data_dir, min_free_bytes=config.min_free_bytes)
+    # Half of the slots: a disk that stands still under one run leaves the others as many.
+    share = max(1, config.limits.max_requests_in_memory // 2)
+    store = LocalStore(config.data_dir, min_free_bytes=config.min_free_bytes, most_a_run=share)
     try:
         asyncio.run(_serve(config, store, door))
     finally:

@@ -30,6 +30,7 @@ from .checksums import Checksums
 from .disk import Disk
 from .fresh_file import TMP_DIR
 from .housekeeper import Housekeeper
+from .lanes import Lanes
 from .local_round import STAGE_DIR, Round, Task, outcome
 from .locked_file import Raced
 from .locks import PathLocks
@@ -53,9 +54,10 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 class LocalStore(Store):
     """Files below `data_dir`; raises `UsageError` if that can't be made or written.
 
-    No append or staged byte is written that would leave less than `min_free_bytes` on the file system. What is acknowledged
-    may be durable in the redo log alone for `settle_s`, while there is room in it. Unless it `keeps_house`, by a thread of its
-    own, somebody has to call `keep_house` now and then.
+    Nothing is written that would leave less than `min_free_bytes` on the file system. What is acknowledged may be durable in
+    the redo log alone for `settle_s`, while there is room in it. A run (what is in one folder at the top) has at most
+    `most_a_run` requests under way; once none of these has ended for `patience_s`, others raise `StoreBusy`. Unless it
+    `keeps_house`, by a thread of its own, somebody has to call `keep_house` now and then.
     """
 
     def __init__(
@@ -64,12 +66,15 @@ class LocalStore(Store):
         *,
         min_free_bytes: int = 0,
         settle_s: float = 5.0,
+        most_a_run: int = 4,
+        patience_s: float = 3.0,
         disk: Disk | None = None,
         keeps_house: bool = True,
     ) -> None:
         self._tree = Tree(data_dir, disk or Disk())
         self._checksums = Checksums()
         self._min_free_bytes, self._settle_s = min_free_bytes, settle_s
+        self._lanes = Lanes(most_a_run, patience_s)
         self._swept_at = time.monotonic()
         self._housekeeper = Housekeeper(self.keep_house, _LOOK_S) if keeps_house else None
         self._locks: PathLocks | None = None
@@ -142,8 +147,9 @@ class LocalStore(Store):
         """See `Store.stat`."""
         found: dict[str, Held | None] = {}
         nobody = Manifest(source="", items=())
-        with _translated():
-            for some in _portions(sorted({path for path in paths if _is_storable(path)})):
+        asked = sorted({path for path in paths if _is_storable(path)})
+        with _translated(), self._lanes.enter(asked):
+            for some in _portions(asked):
                 with self._round(nobody, some, shared=True) as round_:
                     found.update({path: _maybe_held(round_, path) for path in some})
                     round_.sync()
@@ -174,7 +180,7 @@ class LocalStore(Store):
                 tasks.append(Task(index, item, memoryview(payload)))
             else:
                 outcomes[index] = refusal
-        with _translated():
+        with _translated(), self._lanes.enter(task.item.path for task in tasks):
             for works in _cut_into_rounds(tasks):
                 for some in _portions(sorted(works)):
                     outcomes.update(self._run_round(manifest, {path: works[path] for path in some}))

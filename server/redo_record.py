@@ -68,12 +68,12 @@ def size_of_record(described: bytes, changes: Sequence[Change]) -> int:
 
 def encode_record(described: bytes, changes: Sequence[Change], generation: bytes, time_ns: int) -> bytes:
     """Return the record of `changes`, made at `time_ns`, which `describe` has described."""
-    header = _HEADER.pack(_MARK, generation, time_ns, len(described), _crc(generation, described))
+    header = _HEADER.pack(_MARK, generation, time_ns, len(described), _crc(generation, time_ns, described))
     return b"".join([header, described, *(c.payload for c in changes if c.payload is not None)])
 
 
-def _crc(generation: bytes, described: bytes) -> int:
-    return zlib.crc32(described, zlib.crc32(generation))
+def _crc(generation: bytes, time_ns: int, described: bytes) -> int:
+    return zlib.crc32(described, zlib.crc32(time_ns.to_bytes(8, "little"), zlib.crc32(generation)))
 
 
 def _to_json(change: Change) -> tuple[object, ...]:
@@ -93,7 +93,7 @@ def read_records(fd: int) -> Iterator[tuple[int, Change]]:
         start += _HEADER.size
         described = bytes(content[start : start + size])
         is_sound = mark in (_MARK, VOID_MARK) and found == generation and len(described) == size
-        if not is_sound or _crc(generation, described) != crc:
+        if not is_sound or _crc(generation, time_ns, described) != crc:
             return
         changes, start = _changes(orjson.loads(described), content, start + size)
         if any(c.payload is not None and crc32(c.payload, c.crc_before) != c.crc for c in changes):

@@ -51,7 +51,8 @@ class StoredFile(ABC):
 class Store(ABC):
     """What a receiver needs of a storage engine. Thread-safe; every method may block.
 
-    Each raises `StoreFull` below the free-space floor and `StoreError` where the engine fails.
+    Each raises `StoreFull` below the free-space floor, `StoreBusy` where only waiting can help, and `StoreError` where the
+    engine fails.
     """
 
     @abstractmethod

@@ -20,6 +20,7 @@ CAN_RETRY = {
     "TooLarge": False,
     "StopSending": False,
     "StoreFull": True,
+    "StoreBusy": True,
     "NotHeld": False,
 }
 
