@@ -304,17 +304,22 @@ def test_a_signal_and_an_ending_together_are_one_stop(tmp_path: Path) -> None:
     assert stops == ["stop", "stop"]
 
 
-def test_a_hanging_service_holds_up_nobody(tmp_path: Path, metadata: tuple[str, type[Metadata]]) -> None:
+def test_a_hanging_service_holds_up_nobody(
+    tmp_path: Path, metadata: tuple[str, type[Metadata]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """While the metadata service does not answer, the agent can end all the same."""
+    monkeypatch.setattr(endings, "REQUEST_TIMEOUT_S", 60.0)
     url, service = metadata
     service.script += [(0, b"")] * 10
     watched = Endings(config_of(tmp_path, spot_notice=True, spot_notice_url=url), lambda: None)
     watched.start()
     wait_until(lambda: len(service.asked) >= 2, 20)
     watched.close()
-    service.release.set()
     assert watched._thread is not None
+    assert watched._thread.is_alive()
+    service.release.set()
     watched._thread.join(20)
+    assert not watched._thread.is_alive()
 
 
 def test_a_drain_is_not_cut_short_by_an_ending(tmp_path: Path) -> None:
