@@ -15,7 +15,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from ..errors import BadPath, StoreFull
@@ -202,7 +202,8 @@ class Round:
         verdict = self._maybe_verdict(target, last.item, before) if target.exists else None
         if verdict is not None:
             self.outcomes[last.index] = verdict
-            self._open_staged(last.item).remove()
+            if not verdict.is_own:
+                self._open_staged(last.item).remove()
             tasks = tasks[:-1]
             if tasks:
                 self._stage_each(tasks)
@@ -217,9 +218,9 @@ class Round:
             return outcome(item, "already", target.held())
         if item.replaces is not None and target.size == item.replaces.size and target.held() == item.replaces:
             return None
-        if self.manifest.source and before is not None and before.source == self.manifest.source:
-            return None
-        return outcome(item, "diverged", target.held())
+        # not even what the sender put there itself may go unnamed: its request may be an old one that comes late
+        is_own = bool(self.manifest.source) and before is not None and before.source == self.manifest.source
+        return replace(outcome(item, "diverged", target.held()), is_own=is_own)
 
     def _judge_fresh(self, task: Task, target: LockedFile, before: Stamp | None) -> None:
         item = task.item

@@ -224,11 +224,23 @@ def test_uploads_do_not_mix(store: Store) -> None:
     assert content_of(store, "w") == LINES
 
 
-def test_a_new_version_replaces_its_own_source(store: Store) -> None:
-    """The source that stored a file may store a newer one there."""
+def test_a_new_version_replaces_what_it_names(store: Store) -> None:
+    """The source that stored a file may store a newer one there: it is told that the old one is its own, and names it."""
     apply(store, commit("w", LINES))
-    assert results(store, commit("w", OTHER, upload="2", replaces=held_of(LINES))) == ["stored"]
+    (told,) = apply(store, commit("w", OTHER))
+    assert (told.result, told.is_own, told.held) == ("diverged", True, held_of(LINES))
+    assert results(store, commit("w", OTHER, replaces=held_of(LINES))) == ["stored"]
     assert content_of(store, "w") == OTHER
+
+
+def test_a_request_that_comes_late_replaces_nothing_newer(store: Store) -> None:
+    """What was resent because no answer came may still be applied, after the file's next versions."""
+    first, second = LINES, OTHER
+    late = commit("w", first)
+    apply(store, late)
+    apply(store, commit("w", second, replaces=held_of(first)))
+    assert results(store, late) == ["diverged"]
+    assert content_of(store, "w") == second
 
 
 def test_another_source_does_not_replace(place: Reopening) -> None:
