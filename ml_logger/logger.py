@@ -334,8 +334,8 @@ class ML_Logger(Media, Timers):
             self._cells_step = step
         if silent is not True:
             hidden = _names(silent, values)
-            texts = ((key if type(key) is str else key_text(key), value) for key, value in values.items())
-            cells = {text: _cell(value) for text, value in texts if text not in hidden}
+            shown = {k: v for k, v in values.items() if key_text(k) not in hidden} if hidden else values
+            cells = {key if type(key) is str else key_text(key): _cell(value) for key, value in shown.items()}
             with self._lock:
                 self._cells.update(cells)
         if flush:
