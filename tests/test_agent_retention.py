@@ -34,7 +34,6 @@ from ml_logger.agent.ledger import Entry
 from ml_logger.agent.retention import Retention, plan
 from ml_logger.agent.scanner import LocalFile, Signature, Walk
 from ml_logger.agent.settling import Clock
-from ml_logger.agent.shipper import Shipper
 from ml_logger.errors import TryAgain
 from ml_logger.layout import remote_path
 from ml_logger.wire import Crc, Held, Offset
@@ -998,7 +997,6 @@ def spool_bytes(spool: Path) -> int:
     return total
 
 
-@pytest.mark.skipif(not hasattr(Shipper, "hire_janitor"), reason="the shipper does not call the janitor yet")
 def test_fifty_runs_pass_through_a_small_spool(commands: Commands, tmp_path: Path) -> None:
     """While 50 runs are logged the agent deletes what is shipped: all is in the mirror, the spool within its bound."""
     spool, bound = tmp_path / "spool", 100_000
