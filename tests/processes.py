@@ -182,11 +182,20 @@ class Commands:
         return path
 
     def write_agent_config(
-        self, spool: Path | str | None, server: str | None, *, file_name: str = "agent.yaml", **settings: object
+        self,
+        spool: Path | str | Sequence[Path] | None,
+        server: str | None,
+        *,
+        file_name: str = "agent.yaml",
+        **settings: object,
     ) -> Path:
         """Write an agent config with short waits, `settings` over them, and return its path; None leaves a key out."""
         config = {
-            "spool": None if spool is None else str(spool),
+            "spool": str(spool)
+            if isinstance(spool, Path)
+            else [str(s) for s in spool]
+            if isinstance(spool, list)
+            else spool,
             "server": server,
             "token_file": str(self.token_file()),
             "settle_s": 0.05,
