@@ -80,25 +80,38 @@ class StatusFile:
         self._meter = Meter()
         self._meter.note(steady_s(), 0)
         self._latest = (steady_s(), Progress())
-        self._next_s = steady_s()
+        self._next_s = self._paid_s = steady_s()
         self._has_held_back = False
         self._written: Progress | None = None
         self._written_s = 0.0
         self._has_warned = False
 
-    def tell(self, make: Callable[[], Progress], *, is_urgent: bool = False) -> None:
-        """Ask `make` how far the spool is, if that is due, and write it, if it is new.
+    def tell(self, make: Callable[[], Progress], *, is_last: bool = False) -> None:
+        """Ask `make` how far the spool is, if that is due or this is the last word, and write it, if it is new.
 
-        Before it is due this costs next to nothing. One that `is_urgent` is asked for at once: an error, the end of a drain.
+        Before it is due this costs next to nothing.
         """
         now_s = self._steady_s()
-        if now_s < self._next_s and not is_urgent:
+        if now_s < self._next_s and not is_last:
             self._has_held_back = True
             return
         progress = self._discreet(make())
         self._has_held_back = False
-        self._next_s = now_s + max(CHANGE_S, MAKING_SHARE * (self._steady_s() - now_s))
+        self._paid_s = now_s + MAKING_SHARE * (self._steady_s() - now_s)
+        self._next_s = max(now_s + CHANGE_S, self._paid_s)
         self._meter.note(now_s, progress.shipped_bytes)
+        self._take(progress)
+
+    def tell_error(self, error: str, make: Callable[[], Progress]) -> None:
+        """Write at once that `error` stands; how far the spool is `make` is asked only if that was not just done."""
+        if self._steady_s() >= self._paid_s:
+            self._next_s = self._steady_s()
+        self.tell(make)
+        if self._has_held_back:
+            self._take(replace(self.latest(), last_error=self._hide(error)))
+
+    def _take(self, progress: Progress) -> None:
+        now_s = self._steady_s()
         self._latest = (now_s, progress)
         is_news = self._written is None or _without_age(progress) != _without_age(self._written)
         if is_news or now_s - self._written_s >= REFRESH_S:

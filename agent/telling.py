@@ -29,8 +29,8 @@ class TellingShipper(Shipper):
         """Do one round as `Shipper.ship_once`; the next one is wanted no later than there is something to tell."""
         try:
             done = super().ship_once(complete_paths, folders)
-        except (ShipError, BadAnswer):
-            self._status.tell(self.progress, is_urgent=True)
+        except (ShipError, BadAnswer) as error:
+            self._status.tell_error(error.one_line(), self.progress)
             raise
         self._status.tell(self.progress)
         return replace(done, next_look_in_s=min(done.next_look_in_s, self._status.due_in_s()))
@@ -38,5 +38,5 @@ class TellingShipper(Shipper):
     def unshipped(self) -> list[Problem]:
         """Return what `Shipper.unshipped` does, and tell how far it is, due or not: it is asked at the end."""
         left = super().unshipped()
-        self._status.tell(self.progress, is_urgent=True)
+        self._status.tell(self.progress, is_last=True)
         return left

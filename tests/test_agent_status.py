@@ -152,15 +152,37 @@ def test_news_that_were_held_back_are_wanted_soon(tmp_path: Path) -> None:
     assert said.progress == Progress()
 
 
-def test_urgent_news_are_not_held_back(tmp_path: Path) -> None:
-    """An error is there as soon as it happened."""
+def test_an_error_is_not_held_back(tmp_path: Path) -> None:
+    """It is there as soon as it happened, and so is the last word."""
     clock = Clock()
     file = make_file(tmp_path, clock)
-    file.tell(lambda: Progress())
-    file.tell(lambda: replace(Progress(), last_error="no route"), is_urgent=True)
-    said = written(tmp_path)
-    assert said is not None
-    assert said.progress.last_error == "no route"
+    file.tell(Progress)
+    file.tell_error("no route", lambda: BUSY)
+    assert (said := written(tmp_path)) is not None
+    assert said.progress == replace(BUSY, aside=said.progress.aside)
+    file.tell(Progress)
+    file.tell(Progress, is_last=True)
+    assert (said := written(tmp_path)) is not None
+    assert said.progress == Progress()
+
+
+def test_errors_in_a_row_do_not_count_a_large_backlog_each_time(tmp_path: Path) -> None:
+    """Where it takes long to find out how far the agent is, an error is written with the numbers there are."""
+    clock, asked = Clock(), []
+    file = make_file(tmp_path, clock)
+
+    def make() -> Progress:
+        asked.append(clock.now_s)
+        clock.now_s += 0.3
+        return replace(BUSY, last_error="the first")
+
+    for number in range(100):
+        file.tell_error(f"error {number}", make)
+        assert (said := written(tmp_path)) is not None
+        assert said.progress.last_error in ("the first", f"error {number}")
+        assert said.progress.backlog_files == 3
+        clock.now_s += 0.1
+    assert len(asked) == 1
 
 
 def test_a_large_backlog_is_counted_less_often(tmp_path: Path) -> None:
