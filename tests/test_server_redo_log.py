@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 from batches import Part, append, apply, commit, content_of, held_of, results, stage
-from faulty_disk import FaultyDisk, fails, let_go
+from faulty_disk import Died, FaultyDisk, dies_at, fails, let_go
 from serving import serving
 
 from ml_logger import wire
@@ -464,3 +465,65 @@ def test_a_frame_with_a_large_window_is_refused() -> None:
         wire.expand(frame, max_bytes=1000)
     body = os.urandom(9 << 20)
     assert wire.expand(wire.zstd.compress(body, wire.ZSTD_LEVEL), max_bytes=10 << 20) == body
+
+
+# --- a real file system
+
+
+@contextmanager
+def mounted_image(image: Path, folder: Path) -> Iterator[Path]:
+    """Mount an image of ext4; skips the test where that is not allowed."""
+    folder.mkdir()
+    if subprocess.run(["mount", "-o", "loop", image, folder], capture_output=True, check=False).returncode != 0:
+        pytest.skip("mounting is not allowed here")
+    try:
+        yield folder
+    finally:
+        let_go(folder)
+        subprocess.run(["umount", folder], check=True)
+
+
+def whole_batch(number: int) -> list[Part]:
+    """A batch of the history that is cut off: a stream that grows, one that is large, small files, a new version of one."""
+    lines, large = LINES * (number + 1), PICTURE * 200 * (number + 1)
+    return [
+        append("run/m", lines, len(LINES) * number),
+        append("run/large", large, len(PICTURE) * 200 * number),
+        commit("run/latest", bytes([number]) * 5000, upload=str(number)),
+        *(commit(f"run/images/{number}/{n}", PICTURE) for n in range(5)),
+    ]
+
+
+@pytest.mark.parametrize("calls", [*range(60, 260, 20)])
+def test_ext4_cut_off_from_its_device(tmp_path: Path, calls: int) -> None:
+    """A copy of the device, taken the moment the process dies, holds all that was acknowledged and nothing torn."""
+    image, copy = tmp_path / "image", tmp_path / "copy"
+    with image.open("wb") as file:
+        file.truncate(48 << 20)
+    if shutil.which("mkfs.ext4") is None:
+        pytest.skip("mkfs.ext4 is not installed")
+    subprocess.run(["mkfs.ext4", "-q", "-F", image], check=True)
+    acknowledged = 0
+    with mounted_image(image, tmp_path / "mounted") as folder:
+        with suppress(Died):
+            store = open_store(folder / "data", FaultyDisk(dies_at(calls)))
+            while set(results(store, *whole_batch(acknowledged))) == {"stored"}:
+                acknowledged += 1
+                if acknowledged == 2:
+                    store.keep_house()
+        shutil.copyfile(image, copy)
+    with mounted_image(copy, tmp_path / "found") as folder:
+        open_store(folder / "data")
+        require_history(folder / "data", acknowledged)
+
+
+def require_history(data_dir: Path, batches: int) -> None:
+    """Require all of so many batches, at most one more, and no whole file in part."""
+    for name, piece in (("m", LINES), ("large", PICTURE * 200)):
+        found = (data_dir / "run" / name).read_bytes() if batches else b""
+        assert len(found) >= len(piece) * batches
+        assert (piece * (batches + 1)).startswith(found)
+    for number in range(batches):
+        assert [(data_dir / f"run/images/{number}/{n}").read_bytes() for n in range(5)] == [PICTURE] * 5
+    latest = [bytes([number]) * 5000 for number in (batches - 1, batches) if number >= 0]
+    assert not batches or (data_dir / "run" / "latest").read_bytes() in latest
