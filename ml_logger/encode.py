@@ -39,6 +39,7 @@ _PYTHON_KINDS: frozenset[type] = frozenset((str, int, float, bool, type(None)))
 _NUMPY_NUMBERS = {"bool", "bool_", *(f"float{n}" for n in (16, 32, 64))}
 _NUMPY_NUMBERS |= {f"{kind}{n}" for kind in ("int", "uint") for n in (8, 16, 32, 64)}
 _fast_kinds = set(_PYTHON_KINDS)  # and, once they were met, numpy's numbers, since importing it costs too much
+_FRAGMENT_KINDS = ("b", "i", "u", "f")
 _MAX_DEPTH = 100
 _MAX_DIGITS = 4000  # Python refuses to turn longer integers into decimal text and back
 _U64 = 1 << 64
@@ -236,7 +237,7 @@ _LEAF_RULES: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
 
 def _numpy_fragment(value: Any) -> orjson.Fragment | None:
     """Return the JSON of a numpy scalar or array as the fast path writes it (float32 with its own digits), or None."""
-    if type(value).__module__ != "numpy" or getattr(value, "dtype", None) is None:
+    if type(value).__module__ != "numpy" or getattr(getattr(value, "dtype", None), "kind", "") not in _FRAGMENT_KINDS:
         return None
     try:
         text = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
