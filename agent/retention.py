@@ -77,22 +77,25 @@ def plan(
     """Return which of `files`, of `size_bytes` together, may go; `rests_for_s` says how long a file is to be left alone."""
     keep_s = float("inf") if settings.keep_s is None else max(settings.keep_s, settle_s)
     due_in_s = min(LATER_S, keep_s)  # what comes after this is not old before
+    is_over = settings.max_spool_bytes is not None and size_bytes > settings.max_spool_bytes
+    by_age = f"it has not changed for {keep_s:.0f} s"
+    by_size = f"the spool holds more than {settings.max_spool_bytes} bytes"
     old: list[Candidate] = []
     young: list[Candidate] = []
     for file in files:
         age_s = (now_ns - file.signature.mtime_ns) / 1e9
         if age_s < keep_s:
             due_in_s = min(due_in_s, keep_s - age_s)
+            if not is_over:
+                continue
         entry, rest_s = entry_of(file.path), rests_for_s(file.path)
         is_shipped = entry is not None and entry.is_done and entry.seen == file.signature
         if entry is None or not is_shipped or rest_s > 0:
             due_in_s = min(due_in_s, max(rest_s, SOON_S)) if age_s >= keep_s else due_in_s
         elif age_s >= keep_s:
-            old.append(Candidate(file, entry, keep_s, f"it has not changed for {keep_s:.0f} s"))
-        elif settings.max_spool_bytes is not None and age_s >= settle_s:
-            young.append(
-                Candidate(file, entry, settle_s, f"the spool holds more than {settings.max_spool_bytes} bytes")
-            )
+            old.append(Candidate(file, entry, keep_s, by_age))
+        elif age_s >= settle_s:
+            young.append(Candidate(file, entry, settle_s, by_size))
     old.sort(key=_age_key)
     excess = 0 if settings.max_spool_bytes is None else size_bytes - _size_of(old) - settings.max_spool_bytes
     return Plan((*old, *_oldest(young, excess)), due_in_s)
