@@ -247,7 +247,10 @@ def wait_first_line(running: Running, deadline_s: float = START_DEADLINE_S) -> s
         assert running.is_alive or "\n" in running.stdout, f"{running.name} ended early\n{running.tail()}"
         return "\n" in running.stdout
 
-    wait_until(is_there, deadline_s, f"the first line of {running.name}")
+    try:
+        wait_until(is_there, deadline_s, f"the first line of {running.name}")
+    except TimeoutError as error:
+        raise TimeoutError(f"{error}\n{running.die_aloud()}") from None
     return running.stdout.split("\n", 1)[0].strip()
 
 
