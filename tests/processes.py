@@ -21,7 +21,7 @@ import yaml
 TOKEN = "a-token-for-tests"
 BIN = Path(sys.executable).parent
 
-START_DEADLINE_S = 30.0
+START_DEADLINE_S = 60.0
 STOP_DEADLINE_S = 20.0
 DRAIN_DEADLINE_S = 60.0
 _POLL_S = 0.01
