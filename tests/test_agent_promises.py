@@ -488,6 +488,7 @@ def test_a_metric_line_does_not_wait_for_a_checkpoint(
         scene.assert_kept(batch_bytes=4 << 20)
         return
     scene.relay.bytes_per_s = None
+    wait_until(checkpoint.exists, 60 + size_bytes / 2e6, f"the checkpoint\n{agent.tail()}")
     scene.assert_kept(agent)
 
 
