@@ -77,7 +77,7 @@ def test_killed_at_random_moments(scene: Scene, victim: str, times: int) -> None
     agent = kill_some(scene, victim, times)
     for writer in writers:
         writer.kill()
-    scene.wait_equal(agent)
+    scene.wait_equal(agent, 60 + 6 * times)
     scene.assert_kept(agent)
 
 
@@ -95,7 +95,7 @@ def test_frozen_for_longer_than_any_deadline(scene: Scene, frozen: str, times: i
         last(BEYOND_DEADLINES_S)
         stopped.thaw()
     training.kill()
-    scene.wait_equal(agent)
+    scene.wait_equal(agent, 60 + 6 * times)
     scene.assert_kept(agent)
 
 
@@ -238,7 +238,7 @@ def test_two_spools_after_an_outage(commands: Commands, tmp_path: Path) -> None:
         last(0.1)
     receiver.restart()
     expected = {**read_spool(first), **read_spool(second)}
-    wait_until(lambda: read_mirror(receiver.data_dir) == expected, 6, f"both spools\n{agent.tail()}")
+    wait_until(lambda: read_mirror(receiver.data_dir) == expected, 15, f"both spools\n{agent.tail()}")
     assert agent.terminate() == 0, agent.tail()
 
 
