@@ -63,14 +63,22 @@ class _Folder:
     folders: set[str]
     interval_s: float
     due_s: float
+    cost_s: float = 0.0
+
+
+QUIET_SHARE = 1 / 200
+"""How much of the time looks at folders in which nothing happens may take; a large spool is walked less often than asked."""
+
+MAX_QUIET_S = 600.0
 
 
 class Walk:
     """Walks a spool again and again, and tells what has changed between two looks.
 
     A folder in which something changed is due again after `interval_s`; each look that finds nothing doubles that, up to
-    `quiet_interval_s`. Files match `include` and not `exclude`; a pattern is matched against the relative path and against
-    the name alone, and an excluded folder is not entered. `steady_s` is a clock that never jumps.
+    `quiet_interval_s`, or to what keeps the walks within `QUIET_SHARE` of the time. Files match `include` and not `exclude`;
+    a pattern is matched against the relative path and against the name alone, and an excluded folder is not entered.
+    `steady_s` is a clock that never jumps.
     """
 
     def __init__(
@@ -97,6 +105,7 @@ class Walk:
         self._gone: list[str] = []
         self._size_bytes = 0
         self._next_due_s = 0.0  # no folder is due before
+        self._cost_s = 0.0  # of a look into every folder, as they last were
 
     def look(self, places: Collection[str] | None = None) -> Findings:
         """Look at the `places` named, files and folders (relative paths, also of new ones), and into folders that are due.
@@ -225,11 +234,13 @@ class Walk:
         known = self._folders.get(path)
         if known is None and path and path.rpartition("/")[0] not in self._folders:
             return  # a folder above it has gone meanwhile
+        began_s = self._steady_s()
         try:
             files, folders = self._list(path)
         except OSError as error:
             self._note_unlisted(path, error)
             return
+        cost_s = self._steady_s() - began_s
         self._problems.pop(path, None)
         before = known or _Folder({}, set(), self._interval_s, 0.0)
         is_changed = files != before.files
@@ -238,12 +249,17 @@ class Walk:
         for name in before.folders - folders:
             self._forget(_join(path, name))
         is_quiet = known is not None and not is_changed and folders == before.folders
-        interval_s = min(before.interval_s * 2, self._quiet_interval_s) if is_quiet else self._interval_s
+        interval_s = min(before.interval_s * 2, self._longest_s()) if is_quiet else self._interval_s
+        self._cost_s += cost_s - before.cost_s
         # the former ones if they are equal: the walk's memory stays where it is
-        now = self._folders[path] = _Folder(files if is_changed else before.files, folders, interval_s, 0.0)
+        now = self._folders[path] = _Folder(files if is_changed else before.files, folders, interval_s, 0.0, cost_s)
         self._set_due(now, self._steady_s() + interval_s)
         for name in folders - before.folders:
             self._visit(_join(path, name))
+
+    def _longest_s(self) -> float:
+        """Return the longest time between two looks into one folder."""
+        return max(self._quiet_interval_s, min(self._cost_s / QUIET_SHARE, MAX_QUIET_S))
 
     def _compare(self, path: str, before: _Folder, files: dict[str, Signature]) -> None:
         self._changed += [LocalFile(_join(path, n), s) for n, s in files.items() if before.files.get(n) != s]
@@ -265,6 +281,7 @@ class Walk:
         folder = self._folders.pop(path, None)
         if folder is not None:
             self._size_bytes -= _size_of(folder.files)
+            self._cost_s -= folder.cost_s
             self._gone += [_join(path, name) for name in folder.files]
             for name in folder.folders:
                 self._forget(_join(path, name))

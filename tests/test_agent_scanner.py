@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from ml_logger.agent.scanner import Walk
+from ml_logger.agent.scanner import QUIET_SHARE, Walk
 
 
 class Watched:
@@ -151,6 +151,35 @@ def test_quiet_folders_are_looked_into_less_often(tmp_path):
     watched.now_s += 60.0
     assert watched.changes([]) == ({"f"}, set())
     assert watched.walk.next_look_in_s() == 5.0
+
+
+def test_a_spool_that_takes_long_to_walk_is_walked_less_often(tmp_path, monkeypatch):
+    """Where a walk takes seconds, quiet folders wait until walking is a small share of the time; busy ones do not."""
+    watched = Watched(tmp_path)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "a" / "f").touch()
+    real, listed = Walk._list, []
+
+    def slow(walk, path):
+        watched.now_s += 0.5
+        listed.append(path)
+        return real(walk, path)
+
+    monkeypatch.setattr(Walk, "_list", slow)
+    watched.changes()
+    while watched.now_s < 20_000:
+        watched.now_s += max(watched.walk.next_look_in_s(), 0.1)
+        watched.changes([])
+        if watched.now_s < 2_000:
+            listed.clear()
+    assert 0.5 < 0.5 * len(listed) / 18_000 / QUIET_SHARE < 1.2
+    (tmp_path / "a" / "f").write_bytes(b"1")
+    assert watched.changes(["a/f"]) == ({"a/f"}, set())
+    assert watched.walk.next_look_in_s() <= 5.0
+    (tmp_path / "b").rmdir()
+    watched.changes()
+    assert watched.walk._cost_s == pytest.approx(1.0)
 
 
 def test_a_named_folder_is_looked_into_at_once(tmp_path):
