@@ -1,8 +1,8 @@
 """Idle: what an agent costs that has nothing to ship, and how long a look at all of the spool takes.
 
 ``python -m bench.idle`` ships a spool of many small files with a running agent, waits until that is over, and then looks at
-the agent's CPU for three minutes, its memory, its watches (``/proc/PID/fdinfo``) and its open files; nothing changes meanwhile. The
-walk is timed in this process, over the same spool. Numbers go to ``build/bench/idle.json``.
+the agent's CPU for three minutes, its memory, its watches (``/proc/PID/fdinfo``) and its open files; nothing changes
+meanwhile. The walk is timed in this process, over the same spool. Numbers go to ``build/bench/idle.json``.
 """
 
 from __future__ import annotations

@@ -122,10 +122,9 @@ class Yard:
         return place
 
     def clear(self) -> None:
-        """Remove the mirrors."""
-        for pattern in ("source-*", "mirror-*", "work-*"):
-            for folder in self.root.glob(pattern):
-                shutil.rmtree(folder)
+        """Remove what was made in this run; what is shipped stays for the next."""
+        for folder in self.root.glob(f"*-{os.getpid()}-*"):
+            shutil.rmtree(folder)
 
 
 def ship(peer: Peer, place: Place, line: Callable[[int], contextlib.AbstractContextManager[int]]) -> Run:
