@@ -475,7 +475,8 @@ def _fitted_table(cells: dict[str, tuple[str, str | None]], kept: str) -> str:
 def _close_all() -> None:
     """At exit: end every run, as failed if the interpreter has shown an exception; it keeps no trace of a ``SystemExit``."""
     error = getattr(sys, "last_value", None)
-    _close_for_ever("finished" if error is None else "failed", error)
+    state, error = _end_of_worker() if error is None else ("failed", error)
+    _close_for_ever(state, error)
 
 
 def _end_of_worker() -> tuple[str, BaseException | None]:

@@ -86,13 +86,15 @@ def test_workers_that_import_first(tmp_path, method):
 
 FAILING = """
 import multiprocessing, sys
-from ml_logger import ML_Logger
+if sys.argv[3] == "early": import ml_logger
 
 ENDS = {"returns": "pass", "exits": "sys.exit(0)", "raises": "1 / 0", "complains": "sys.exit('bad')", "code": "sys.exit(3)"}
 
 def work(name):
+    from ml_logger import ML_Logger
     run = ML_Logger(sys.argv[1] + "/" + name)
     run.log(1, last_table=name)
+    if sys.argv[4] == "global": work.run = run
     exec(ENDS[name])
 
 if __name__ == "__main__":
@@ -106,11 +108,14 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
-def test_workers_that_fail(tmp_path, method):
+@pytest.mark.parametrize(
+    ("imported", "kept"), [("early", "local"), ("early", "global"), ("late", "local"), ("late", "global")]
+)
+def test_workers_that_fail(tmp_path, method, imported, kept):
     """A worker of multiprocessing whose target raises, or exits with an error, has failed, and says of what if Python does."""
     script = tmp_path / "script.py"
     script.write_text(FAILING)
-    command = [sys.executable, script, tmp_path, method]
+    command = [sys.executable, script, tmp_path, method, imported, kept]
     assert subprocess.run(command, capture_output=True, timeout=DEADLINE_S).returncode == 0
     ends = {}
     for run in (path for path in tmp_path.iterdir() if path.is_dir()):
