@@ -29,8 +29,9 @@ test: venv  ## all tests
 soak: venv  ## long runs: memory over a million records
 	$(BIN)/python -m pytest -m soak
 
-bench: venv  ## what the client, shipping and an idle agent cost; numbers in build/bench/
+bench: venv  ## what the client, the receiver, shipping and an idle agent cost; numbers in build/bench/
 	$(BIN)/python -m bench.client
+	$(BIN)/python -m bench.receiver
 	$(BIN)/python -m bench.shipping
 	$(BIN)/python -m bench.idle
 

@@ -218,6 +218,11 @@ class CountingDisk(Disk):
         self.syncs += 1
         super().sync_data(fd)
 
+    def sync_all(self, fd: int) -> None:
+        """Count, and wait."""
+        self.syncs += 1
+        super().sync_all(fd)
+
 
 def _in_store(work: Callable[[LocalStore, Tally], None]) -> Work:
     def run(folder: Path, tally: Tally) -> None:

@@ -106,6 +106,7 @@ def count_calls(tmp_path: Path) -> int:
 # --- failing calls
 
 
+@pytest.mark.parametrize("way", ["logged", "straight"], indirect=True)
 @pytest.mark.parametrize(("code", "kind"), [(errno.EIO, StoreError), (errno.ENOSPC, StoreFull)])
 def test_every_call_fails_once(tmp_path: Path, way: str, code: int, kind: type[StoreError]) -> None:
     """One call of many fails: the batch is refused as a whole, and sent again it is stored as if nothing had been."""
@@ -221,6 +222,7 @@ def require_acknowledged(store: LocalStore, acknowledged: list[tuple[Part, str]]
         assert again.result in ("already", "ahead") or replaced, (item, again)
 
 
+@pytest.mark.parametrize("way", ["logged", "straight"], indirect=True)
 def test_death_at_every_call(tmp_path: Path, way: str) -> None:
     """Killed at any call and started again, the store holds what it acknowledged and takes the rest."""
     for number in range(1, count_calls(tmp_path) + 10):
@@ -327,21 +329,33 @@ def test_short_writes_are_gone_on_with(data_dir: Path) -> None:
     store.close()
 
 
-def test_a_file_system_without_links_or_attributes(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where links or attributes are not supported whole files are still stored and replaced by name."""
+@pytest.mark.parametrize("has_attributes", [True, False])
+@pytest.mark.parametrize("missing", [("make_unnamed",), ("make_unnamed", "link")])
+def test_a_file_system_without_conveniences(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch, missing: tuple[str, ...], has_attributes: bool
+) -> None:
+    """Where there are no nameless files, links or attributes, whole files are still stored and replaced by name."""
 
     def refuse(*_args: object) -> None:
         raise OSError(errno.ENOTSUP, "not supported")
 
-    monkeypatch.setattr(os, "setxattr", refuse)
-    monkeypatch.setattr(os, "getxattr", refuse)
-    disk = FaultyDisk(fails("link", errno.ENOTSUP))
+    if not has_attributes:
+        monkeypatch.setattr(os, "setxattr", refuse)
+        monkeypatch.setattr(os, "getxattr", refuse)
+    disk = FaultyDisk(lambda call, _: OSError(errno.ENOTSUP, "not supported") if call in missing else None)
     store = LocalStore(data_dir, disk=disk)
-    assert results(store, commit("w", PICTURE)) == ["stored"]
-    assert results(store, commit("w", NEWER, upload="2")) == ["diverged"]
-    assert results(store, commit("w", NEWER, upload="2", replaces=held_of(PICTURE))) == ["stored"]
-    assert tree_of(data_dir) == {"w": NEWER}
+    assert results(store, commit("w", PICTURE), stage("v", PICTURE, 0, 9)) == ["stored", "stored"]
+    assert results(store, commit("v", PICTURE, 9)) == ["stored"]
+    outcomes = apply(store, commit("w", NEWER, upload="2"), commit("v", NEWER, upload="2"))
+    assert [(o.result, o.is_own) for o in outcomes] == [("diverged", has_attributes)] * 2
+    replacing = (
+        commit("w", NEWER, upload="3", replaces=held_of(PICTURE)),
+        commit("v", NEWER, upload="3", replaces=held_of(PICTURE)),
+    )
+    assert results(store, *replacing) == ["stored", "stored"]
+    assert tree_of(data_dir) == {"w": NEWER, "v": NEWER}
     store.close()
+    assert list((data_dir / ".ml-logger" / "tmp").iterdir()) == []
 
 
 # --- what other people put into the tree

@@ -108,7 +108,11 @@ def test_a_torn_whole_file_is_replaced(data_dir: Path) -> None:
 
 def test_versions_come_back_in_their_order(data_dir: Path) -> None:
     """Whichever version of a file the disk has, the last acknowledged one is there afterwards."""
-    batches = [(commit("w", bytes([n]) * 500, upload=str(n)),) for n in range(4)]
+    contents = [bytes([n]) * 500 for n in range(4)]
+    batches = [
+        (commit("w", content, upload=str(n), replaces=held_of(contents[n - 1]) if n else None),)
+        for n, content in enumerate(contents)
+    ]
     for survivor in range(4):
         folder = data_dir / str(survivor)
         kept = data_dir / f"kept-{survivor}"
@@ -128,7 +132,8 @@ def test_later_writers_are_left_alone(data_dir: Path) -> None:
     other = open_store(data_dir)
     first = open_store(data_dir)
     apply(first, commit("w", PICTURE), commit("v", PICTURE), append("m", LINES, 0, HALF), append("n", LINES, 0, HALF))
-    assert results(other, commit("w", NEWER), append("m", LINES, HALF)) == ["stored", "stored"]
+    newer = commit("w", NEWER, replaces=held_of(PICTURE))
+    assert results(other, newer, append("m", LINES, HALF)) == ["stored", "stored"]
     other.close()
     (data_dir / "aside").write_bytes(b"by hand")
     (data_dir / "aside").rename(data_dir / "v")
@@ -489,7 +494,12 @@ def whole_batch(number: int) -> list[Part]:
     return [
         append("run/m", lines, len(LINES) * number),
         append("run/large", large, len(PICTURE) * 200 * number),
-        commit("run/latest", bytes([number]) * 5000, upload=str(number)),
+        commit(
+            "run/latest",
+            bytes([number]) * 5000,
+            upload=str(number),
+            replaces=held_of(bytes([number - 1]) * 5000) if number else None,
+        ),
         *(commit(f"run/images/{number}/{n}", PICTURE) for n in range(5)),
     ]
 
@@ -507,7 +517,8 @@ def test_ext4_cut_off_from_its_device(tmp_path: Path, calls: int) -> None:
     with mounted_image(image, tmp_path / "mounted") as folder:
         with suppress(Died):
             store = open_store(folder / "data", FaultyDisk(dies_at(calls)))
-            while set(results(store, *whole_batch(acknowledged))) == {"stored"}:
+            while True:
+                assert set(results(store, *whole_batch(acknowledged))) == {"stored"}
                 acknowledged += 1
                 if acknowledged == 2:
                     store.keep_house()
