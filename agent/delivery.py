@@ -35,10 +35,10 @@ HAUL_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A batch as it goes over the line."""
+    """A batch as it goes over the line, its body in parts."""
 
     manifest: Manifest
-    body: bytes
+    parts: tuple[bytes | memoryview, ...]
     is_compressed: bool
 
 

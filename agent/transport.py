@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import cast
 
 import requests
 import urllib3
@@ -23,6 +24,7 @@ from .delivery import Packed
 from .throttle import Throttle
 
 SEND_CHUNK_BYTES = 256 << 10
+MANY_PARTS = 8
 MAX_ANSWER_BYTES = 64 << 20
 STAT_PATHS = 1000
 """Paths asked for in one stat request; the receiver's own default limit is higher."""
@@ -73,7 +75,7 @@ class Transport:
     def _stat_some(self, paths: Sequence[str]) -> list[Held | None]:
         """Ask in one request, or, where the receiver refuses it, in halves."""
         try:
-            answer = self._post("/v1/stat", wire.encode_stat_request(paths), {"Content-Type": "application/json"})
+            answer = self._post("/v1/stat", [wire.encode_stat_request(paths)], {"Content-Type": "application/json"})
         except BatchRefused:
             if len(paths) == 1:
                 raise
@@ -84,7 +86,9 @@ class Transport:
     def lineage(self, known: str | None) -> Lineage | None:
         """Return the receiver's mark, and what happened since the `known` one; None from a receiver that keeps no marks."""
         try:
-            answer = self._post("/v1/lineage", wire.encode_lineage_request(known), {"Content-Type": "application/json"})
+            answer = self._post(
+                "/v1/lineage", [wire.encode_lineage_request(known)], {"Content-Type": "application/json"}
+            )
         except NotServed:
             return None
         return wire.decode_lineage(answer)
@@ -92,20 +96,25 @@ class Transport:
     def pack(self, manifest: Manifest, payloads: Sequence[bytes | memoryview], *, compressible: bool) -> Packed:
         """Return one batch as it goes over the line; any thread may do that while another batch is on its way."""
         compress = self._compress and compressible
-        return Packed(manifest, wire.encode_batch(manifest, payloads, compress=compress), compress)
+        parts = wire.batch_parts(manifest, payloads)
+        if compress:
+            parts = [wire.compress_parts(parts)]
+        elif len(parts) > MANY_PARTS:  # small ones: a copy costs less than so many system calls
+            parts = [b"".join(parts)]
+        return Packed(manifest, tuple(parts), compress)
 
     def send(self, packed: Packed) -> Answer:
         """Send one batch and return the answer to it."""
         headers = {"Content-Type": "application/x-ml-logger-batch"}
         if packed.is_compressed:
             headers["Content-Encoding"] = "zstd"
-        return wire.decode_answer(self._post("/v1/batch", packed.body, headers), packed.manifest.items)
+        return wire.decode_answer(self._post("/v1/batch", packed.parts, headers), packed.manifest.items)
 
     def close(self) -> None:
         """Close the connection."""
         self._session.close()
 
-    def _post(self, path: str, body: bytes, headers: dict[str, str]) -> bytes:
+    def _post(self, path: str, body: Sequence[bytes | memoryview], headers: dict[str, str]) -> bytes:
         try:
             return self._try_post(path, body, headers)
         except requests.RequestException as error:
@@ -118,7 +127,7 @@ class Transport:
         except requests.RequestException as error:
             raise _translate(error) from error
 
-    def _try_post(self, path: str, body: bytes, headers: dict[str, str]) -> bytes:
+    def _try_post(self, path: str, body: Sequence[bytes | memoryview], headers: dict[str, str]) -> bytes:
         deadline = time.monotonic() + self._timeouts.request_s
         with self._session.post(
             self._server + path,
@@ -142,21 +151,22 @@ class _Body:
     In one piece, urllib3 would send it within the connect timeout or fail, however large it is and slow the line.
     """
 
-    def __init__(self, body: bytes, deadline: float, pay: Callable[[int], None] | None) -> None:
-        self._body = body
+    def __init__(self, parts: Sequence[bytes | memoryview], deadline: float, pay: Callable[[int], None] | None) -> None:
+        self._parts = parts
         self._deadline = deadline
         self._pay = pay
 
     def __len__(self) -> int:
-        return len(self._body)
+        return sum(map(len, self._parts))
 
     def __iter__(self) -> Iterator[bytes]:
-        for start in range(0, len(self._body), SEND_CHUNK_BYTES):
-            chunk = self._body[start : start + SEND_CHUNK_BYTES]
-            if self._pay is not None:
-                self._pay(len(chunk))
-            _check_deadline(self._deadline)
-            yield chunk
+        for part in self._parts:
+            for start in range(0, len(part), SEND_CHUNK_BYTES):
+                chunk = memoryview(part)[start : start + SEND_CHUNK_BYTES]
+                if self._pay is not None:
+                    self._pay(len(chunk))
+                _check_deadline(self._deadline)
+                yield cast(bytes, chunk)  # what is only sent need not be copied
 
 
 class _Bearer(AuthBase):

@@ -142,6 +142,12 @@ def crc32(data: bytes | memoryview, start: Crc = Crc(0)) -> Crc:
 
 def encode_batch(manifest: Manifest, payloads: Sequence[bytes | memoryview], *, compress: bool) -> bytes:
     """Return the body of a batch request, zstd-compressed if `compress`."""
+    parts = batch_parts(manifest, payloads)
+    return compress_parts(parts) if compress else b"".join(parts)
+
+
+def batch_parts(manifest: Manifest, payloads: Sequence[bytes | memoryview]) -> list[bytes | memoryview]:
+    """Return the body of a batch request in parts, so that large payloads need not be copied to stand behind each other."""
     head = orjson.dumps(
         {
             "v": VERSION,
@@ -151,8 +157,14 @@ def encode_batch(manifest: Manifest, payloads: Sequence[bytes | memoryview], *, 
             "items": [_item_to_json(item) for item in manifest.items],
         }
     )
-    body = b"".join([head, b"\n", *payloads])
-    return zstd.compress(body, ZSTD_LEVEL) if compress else body
+    return [head + b"\n", *payloads]
+
+
+def compress_parts(parts: Sequence[bytes | memoryview]) -> bytes:
+    """Return `parts` as one zstd frame that says how large they are together."""
+    compressor = zstd.ZstdCompressor(ZSTD_LEVEL)
+    compressor.set_pledged_input_size(sum(map(len, parts)))
+    return b"".join([*map(compressor.compress, parts), compressor.flush()])
 
 
 def _item_to_json(item: Item) -> dict[str, Any]:

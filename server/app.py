@@ -177,21 +177,23 @@ class _Receiver:
             raise Refused(415, f"content encoding {encoding[:40]!a}: send zstd or none")
         body = _Body(self)
         try:
-            packed = await body.read(request)
+            chunks = await body.read(request)
             self._waiting += 1
             try:
                 await self._slots.acquire()
             finally:
                 self._waiting -= 1
             try:
-                answer = await self._in_thread(self._unpack_and, work, packed, encoding)
+                answer = await self._in_thread(self._unpack_and, work, chunks, encoding)
             finally:
                 self._slots.release()
         finally:
             body.release()
         return _json(answer)
 
-    def _unpack_and(self, work: Callable[[bytes], bytes], packed: bytes, encoding: str) -> bytes:
+    def _unpack_and(self, work: Callable[[bytes], bytes], chunks: list[bytes], encoding: str) -> bytes:
+        packed = b"".join(chunks)  # here, since the event loop has others to listen to
+        chunks.clear()
         most = self._limits.max_expanded_bytes
         if encoding == "zstd":
             return work(wire.expand(packed, max_bytes=most))
@@ -204,7 +206,7 @@ class _Receiver:
     async def heartbeat(self, request: web.Request) -> web.Response:
         body = _Body(self)
         try:
-            self._heartbeats.take(await body.read(request))
+            self._heartbeats.take(b"".join(await body.read(request)))
         finally:
             body.release()
         return _json(orjson.dumps({"v": wire.VERSION}))
@@ -287,21 +289,22 @@ class _Body:
         self._receiver = receiver
         self._taken_bytes = 0
 
-    async def read(self, request: web.Request) -> bytes:
+    async def read(self, request: web.Request) -> list[bytes]:
+        """Return the body in the pieces it came in."""
         limits, promised = self._receiver.limits, request.content_length
         if promised is not None and promised > limits.max_body_bytes:
             raise BatchTooLarge(f"body of {promised} bytes, more than {limits.max_body_bytes}")
         try:
-            body = await asyncio.wait_for(self._read(request), limits.body_timeout_s)
+            chunks = await asyncio.wait_for(self._read(request), limits.body_timeout_s)
         except asyncio.TimeoutError:
             raise Refused(408, f"the body did not arrive within {limits.body_timeout_s:g} s") from None
         except (ClientError, ConnectionError, web.PayloadAccessError) as error:
             raise BadBatch(f"the body was cut: {type(error).__name__}") from None
-        if promised is not None and promised != len(body):
-            raise BadBatch(f"the body has {len(body)} bytes, {promised} were promised")
-        return body
+        if promised is not None and promised != self._taken_bytes:
+            raise BadBatch(f"the body has {self._taken_bytes} bytes, {promised} were promised")
+        return chunks
 
-    async def _read(self, request: web.Request) -> bytes:
+    async def _read(self, request: web.Request) -> list[bytes]:
         chunks = []
         async for chunk in request.content.iter_any():
             self._taken_bytes += len(chunk)
@@ -309,7 +312,7 @@ class _Body:
             if self._taken_bytes > self._receiver.limits.max_body_bytes:
                 raise BatchTooLarge(f"body of more than {self._receiver.limits.max_body_bytes} bytes")
             chunks.append(chunk)
-        return b"".join(chunks)
+        return chunks
 
     def release(self) -> None:
         self._receiver.give_room(self._taken_bytes)
@@ -343,7 +346,9 @@ async def start_site(app: web.Application, host: str, port: int, *, stop_timeout
     Raises `OSError` if the address can't be bound.
     """
     # auto_decompress would expand a body before any bound of ours is looked at.
-    runner = web.AppRunner(app, access_log=None, auto_decompress=False, shutdown_timeout=stop_timeout_s)
+    runner = web.AppRunner(
+        app, access_log=None, auto_decompress=False, shutdown_timeout=stop_timeout_s, read_bufsize=_READ_BYTES
+    )
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()

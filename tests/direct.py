@@ -49,12 +49,12 @@ class Direct:
         return wire.decode_lineage(wire.encode_lineage(self.marks.since(asked)))
 
     def pack(self, manifest: Manifest, payloads: Sequence[bytes | memoryview], *, compressible: bool) -> Packed:
-        return Packed(manifest, wire.encode_batch(manifest, payloads, compress=compressible), compressible)
+        return Packed(manifest, (wire.encode_batch(manifest, payloads, compress=compressible),), compressible)
 
     def send(self, packed: Packed) -> Answer:
         if self.fail_before:
             raise self.fail_before.pop(0)
-        body = packed.body
+        body = b"".join(packed.parts)
         if len(body) > self.max_body_bytes:
             raise TooLarge(f"{len(body)} bytes are too many")
         if packed.is_compressed:
