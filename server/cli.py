@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import errno
+import gc
 import logging
 import os
 import resource
@@ -95,6 +96,7 @@ async def _serve(config: ServerConfig, store: Store, door: Door) -> None:
         runner, url = await start_site(app, config.host, config.port, stop_timeout_s=config.stop_timeout_s)
     except (OSError, ValueError) as error:  # ValueError: a host name that no resolver takes
         raise _why_not_bound(config, error) from None
+    gc.freeze()  # what is loaded by now stays: no collection has to look at it again
     print(url, flush=True)
     _log.info("storing in %s", config.data_dir)
     await stop.wait()
