@@ -52,6 +52,8 @@ MAX_PATH_DEPTH = 64
 
 _KEY_PIECE_BYTES = 200
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}\Z")  # what nearly every key is: nothing to escape
+_PLAIN_COMPONENT = r"[A-Za-z0-9_][A-Za-z0-9_.=-]{0,99}"
+_PLAIN_PATH = re.compile(rf"{_PLAIN_COMPONENT}(?:/{_PLAIN_COMPONENT}){{0,15}}\Z")  # what nearly every path is
 _UNSAFE_IN_KEY = frozenset('%/\\:*?"<>|')
 _SPLIT_SUFFIX = re.compile(r"^(.+?)((?:\.[A-Za-z0-9]{1,12}){0,3})\Z", re.DOTALL)
 _PART_NUMBER = re.compile(r"^[1-9][0-9]{0,17}\Z")
@@ -163,7 +165,7 @@ def check_path(path: object) -> str:
     """
     if not isinstance(path, str):
         raise BadPath(f"a path must be a string, not {type(path).__name__}")
-    reason = _why_refused(path)
+    reason = None if _PLAIN_PATH.match(path) else _why_refused(path)
     if reason is not None:
         raise BadPath(f"path {path[:80]!a} {reason}", path=path)
     return path
