@@ -24,9 +24,7 @@ from .encoder import Encoder
 from .layout import escape_key
 from .recording import Recording, check_name, never_raises
 
-_MOST_KEY_BYTES = (
-    1000  # of the 2,048 that a path on the wire may have: it begins with the place of the run in the spool
-)
+_MOST_KEY_BYTES = 1000  # of the 2,048 of a path on the wire, which begins with the place of the run in the spool
 _MOST_STEP_BYTES = 200  # what `escape_key` puts into one component
 _stepless = itertools.count()  # no lock: a signal handler may log in the middle of a call, and a fork would inherit it
 
