@@ -103,12 +103,11 @@ class Recording:
         """Append `line`, which ends in its newline, to the stream `name` (relative, with ``/``); return whether it went in."""
         if self._is_start_owed:
             self._try_start()
+            self._tell_owed_start()
         stream = self._streams.get(name) or self._open_stream(name)
         is_written = stream.append(line)
         if not is_written:
-            path = f"{stream.directory}/{stream.name}"
-            message = "%s can't be written, training goes on without it: %s"
-            self.tell_once(f"unwritable {name}", message, path, stream.last_error)
+            self._tell_unwritable(name, stream.last_error)
         if name not in _OWN_STREAMS:
             self._note_use(name)
         if stream.is_begun_anew:
@@ -162,13 +161,28 @@ class Recording:
             if self._exit is not None:
                 self._append_end(*self._exit)
             self._on_start()
+        self._tell_owed_start()
 
     def _try_start(self) -> None:
         with self._lock:
             self._is_start_owed = False  # while it is tried, which comes by here again
-            if not self.append(RUN, self._start_line):
+            if self._append_event(self._start_line) is not None:
                 self._is_start_owed = True
                 self._dropped_before -= 1  # one that is missing, however often it was tried
+
+    def _append_event(self, line: bytes) -> OSError | None:
+        """Append to ``run.jsonl``, and return what went wrong: who holds the lock tells nobody, as who is told may log here."""
+        stream = self._streams.get(RUN) or self._open_stream(RUN)
+        return None if stream.append(line) else stream.last_error
+
+    def _tell_owed_start(self) -> None:
+        stream = self._streams.get(RUN)
+        if self._is_start_owed and stream is not None:
+            self._tell_unwritable(RUN, stream.last_error)
+
+    def _tell_unwritable(self, name: str, error: OSError | None) -> None:
+        message = "%s can't be written, training goes on without it: %s"
+        self.tell_once(f"unwritable {name}", message, f"{self.directory}/{name}", error)
 
     def _start_anew(self, stream: StreamWriter) -> None:
         """Write the start once more if it was deleted too, with the whole directory."""
@@ -195,14 +209,15 @@ class Recording:
         if self._exit is not None:
             return
         with self._lock:
-            if self._is_started:
-                self._append_end(state, error)
+            unwritten = self._append_end(state, error) if self._is_started else None
             streams, self._streams, self._in_use = self._streams, {}, {}
             self._dropped_before += self._is_start_owed
             self._is_started = self._is_start_owed = False
         for stream in streams.values():
             stream.close()
             self._dropped_before += stream.dropped
+        if unwritten is not None:
+            self._tell_unwritable(RUN, unwritten)
 
     def end_at_exit(self, state: str, error: BaseException | None) -> None:
         """Write the end of the last part of this process, and leave all files open.
@@ -210,19 +225,21 @@ class Recording:
         Threads and exit functions may log until the very last, into the same files and with no start that has no end; the
         system closes them.
         """
+        unwritten = None
         with self._lock:
             if self._exit is None:
                 self._exit = (state, error)
-                if self._is_started:
-                    self._append_end(state, error)
+                unwritten = self._append_end(state, error) if self._is_started else None
+        if unwritten is not None:
+            self._tell_unwritable(RUN, unwritten)
 
-    def _append_end(self, state: str, error: BaseException | None) -> None:
+    def _append_end(self, state: str, error: BaseException | None) -> OSError | None:
         if self.directory is None:
-            return
+            return None
         event = {"event": "end", "_timestamp": time.time(), "state": state, "pid": os.getpid()}
         if error is not None:
             event["error"] = "".join(traceback.format_exception_only(type(error), error)).strip()
-        self.append(RUN, encode_record(event | ({"dropped": self.dropped} if self.dropped else {})))
+        return self._append_event(encode_record(event | ({"dropped": self.dropped} if self.dropped else {})))
 
     def after_fork(self) -> None:
         """In the child: files of its own at the next record."""

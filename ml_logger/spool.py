@@ -70,6 +70,7 @@ class StreamWriter:
         self._look_at_s = 0.0
         self._next_number = 0
         self._is_locked = False
+        self._is_agent_looked_for = False
         self.is_begun_anew = False  # its file was deleted, and it goes on in another
         self._in_flight: tuple[int, bytes] | None = None  # where a record begins whose write has not returned, and it
         _writers.add(self)
@@ -83,6 +84,9 @@ class StreamWriter:
                 self.dropped += 1
                 self.last_error = error
                 return False
+        if self._is_agent_looked_for:  # outside of the lock: who gets the warning may log into this very stream
+            self._is_agent_looked_for = False
+            sidecar.maybe_look(self.directory, monotonic())
         return True
 
     def path(self) -> str | None:
@@ -191,9 +195,8 @@ class StreamWriter:
             return self._open()
         if not self._is_locked:
             self._is_locked = _try_lock(self._fd)
-        now_s = monotonic()
-        self._look_at_s = now_s + LOOK_EVERY_S if self._is_locked else 0.0
-        sidecar.maybe_look(self.directory, now_s)
+        self._look_at_s = monotonic() + LOOK_EVERY_S if self._is_locked else 0.0
+        self._is_agent_looked_for = True
         is_full = self._size and self._size + size_bytes > self.segment_bytes
         return self._open_next(self._fd) if is_full else self._fd
 

@@ -155,3 +155,56 @@ def test_text_log_does_not_need_the_screen(tmp_path, monkeypatch, error):
         assert expected in text
     assert len(records(tmp_path)) == 3
     assert Run(tmp_path).state == "finished"
+
+
+FORWARDING = """
+import logging, os, sys, threading
+import ml_logger.sidecar as sidecar, ml_logger.spool as spool
+from ml_logger import ML_Logger
+
+directory, kind = sys.argv[1:]
+if kind == "no agent":  # a warning with every record
+    sidecar.expect(directory)
+    spool.LOOK_EVERY_S = sidecar.LOOK_EVERY_S = 0.0
+    sidecar._is_missing = lambda spool: sidecar._told.clear() or sidecar._due_s.clear() or True
+    sidecar._due_s = {f"{directory}/run": 0.0}
+else:  # a disk that is full at the start and at the end
+    write = os.write
+    def full(fd, data):
+        if fd > 2: raise OSError(28, "No space left on device")
+        return write(fd, data)
+    os.write = full
+
+class Forward(logging.Handler):
+    def emit(self, record):
+        met.wait(0.02)
+        run.log(1, text=record.getMessage(), silent=True)
+
+met = threading.Event()
+logging.getLogger().addHandler(Forward())
+logging.getLogger().setLevel(logging.INFO)
+for _ in range(20):
+    run = ML_Logger(f"{directory}/run")
+    started = threading.Barrier(4)
+    def train():
+        started.wait()
+        for number in range(10):
+            run.log(number, number=number, silent=True)
+        run.close()
+    def tell():
+        started.wait()
+        for number in range(10): logging.getLogger("user").info("%d", number)
+    threads = [threading.Thread(target=target, daemon=True) for target in (train, tell, train, tell)]
+    for thread in threads: thread.start()
+    for thread in threads:
+        thread.join(40)
+        if thread.is_alive(): os._exit(9)
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("kind", ["no agent", "full disk"])
+def test_a_handler_that_logs_into_the_run(tmp_path, kind):
+    """A handler of `logging` that forwards to the run never waits for a thread that is just giving it a warning."""
+    command = [sys.executable, "-c", FORWARDING, tmp_path, kind]
+    assert subprocess.run(command, capture_output=True, timeout=2 * DEADLINE_S).returncode == 0
