@@ -14,7 +14,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -28,6 +28,7 @@ from .redo_log import RedoLog, Ticket
 from .redo_record import Change
 from .stamp import Stamp, Stamps
 from .tree import Folder, Folders, Tree, Unsynced, fitting, remove_unlocked
+from .turns import Turns
 
 STAGE_DIR = f"{RECEIVER_DIR}/stage"
 MAX_LOGGED_BYTES = 256 << 10
@@ -104,6 +105,7 @@ class Round:
     tree: Tree
     checksums: Checksums
     redo_log: RedoLog
+    turns: Turns
     manifest: Manifest
     min_free_bytes: int
     outcomes: dict[int, Outcome] = field(default_factory=dict)
@@ -123,10 +125,12 @@ class Round:
     def run(self, works: Iterable[list[Task]]) -> None:
         """Do the works, each all of one path and kind; afterwards `outcomes` has all of theirs."""
         try:
-            for tasks in works:
-                self._judge(tasks)
+            with self.turns.take():
+                for tasks in works:
+                    self._judge(tasks)
             self._write_log()
-            self._write()
+            with self.turns.take() if self._is_all_logged() else nullcontext():
+                self._write()
             self.sync()
             self._publish()
             self._finish()
@@ -306,6 +310,11 @@ class Round:
         for append in self._appends:
             for task in append.tasks if self._is_at_home(append.file.folder) else ():
                 yield _change(task.item, task.item.path, task.payload if id(append) in in_full else None)
+
+    def _is_all_logged(self) -> bool:
+        """Whether all that is to be written is small."""
+        is_small = all(append.is_logged for append in self._appends) and all(fresh.is_logged for fresh in self._fresh)
+        return is_small and not self._intents
 
     def _has_room_for_log(self, changes: list[Change]) -> bool:
         size = sum(change.length for change in changes if change.payload is not None)

@@ -39,6 +39,7 @@ from .redo_log import RedoLog
 from .stamp import Stamp, try_stamp
 from .store import Entry, Listing, Store, StoredFile
 from .tree import Tree, fitting, remove_unlocked
+from .turns import Turns
 
 STAGE_KEEP_S = 7 * 24 * 3600.0
 """How long an upload that was begun and left is kept for being resumed."""
@@ -74,6 +75,7 @@ class LocalStore(Store):
         self._tree = Tree(data_dir, disk or Disk())
         self._checksums = Checksums()
         self._min_free_bytes, self._settle_s = min_free_bytes, settle_s
+        self._turns = Turns()
         self._lanes = Lanes(most_a_run, patience_s)
         self._swept_at = time.monotonic()
         self._housekeeper = Housekeeper(self.keep_house, _LOOK_S) if keeps_house else None
@@ -162,7 +164,7 @@ class LocalStore(Store):
         if self._locks is None or self._redo_log is None:
             raise StoreError("the store is not open")
         with self._locks.hold(paths, shared=shared):
-            round_ = Round(self._tree, self._checksums, self._redo_log, manifest, self._min_free_bytes)
+            round_ = Round(self._tree, self._checksums, self._redo_log, self._turns, manifest, self._min_free_bytes)
             try:
                 yield round_
             finally:
@@ -174,12 +176,13 @@ class LocalStore(Store):
         """See `Store.apply`."""
         outcomes: dict[int, Outcome] = {}
         tasks = []
-        for index, (item, payload) in enumerate(zip(manifest.items, payloads, strict=True)):
-            refusal = _maybe_refusal(item, payload)
-            if refusal is None:
-                tasks.append(Task(index, item, memoryview(payload)))
-            else:
-                outcomes[index] = refusal
+        with self._turns.take():
+            for index, (item, payload) in enumerate(zip(manifest.items, payloads, strict=True)):
+                refusal = _maybe_refusal(item, payload)
+                if refusal is None:
+                    tasks.append(Task(index, item, memoryview(payload)))
+                else:
+                    outcomes[index] = refusal
         with _translated(), self._lanes.enter(task.item.path for task in tasks):
             for works in _cut_into_rounds(tasks):
                 for some in _portions(sorted(works)):

@@ -28,6 +28,7 @@ from ml_logger.server.locks import PathLocks
 from ml_logger.server.redo_record import Change, describe, encode_record, new_generation, read_records
 from ml_logger.server.stamp import Stamp
 from ml_logger.server.tree import Tree
+from ml_logger.server.turns import Turns
 from ml_logger.wire import Manifest
 
 LINES = b"".join(b'{"_step":%d}\n' % n for n in range(100))
@@ -310,6 +311,34 @@ def test_a_lane_is_as_wide_as_its_share() -> None:
             go.set()
     with lanes.enter(["run/c"]):
         pass
+
+
+def test_nobody_waits_long_for_a_turn() -> None:
+    """One thread has the turn at a time; one that never comes back costs the others one short wait, not one each time."""
+    turns, go, entered = Turns(patience_s=0.05), threading.Event(), threading.Event()
+
+    def stand_still() -> None:
+        with turns.take():
+            entered.set()
+            go.wait(DEADLINE_S)
+
+    with in_threads(stand_still):
+        assert entered.wait(DEADLINE_S)
+        with turns.take():
+            pass
+        patient = Turns(patience_s=DEADLINE_S)
+        with patient.take():
+            waiting = threading.Thread(target=lambda: patient.take().__enter__())
+            waiting.start()
+            waiting.join(0.05)
+            assert waiting.is_alive()
+        waiting.join(DEADLINE_S)
+        began = time.monotonic()
+        for _ in range(1000):
+            with turns.take():
+                pass
+        assert time.monotonic() - began < 1000 * 0.05
+        go.set()
 
 
 class StandingDisk(Disk):
