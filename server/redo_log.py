@@ -109,8 +109,9 @@ class RedoLog:
             if segment is None:
                 return None
             ticket = self._append(segment, encode_record(described, changes, segment.generation, self._last_ns))
-            segment.paths.update(change.path for change in changes)
-            self._pending.update((change.path, segment) for change in changes)
+            logged = [change.path for change in changes if change.payload is not None]
+            segment.paths.update(logged)
+            self._pending.update((path, segment) for path in logged)
             end = segment.end
         try:
             self._wait_until_durable(segment, end)
@@ -229,7 +230,8 @@ class RedoLog:
 
     def _sync(self, segments: list[_Segment]) -> None:
         try:
-            self._disk.sync_all(self._tree.root_fd)
+            if any(segment.paths for segment in segments):  # what has intents only was fsynced before the answer
+                self._disk.sync_all(self._tree.root_fd)
         except OSError as error:
             # The bytes may be gone from memory too by now. They are still in the log.
             _log.error("files could not be made durable, they are written again: %s", error.strerror)

@@ -187,6 +187,24 @@ def test_what_can_not_be_made_durable_is_written_again(data_dir: Path) -> None:
     store.close()
 
 
+def test_a_large_stream_costs_two_waits_an_append(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One for the intent and one for the bytes; what the log alone held so far has its entry fsynced once, too."""
+    monkeypatch.setattr(local_round, "MAX_LOGGED_BYTES", HALF)
+    disk = FaultyDisk()
+    store = open_store(data_dir, disk)
+    apply(store, append("run/m", LINES * 4, 0, HALF))
+    waits = []
+    for start in range(HALF, 3 * len(LINES), len(LINES)):
+        disk.log.clear()
+        apply(store, append("run/m", LINES * 4, start, start + len(LINES)))
+        waits.append([call for call, _ in disk.log if "sync" in call])
+        store.keep_house()
+        assert (start == HALF) == ("sync_all" in [call for call, _ in disk.log])
+    assert waits[0] == ["sync_data", *["sync"] * 3]
+    assert waits[1:] == [["sync_data", "sync_data"]] * 2
+    store.close()
+
+
 def test_a_full_log_stops_nobody(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the log has no room left, files are written straight and fsynced; segments are used again once settled."""
     monkeypatch.setattr(redo_log, "SEGMENT_BYTES", 2000)
