@@ -140,12 +140,13 @@ class Ledger:
 
         Marks are asked for now and then, so what was acknowledged since the last but one may be younger than the last.
         """
-        doubtful = [
-            path for path, entry in self._entries.items() if lineage.since == "unknown" or entry.era >= self._era - 1
-        ]
+        doubtful = [] if lineage.since == "same" else self._since(0 if lineage.since == "unknown" else self._era - 1)
         if lineage.mark != self._known:
             self._known, self._era, self._is_lineage_unsaved = lineage.mark, self._era + 1, True
-        return [] if lineage.since == "same" else doubtful
+        return doubtful
+
+    def _since(self, era: int) -> list[str]:
+        return [path for path, entry in self._entries.items() if entry.era >= era]
 
     def forget(self, path: str) -> None:
         """Drop the entry of a file that is no longer in the spool."""
