@@ -251,7 +251,7 @@ def test_hostile_values_cost_nothing_else(tmp_path, capsys, kind):
 
 
 @pytest.mark.parametrize(
-    "step", [np.zeros((2, 2)), decimal.Decimal("sNaN"), [1, 2], math.nan, {1, 2}, np.datetime64("NaT")]
+    "step", [np.zeros((2, 2)), decimal.Decimal("sNaN"), [1, 2], math.nan, {1, 2}, np.datetime64("NaT", "s")]
 )
 def test_odd_steps(tmp_path, capsys, step):
     """A step that can't be compared is no reason to lose a table."""
