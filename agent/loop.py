@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from ..errors import BadAnswer, MLLoggerError, ShipError, StopSending, TryAgain
@@ -201,7 +201,7 @@ class Loop:
 
     def _round(self, heard: Heard, *, is_everywhere: bool) -> Round:
         folders = None if is_everywhere else heard.folders
-        rounds = [shipper.ship_once(heard.complete, folders) for shipper in self._shippers]
+        rounds = self._ship_each(heard, folders)
         done = Round(
             sum(r.shipped_bytes for r in rounds),
             sum(r.shipped_files for r in rounds),
@@ -219,6 +219,14 @@ class Loop:
         self._note_success(done)
         return done
 
+    def _ship_each(self, heard: Heard, folders: Iterable[str] | None) -> list[Round]:
+        """Let every spool have its round, also where that of another fails; then raise what failed first."""
+        ends = [_try_ship(shipper, heard, folders) for shipper in self._shippers]
+        errors = [end for end in ends if not isinstance(end, Round)]
+        if errors:
+            raise next((error for error in errors if isinstance(error, StopSending)), errors[0])
+        return [end for end in ends if isinstance(end, Round)]
+
     def _note_success(self, done: Round) -> None:
         """Note that the receiver answered; a round that only sent, or did nothing, says nothing of it."""
         if done.in_flight and not done.shipped_bytes and not done.shipped_files:
@@ -234,3 +242,10 @@ class Loop:
             log.warning("%s; nothing is lost, the next try follows", error.one_line())
             self._last_said = error.one_line()
         return wait_s
+
+
+def _try_ship(shipper: Shipper, heard: Heard, folders: Iterable[str] | None) -> Round | ShipError | BadAnswer:
+    try:
+        return shipper.ship_once(heard.complete, folders)
+    except (ShipError, BadAnswer) as error:
+        return error

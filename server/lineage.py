@@ -45,13 +45,21 @@ class Marks:
         self._marks: dict[str, int] = {}  # how many starts there were before each, itself included
         self._starts = 0
         self._is_in_order = False
+        self._owed = 0
         self._current = ""
         self._rolled_s = steady_s()
         self._add(_START)
 
     def since(self, known: str | None) -> Lineage:
-        """Return the current mark, and what happened since the one an agent knows (None: it knows none)."""
+        """Return the current mark, and what happened since the one an agent knows (None: it knows none).
+
+        The last things stored get marks behind them too, so that they are soon beyond doubt: two, as an agent doubts what it
+        shipped since the last mark but one.
+        """
         with self._lock:
+            if self._owed and self._steady_s() - self._rolled_s >= ROLL_S:
+                self._owed -= 1
+                self._add(_ROLL)
             return Lineage(self._current, self._judge(known))
 
     def _judge(self, known: str | None) -> Since:
@@ -64,6 +72,7 @@ class Marks:
 
     def note_stored(self) -> None:
         """Note that something was stored; makes a new mark if the last one is old."""
+        self._owed = 2
         if self._steady_s() - self._rolled_s >= ROLL_S:
             with self._lock:
                 if self._steady_s() - self._rolled_s >= ROLL_S:

@@ -219,7 +219,6 @@ def test_an_hour_of_bad_line_in_minutes(proxied: tuple[Scene, Proxy]) -> None:
     scene.assert_kept(agent)
 
 
-@pytest.mark.xfail(strict=True, reason="an error of the first spool makes the loop forget what it heard of the second")
 def test_two_spools_after_an_outage(commands: Commands, tmp_path: Path) -> None:
     """What happens in either spool while the receiver is down is shipped when it is back, without waiting for a timer."""
     first, second = tmp_path / "first", tmp_path / "second"

@@ -104,6 +104,20 @@ def test_marks_tell_what_happened_since(tmp_path):
     assert again.since("another").since == "unknown"
 
 
+def test_what_was_stored_last_is_soon_beyond_doubt(pair):
+    """An idle receiver makes marks behind it too: a deletion some minutes later stays, even if it was killed meanwhile."""
+    marks = pair.transport.marks = Marks(pair.data_dir, steady_s=lambda: pair.now_s)
+    finish_runs(pair, "only")
+    marks.note_stored()
+    for _ in range(5):
+        pair.now_s += 61.0
+        pair.shipper.ship_once()
+    shutil.rmtree(pair.data_dir / "only")
+    pair.restart_receiver()
+    pair.drain()
+    assert read_mirror(pair.data_dir) == {}
+
+
 def test_a_stop_in_order_leaves_no_doubt(tmp_path):
     """After it the marks before are as good as the current one; after a start without it they are not."""
     first = Marks(tmp_path)
