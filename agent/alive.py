@@ -36,7 +36,7 @@ class RunsAlive:
 
     def _touch(self, folder: str, age_s: float) -> None:
         at_s = self._clock.steady_s() - age_s
-        for above in _with_those_above(folder):
+        for above in with_those_above(folder):
             if above in self._runs:
                 self._touched_s[above] = max(at_s, self._touched_s.get(above, at_s))
 
@@ -66,7 +66,8 @@ class RunsAlive:
         return False
 
 
-def _with_those_above(folder: str) -> Iterator[str]:
+def with_those_above(folder: str) -> Iterator[str]:
+    """Yield `folder` and every folder above it, the spool itself (``""``) last."""
     while folder:
         yield folder
         folder = folder.rpartition("/")[0]

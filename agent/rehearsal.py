@@ -32,14 +32,7 @@ def rehearse(config: AgentConfig, stat: Stat) -> Iterator[str]:
 
 def _rehearse(config: AgentConfig, spool: Path, stat: Stat) -> Iterator[str]:
     entries = peek(config.state_dir_of(spool) / LEDGER_NAME)
-    walk = Walk(
-        spool,
-        include=config.include,
-        exclude=config.exclude,
-        interval_s=config.scan_interval_s,
-        quiet_interval_s=config.quiet_scan_interval_s,
-        steady_s=time.monotonic,
-    )
+    walk = Walk.of(config, spool)
     walk.look(None)
     clock = Clock(time.time_ns, time.monotonic)
     retention = Retention(config.retention, config.settle_s, entries or {}, walk, clock, every_s=0.0, is_silent=True)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from ..layout import is_hidden, matches_any
+from .config import AgentConfig
 
 
 class Signature(NamedTuple):
@@ -106,6 +108,18 @@ class Walk:
         self._size_bytes = 0
         self._next_due_s = 0.0  # no folder is due before
         self._cost_s = 0.0  # of a look into every folder, as they last were
+
+    @classmethod
+    def of(cls, config: AgentConfig, spool: Path, steady_s: Callable[[], float] = time.monotonic) -> Walk:
+        """Return a walk over `spool` as `config` wants it."""
+        return cls(
+            spool,
+            include=config.include,
+            exclude=config.exclude,
+            interval_s=config.scan_interval_s,
+            quiet_interval_s=config.quiet_scan_interval_s,
+            steady_s=steady_s,
+        )
 
     def look(self, places: Collection[str] | None = None) -> Findings:
         """Look at the `places` named, files and folders (relative paths, also of new ones), and into folders that are due.

@@ -107,14 +107,7 @@ class Shipper:
         self._recall_s = clock.steady_s()  # when the receiver is to be asked whether it is what it was
         self._is_recalling = False
         self._doubt_s = clock.steady_s() + config.quiet_scan_interval_s
-        self._walk = Walk(
-            spool,
-            include=config.include,
-            exclude=config.exclude,
-            interval_s=config.scan_interval_s,
-            quiet_interval_s=config.quiet_scan_interval_s,
-            steady_s=clock.steady_s,
-        )
+        self._walk = Walk.of(config, spool, clock.steady_s)
 
     def hire_janitor(self, broom: Broom, ring: Callable[[], None]) -> Janitor:
         """Let retention delete with `broom` what is shipped, after each round; whoever calls closes the janitor returned."""

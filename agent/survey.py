@@ -6,21 +6,18 @@ next agent will ask the receiver, and may find that it holds more.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..layout import RUN, matches_any, part_of
+from ..layout import RUN, part_of
+from .alive import LATELY_S, with_those_above
 from .config import AgentConfig
 from .ledger import Entry, peek
+from .planner import kind_of
 from .progress import Progress
 from .scanner import Findings, LocalFile, Walk
 
 LEDGER_NAME = "ledger.sqlite"
-
-LATELY_S = 60.0
-"""A run in which a file changed within this time counts as alive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +34,7 @@ def survey(config: AgentConfig, spool: Path, now: float) -> Survey:
     The age of the oldest unshipped byte is taken from the files' times: it is at least that.
     """
     entries = peek(config.state_dir_of(spool) / LEDGER_NAME)
-    found = _walk(config, spool)
+    found = Walk.of(config, spool).look(None)
     waiting = [
         (f, size) for f in found.changed if (size := _unshipped(f, (entries or {}).get(f.path), config)) is not None
     ]
@@ -52,18 +49,6 @@ def survey(config: AgentConfig, spool: Path, now: float) -> Survey:
     return Survey(progress, is_ledger_known=entries is not None)
 
 
-def _walk(config: AgentConfig, spool: Path) -> Findings:
-    walk = Walk(
-        spool,
-        include=config.include,
-        exclude=config.exclude,
-        interval_s=config.scan_interval_s,
-        quiet_interval_s=config.quiet_scan_interval_s,
-        steady_s=time.monotonic,
-    )
-    return walk.look(None)
-
-
 def _unshipped(file: LocalFile, entry: Entry | None, config: AgentConfig) -> int | None:
     """Return how many bytes of `file` are not known to be shipped, or None if all of it is."""
     size = file.signature.size
@@ -71,7 +56,7 @@ def _unshipped(file: LocalFile, entry: Entry | None, config: AgentConfig) -> int
         return size
     if entry.is_done and entry.seen == file.signature:
         return None
-    is_grown = matches_any(file.path, config.streams) and entry.acked.size <= size
+    is_grown = kind_of(file.path, config.streams) == "stream" and entry.acked.size <= size
     return size - entry.acked.size if is_grown else size
 
 
@@ -79,11 +64,4 @@ def _runs_alive(found: Findings, now: float) -> tuple[str, ...]:
     """Return the folders with a ``run.jsonl`` in or below which something changed lately."""
     folders = {f.path.rpartition("/")[0] for f in found.changed if part_of(f.path.rpartition("/")[2], RUN) is not None}
     recent = {f.path.rpartition("/")[0] for f in found.changed if now - f.signature.mtime_ns / 1e9 < LATELY_S}
-    return tuple(sorted(folders & {above for folder in recent for above in _with_those_above(folder)}))
-
-
-def _with_those_above(folder: str) -> Iterator[str]:
-    while folder:
-        yield folder
-        folder = folder.rpartition("/")[0]
-    yield ""
+    return tuple(sorted(folders & {above for folder in recent for above in with_those_above(folder)}))

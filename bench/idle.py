@@ -147,15 +147,7 @@ def _open_files(pid: int, spool: Path) -> int:
 
 def _walk_s(spool: Path) -> tuple[float, float]:
     """Return the seconds of the first look at a spool, and the median of those after it."""
-    defaults = AgentConfig(spool, "http://127.0.0.1")
-    walk = Walk(
-        spool,
-        include=defaults.include,
-        exclude=defaults.exclude,
-        interval_s=defaults.scan_interval_s,
-        quiet_interval_s=defaults.quiet_scan_interval_s,
-        steady_s=time.monotonic,
-    )
+    walk = Walk.of(AgentConfig(spool, "http://127.0.0.1"), spool)
     times_s = [_timed(walk.look) for _ in range(_WALKS + 1)]
     return times_s[0], statistics.median(times_s[1:])
 
