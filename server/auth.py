@@ -10,15 +10,25 @@ import hashlib
 import hmac
 import ipaddress
 from dataclasses import dataclass
+from typing import Literal
 
 from ..errors import UsageError
+
+Right = Literal["write", "read", "delete"]
+RIGHTS: frozenset[Right] = frozenset({"write", "read", "delete"})
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Someone who was let in."""
+    """Someone who was let in, with what they may do, below which folder (empty: everywhere)."""
 
     name: str
+    rights: frozenset[Right] = RIGHTS
+    prefix: str = ""
+
+    def may_enter(self, path: str) -> bool:
+        """Whether `path` is the caller's folder or below it."""
+        return not self.prefix or path == self.prefix or path.startswith(self.prefix + "/")
 
 
 class Door:

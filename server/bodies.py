@@ -1,0 +1,123 @@
+"""Bodies on their way in, bounded in size, time and the room they take together.
+
+The event loop only moves bytes; unpacking and the store run in threads. A body is read under a size bound and a deadline of
+our own (aiohttp has neither for a streamed body). What is in memory is bounded twice: `max_requests_in_memory` requests are
+unpacked and stored at a time, and the bodies on their way in may hold as much together as that many of the largest; past that
+the answer is 503. So a slow client costs its connection, and no slot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from aiohttp import ClientError, web
+
+from .. import wire
+from ..errors import BadBatch, BatchTooLarge
+from .answers import Refused
+from .config import Limits
+
+T = TypeVar("T")
+
+_READ_THREADS = 4
+
+
+class Intake:
+    """Reads bodies and does the work with them, a bounded number at a time."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self._waiting = 0
+        self._slots = asyncio.Semaphore(limits.max_requests_in_memory)
+        self._room_bytes = limits.max_requests_in_memory * limits.max_body_bytes
+        self._pool = ThreadPoolExecutor(limits.max_requests_in_memory + _READ_THREADS, "ml-logger-store")
+
+    @property
+    def crowd(self) -> float:
+        """How many requests wait for a slot, for each slot there is."""
+        return self._waiting / self.limits.max_requests_in_memory
+
+    async def close(self, _app: web.Application) -> None:
+        """End the threads."""
+        self._pool.shutdown(cancel_futures=True)
+
+    async def in_thread(self, work: Callable[..., T], *args: Any) -> T:
+        """Return what `work` returns, which may block."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work, *args)
+
+    async def work_on(self, request: web.Request, work: Callable[[bytes], T]) -> T:
+        """Return what `work` makes of the expanded body, in a thread, once a slot is free."""
+        encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
+        if encoding not in ("identity", "zstd"):
+            raise Refused(415, f"content encoding {encoding[:40]!a}: send zstd or none")
+        async with self.read(request) as chunks:
+            self._waiting += 1
+            try:
+                await self._slots.acquire()
+            finally:
+                self._waiting -= 1
+            try:
+                return await self.in_thread(self._unpack_and, work, chunks, encoding)
+            finally:
+                self._slots.release()
+
+    def _unpack_and(self, work: Callable[[bytes], T], chunks: list[bytes], encoding: str) -> T:
+        packed = b"".join(chunks)  # here, since the event loop has others to listen to
+        chunks.clear()
+        most = self.limits.max_expanded_bytes
+        if encoding == "zstd":
+            return work(wire.expand(packed, max_bytes=most))
+        if len(packed) > most:
+            raise BatchTooLarge(f"body has more than {most} bytes")
+        return work(packed)
+
+    @asynccontextmanager
+    async def read(self, request: web.Request) -> AsyncIterator[list[bytes]]:
+        """Give the body in the pieces it came in; its room is taken until the block ends."""
+        body = _Body(self)
+        try:
+            yield await body.read(request)
+        finally:
+            self._room_bytes += body.taken_bytes
+
+    def take_room(self, size_bytes: int) -> None:
+        """Count bytes that came in; raises `Refused` (503) where there is no room for them."""
+        self._room_bytes -= size_bytes
+        if self._room_bytes < 0:
+            raise Refused(503, "too many requests in memory")
+
+
+class _Body:
+    """One request body on its way in."""
+
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
+        self.taken_bytes = 0
+
+    async def read(self, request: web.Request) -> list[bytes]:
+        limits, promised = self._intake.limits, request.content_length
+        if promised is not None and promised > limits.max_body_bytes:
+            raise BatchTooLarge(f"body of {promised} bytes, more than {limits.max_body_bytes}")
+        try:
+            chunks = await asyncio.wait_for(self._read(request), limits.body_timeout_s)
+        except asyncio.TimeoutError:
+            raise Refused(408, f"the body did not arrive within {limits.body_timeout_s:g} s") from None
+        except (ClientError, ConnectionError, web.PayloadAccessError) as error:
+            raise BadBatch(f"the body was cut: {type(error).__name__}") from None
+        if promised is not None and promised != self.taken_bytes:
+            raise BadBatch(f"the body has {self.taken_bytes} bytes, {promised} were promised")
+        return chunks
+
+    async def _read(self, request: web.Request) -> list[bytes]:
+        chunks = []
+        async for chunk in request.content.iter_any():
+            self.taken_bytes += len(chunk)
+            self._intake.take_room(len(chunk))
+            if self.taken_bytes > self._intake.limits.max_body_bytes:
+                raise BatchTooLarge(f"body of more than {self._intake.limits.max_body_bytes} bytes")
+            chunks.append(chunk)
+        return chunks

@@ -1,0 +1,97 @@
+"""The calls that read back: the bytes of a file, the names in a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from urllib.parse import unquote_to_bytes
+
+import orjson
+from aiohttp import web
+
+from .. import wire
+from ..errors import BadPath
+from .answers import Refused, json_answer
+from .auth import Caller
+from .bodies import Intake
+from .byterange import maybe_range
+from .store import Store, StoredFile
+
+_READ_BYTES = 1 << 18
+_LIST_LIMIT = 1000
+
+
+class Reading:
+    """The handlers, and what they share."""
+
+    def __init__(self, store: Store, intake: Intake) -> None:
+        self._store, self._intake = store, intake
+
+    async def list_folder(self, request: web.Request, _caller: Caller) -> web.Response:
+        """Answer ``GET /v1/list/<folder>``."""
+        folder = path_after(request, "/v1/list").rstrip("/")
+        limit = _maybe_limit(request.query.get("limit", str(_LIST_LIMIT)))
+        if limit is None:
+            raise Refused(400, f"limit must be a whole number from 1 to {_LIST_LIMIT}")
+        after = request.query.get("after", "")
+        listing = await self._intake.in_thread(lambda: self._store.list(folder, after=after, limit=limit))
+        entries = [{"name": e.name, "kind": e.kind, "size": e.size, "mtime_ns": e.mtime_ns} for e in listing.entries]
+        answer = {"v": wire.VERSION, "path": folder, "entries": entries, "next_after": listing.next_after}
+        return json_answer(orjson.dumps(answer))
+
+    async def read_file(self, request: web.Request, _caller: Caller) -> web.StreamResponse:
+        """Answer ``GET /v1/files/<path>``."""
+        file = await self._intake.in_thread(self._store.open, path_after(request, "/v1/files"))
+        try:
+            return await self._send(request, file)
+        finally:
+            file.close()
+
+    async def _send(self, request: web.Request, file: StoredFile) -> web.StreamResponse:
+        tag = f'"{file.version}"'
+        headers = {"ETag": tag, "Accept-Ranges": "bytes", "X-Content-Type-Options": "nosniff"}
+        if tag in _tags(request.headers.getall("If-None-Match", [])):
+            return web.Response(status=304, headers=headers)
+        is_current = request.headers.get("If-Range", tag) == tag
+        wanted = maybe_range(request.headers.get("Range"), file.size) if is_current else None
+        if wanted is not None and not wanted:
+            raise Refused(416, f"the file has {file.size} bytes", {"Content-Range": f"bytes */{file.size}"})
+        span = range(file.size) if wanted is None else wanted
+        response = web.StreamResponse(status=200 if wanted is None else 206, headers=headers)
+        if wanted is not None:
+            response.headers["Content-Range"] = f"bytes {span.start}-{span.stop - 1}/{file.size}"
+        response.content_type = "application/octet-stream"
+        response.content_length = len(span)
+        response.last_modified = file.mtime_ns // 10**9
+        await response.prepare(request)
+        if request.method != "HEAD":
+            await self._send_span(response, file, span)
+        return response
+
+    async def _send_span(self, response: web.StreamResponse, file: StoredFile, span: range) -> None:
+        for start in range(span.start, span.stop, _READ_BYTES):
+            wanted = min(_READ_BYTES, span.stop - start)
+            chunk = await self._intake.in_thread(file.read, start, wanted)
+            if len(chunk) < wanted:
+                # The length is promised already: cutting the connection is the only way left to say that it is wrong.
+                raise ConnectionResetError("the file became shorter while it was read")
+            await response.write(chunk)
+        await response.write_eof()
+
+
+def path_after(request: web.Request, prefix: str) -> str:
+    """Return the path in the URL, decoded once; names may hold any escaped byte, so aiohttp's own decoding won't do."""
+    raw = request.rel_url.raw_path.removeprefix(prefix).removeprefix("/")
+    try:
+        return unquote_to_bytes(raw).decode()
+    except UnicodeDecodeError:
+        raise BadPath("the path in the URL is not UTF-8") from None
+
+
+def _maybe_limit(text: str) -> int | None:
+    is_number = text.isascii() and text.isdigit() and len(text) < 10
+    return int(text) if is_number and 1 <= int(text) <= _LIST_LIMIT else None
+
+
+def _tags(headers: Iterable[str]) -> set[str]:
+    """Return the entity tags in ``If-None-Match`` headers; weak ones count the same here."""
+    return {tag.strip().removeprefix("W/") for header in headers for tag in header.split(",")}

@@ -1,0 +1,75 @@
+"""The calls that ship: what is held, a batch, the lineage, heartbeats."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import orjson
+from aiohttp import web
+
+from .. import wire
+from .answers import json_answer
+from .auth import Caller
+from .bodies import Intake
+from .heartbeats import Heartbeats
+from .lineage import Marks
+from .store import Store
+
+_FLUSH_STEP_S = 0.25
+_MAX_FLUSH_S = 10.0
+
+_log = logging.getLogger(__name__)
+
+
+class Shipping:
+    """The handlers, and what they share."""
+
+    def __init__(self, store: Store, intake: Intake, marks: Marks) -> None:
+        self._store, self._intake, self._marks = store, intake, marks
+        self._heartbeats = Heartbeats(time.monotonic)
+
+    async def stat(self, request: web.Request, _caller: Caller) -> web.Response:
+        """Answer ``POST /v1/stat``."""
+        return json_answer(await self._intake.work_on(request, self._stat))
+
+    def _stat(self, body: bytes) -> bytes:
+        paths = wire.decode_stat_request(body, max_paths=self._intake.limits.max_paths)
+        return wire.encode_stat_answer(paths, self._store.stat(paths))
+
+    async def batch(self, request: web.Request, _caller: Caller) -> web.Response:
+        """Answer ``POST /v1/batch``."""
+        return json_answer(await self._intake.work_on(request, self._batch))
+
+    def _batch(self, body: bytes) -> bytes:
+        limits, start = self._intake.limits, time.monotonic()
+        manifest, payloads = wire.split_batch(
+            body, max_manifest_bytes=limits.max_manifest_bytes, max_items=limits.max_items
+        )
+        outcomes = self._store.apply(manifest, payloads)
+        _log.debug("batch of %d items, %d bytes: %.3f s", len(outcomes), len(body), time.monotonic() - start)
+        self._marks.note_stored()
+        mark = self._marks.since(None).mark
+        return wire.encode_outcomes(outcomes, next_flush_s=self._next_flush_s(), mark=mark)
+
+    def _next_flush_s(self) -> float:
+        """Return how long agents had better wait between batches: nothing, unless as many wait for a slot as there are."""
+        crowd = self._intake.crowd
+        return min(_FLUSH_STEP_S * crowd, _MAX_FLUSH_S) if crowd >= 1 else 0.0
+
+    async def lineage(self, request: web.Request, _caller: Caller) -> web.Response:
+        """Answer ``POST /v1/lineage``."""
+        return json_answer(await self._intake.work_on(request, self._lineage))
+
+    def _lineage(self, body: bytes) -> bytes:
+        return wire.encode_lineage(self._marks.since(wire.decode_lineage_request(body)))
+
+    async def heartbeat(self, request: web.Request, _caller: Caller) -> web.Response:
+        """Answer ``POST /v1/heartbeat``."""
+        async with self._intake.read(request) as chunks:
+            self._heartbeats.take(b"".join(chunks))
+        return json_answer(orjson.dumps({"v": wire.VERSION}))
+
+    async def agents(self, _request: web.Request, _caller: Caller) -> web.Response:
+        """Answer ``GET /v1/agents``."""
+        return json_answer(wire.encode_agents(self._heartbeats.agents()))
