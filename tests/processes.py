@@ -257,29 +257,46 @@ def wait_first_line(running: Running, deadline_s: float = START_DEADLINE_S) -> s
 # --- the one assertion
 
 
-def read_tree(root: Path, *, hidden: Callable[[bytes, bool], bool]) -> dict[bytes, bytes]:
-    """Return every file below `root` by its relative path; `hidden(name, is_top)` says which entries to pass over."""
+def read_tree(root: Path, *, hidden: Callable[[bytes, bool], bool], is_at_rest: bool = False) -> dict[bytes, bytes]:
+    """Return every file below `root` by its relative path; `hidden(name, is_top)` says which entries to pass over.
+
+    What vanishes while it is read is not there. In a tree that `is_at_rest` nothing may: it raises OSError.
+    """
     top = os.fsencode(root)
     files: dict[bytes, bytes] = {}
-    for folder, folders, names in os.walk(top):
+    for folder, folders, names in os.walk(top, onerror=_raise if is_at_rest else None):
         is_top = folder == top
         folders[:] = [f for f in folders if not hidden(f, is_top)]
         for name in names:
-            if not hidden(name, is_top):
-                path = os.path.join(folder, name)
-                with open(path, "rb") as file:
-                    files[os.path.relpath(path, top)] = file.read()
+            path = os.path.join(folder, name)
+            content = None if hidden(name, is_top) else _maybe_read(path, is_at_rest)
+            if content is not None:
+                files[os.path.relpath(path, top)] = content
     return files
 
 
-def read_spool(spool: Path) -> dict[bytes, bytes]:
+def _maybe_read(path: bytes, is_at_rest: bool) -> bytes | None:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        if is_at_rest or os.path.islink(path):  # a link to nowhere is there
+            raise
+        return None
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def read_spool(spool: Path, *, is_at_rest: bool = False) -> dict[bytes, bytes]:
     """Return the spool's files as a scanner sees them: no dotfiles."""
-    return read_tree(spool, hidden=lambda name, _: name.startswith(b"."))
+    return read_tree(spool, hidden=lambda name, _: name.startswith(b"."), is_at_rest=is_at_rest)
 
 
-def read_mirror(mirror: Path) -> dict[bytes, bytes]:
+def read_mirror(mirror: Path, *, is_at_rest: bool = False) -> dict[bytes, bytes]:
     """Return the receiver's files without its own directory at the top."""
-    return read_tree(mirror, hidden=lambda name, is_top: is_top and name == b".ml-logger")
+    return read_tree(mirror, hidden=lambda name, is_top: is_top and name == b".ml-logger", is_at_rest=is_at_rest)
 
 
 def differences(spool: Mapping[bytes, bytes], mirror: Mapping[bytes, bytes]) -> list[str]:
@@ -302,10 +319,10 @@ def _first_difference(ours: bytes, theirs: bytes) -> str:
 def assert_trees_equal(spool: Path, mirror: Path, rename: Callable[[bytes], bytes] = lambda path: path) -> None:
     """Assert that the mirror holds the spool byte for byte, by our own walk and by the product's `compare_trees`.
 
-    `rename` turns a spool path into the one it must have in the mirror.
+    Nobody may change either any more. `rename` turns a spool path into the one it must have in the mirror.
     """
-    expected = {rename(path): content for path, content in read_spool(spool).items()}
-    found = differences(expected, read_mirror(mirror))
+    expected = {rename(path): content for path, content in read_spool(spool, is_at_rest=True).items()}
+    found = differences(expected, read_mirror(mirror, is_at_rest=True))
     assert not found, "\n".join(found)
     _assert_product_agrees(spool, mirror)
 

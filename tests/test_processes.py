@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from processes import Commands, assert_trees_equal, differences, read_mirror, read_spool, wait_until
+from processes import Commands, assert_trees_equal, differences, read_mirror, read_spool, read_tree, wait_until
 
 
 @pytest.fixture
@@ -50,6 +50,30 @@ def test_every_difference_is_seen(trees: tuple[Path, Path], change: object, line
     assert line in "\n".join(differences(read_spool(spool), read_mirror(mirror)))
     with pytest.raises(AssertionError):
         assert_trees_equal(spool, mirror)
+
+
+def test_what_vanishes_while_a_tree_is_read_is_not_there(trees: tuple[Path, Path]) -> None:
+    """A file that goes between the listing and the reading is left out, but in a tree at rest it is an error."""
+    mirror = trees[1]
+    going = mirror / "run/metrics.jsonl"
+
+    def hidden(name: bytes, is_top: bool) -> bool:
+        if name == b"metrics.jsonl":
+            going.unlink()
+        return name.startswith(b".")
+
+    assert read_tree(mirror, hidden=hidden).keys() == {b"run/images/empty.png"}
+    going.touch()
+    with pytest.raises(FileNotFoundError, match="metrics"):
+        read_tree(mirror, hidden=hidden, is_at_rest=True)
+
+
+@pytest.mark.parametrize("is_at_rest", [True, False])
+def test_a_link_to_nowhere_is_not_passed_over(trees: tuple[Path, Path], is_at_rest: bool) -> None:
+    """What can't be read and is there all the same is an error."""
+    (trees[1] / "run/link").symlink_to("nowhere")
+    with pytest.raises(FileNotFoundError, match="link"):
+        read_mirror(trees[1], is_at_rest=is_at_rest)
 
 
 def test_whatever_is_started_is_ended(tmp_path: Path) -> None:
