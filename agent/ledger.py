@@ -140,13 +140,20 @@ class Ledger:
 
         Marks are asked for now and then, so what was acknowledged since the last but one may be younger than the last.
         """
-        doubtful = [] if lineage.since == "same" else self._since(0 if lineage.since == "unknown" else self._era - 1)
+        doubtful = self._doubtful(lineage.since)
         if lineage.mark != self._known:
             self._known, self._era, self._is_lineage_unsaved = lineage.mark, self._era + 1, True
         return doubtful
 
-    def _since(self, era: int) -> list[str]:
-        return [path for path, entry in self._entries.items() if entry.era >= era]
+    def _doubtful(self, since: str) -> list[str]:
+        if since == "same":
+            return []
+        if since == "unknown":
+            return list(self._entries)
+        # A restart takes away no more than moments of what was acknowledged. What never was needs no second question: one
+        # restart after the other would else keep an agent with many new files at asking.
+        late = ((path, entry) for path, entry in self._entries.items() if entry.era >= self._era - 1)
+        return [path for path, entry in late if entry.is_done or entry.acked.size > 0]
 
     def forget(self, path: str) -> None:
         """Drop the entry of a file that is no longer in the spool."""

@@ -8,7 +8,7 @@ from processes import assert_trees_equal, read_mirror
 from serving import serving
 
 from ml_logger import wire
-from ml_logger.errors import BadAnswer, BadBatch
+from ml_logger.errors import BadAnswer, BadBatch, TryAgain
 from ml_logger.server.lineage import MOST_MARKS, NAME, Marks
 
 LINE = b'{"_step": 1, "loss": 0.25}\n'
@@ -83,6 +83,22 @@ def test_a_restart_costs_a_look_at_what_was_shipped_last(pair):
     pair.restart_receiver()
     pair.drain()
     assert pair.transport.sent_bytes == sent
+    assert_trees_equal(pair.spool, pair.data_dir)
+
+
+def test_a_restart_casts_no_doubt_on_what_was_never_acknowledged(pair):
+    """Files that were asked about and not yet stored are sent without a second question, also by a restarted agent."""
+    for number in range(10):
+        pair.write(f"{number}.bin", b"%d" % number)
+    pair.shipper.ship_once()
+    pair.now_s += 3600.0
+    pair.transport.fail_before = [TryAgain("no route")]
+    with pytest.raises(TryAgain):
+        pair.shipper.ship_once()
+    pair.restart_receiver()
+    pair.restart_agent()
+    pair.drain()
+    assert sorted(path for paths in pair.transport.stats for path in paths) == [f"{n}.bin" for n in range(10)]
     assert_trees_equal(pair.spool, pair.data_dir)
 
 
