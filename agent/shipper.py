@@ -43,6 +43,9 @@ ROUND_S = 2.0
 QUESTIONS = 1000
 """The most files of one question."""
 
+QUESTION_BYTES = 100
+"""What a question costs on the line, about, there and back: a request of them is no larger than one of `batch_bytes`."""
+
 MIN_BATCH_BYTES = 64 << 10
 """What a batch shrinks to, at most, on a line on which larger ones take too long."""
 
@@ -318,6 +321,7 @@ class Shipper:
                 break
             if question is not None:
                 questions.append(question)
+                room -= QUESTION_BYTES
             elif (piece := self._read(file, room)) is not None:
                 pieces.append(piece)
                 room -= len(piece.payload)

@@ -9,7 +9,9 @@ from direct import Pair
 from processes import assert_trees_equal, differences, read_mirror, read_spool
 
 from ml_logger import layout
+from ml_logger.agent.shipper import QUESTION_BYTES
 from ml_logger.errors import StopSending, TryAgain
+from ml_logger.wire import encode_stat_request
 
 LINE = b'{"_step": 1, "loss": 0.25}\n'
 
@@ -51,6 +53,18 @@ def test_nothing_is_sent_twice(pair):
         pair.shipper.ship_once()
     assert (len(pair.transport.sent), len(pair.transport.stats)) == before
     assert pair.transport.sent_bytes == len(LINE) + 5
+
+
+def test_a_question_is_no_larger_than_a_batch(pair):
+    """A spool full of files that nobody knows is asked about in requests of `batch_bytes`, each of which gets it on."""
+    for number in range(100):
+        pair.write(f"run/{number}.npy", b"%d" % number)
+    pair.drain()
+    asked = pair.transport.stats
+    assert sum(map(len, asked)) == 100
+    assert max(map(len, asked)) <= 4096 // QUESTION_BYTES + 1
+    assert max(len(encode_stat_request(paths)) for paths in asked) < 4096
+    assert_equal(pair)
 
 
 def test_a_growing_stream_ships_whole_lines_only(pair):
