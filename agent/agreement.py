@@ -14,7 +14,7 @@ from itertools import dropwhile
 from pathlib import Path
 
 from .. import layout
-from ..wire import NOTHING, Held
+from ..wire import Held
 from . import local_file
 from .ledger import Entry
 from .scanner import LocalFile
@@ -67,7 +67,7 @@ def agree_on_stream(
 def try_agree(file: LocalFile, fd: int, name: str, held: Held | None) -> Entry | None:
     """Return where to go on with a stream under `name`, given what is `held` there, or None if that is other bytes."""
     if held is None or held.size > file.signature.size:
-        return Entry(name, NOTHING, file.signature)  # if the receiver's is longer, only the receiver can compare
+        return Entry(name, None, file.signature)  # if the receiver's is longer, only the receiver can compare
     if not local_file.holds_prefix(fd, held):
         return None
     is_done = held.size == file.signature.size
@@ -78,7 +78,7 @@ def agree_on_whole(file: LocalFile, fd: int, before: Entry, held: Held | None) -
     """Return what is known of a whole file when the receiver holds `held`: done if it is the same, else all to send."""
     is_same = held is not None and held.size == file.signature.size and local_file.holds_prefix(fd, held)
     if held is None or not is_same or local_file.signature_now(fd) != file.signature:
-        return Entry(before.remote, before.acked, file.signature)
+        return Entry(before.remote, before.held, file.signature)
     return Entry(before.remote, held, file.signature, is_done=True)
 
 

@@ -204,7 +204,7 @@ class Broom:
 
     def _why_kept(self, folders: _Folders, candidate: Candidate, held: Held | None) -> Kept | None:
         path = candidate.file.path
-        if held != candidate.entry.acked:
+        if held != candidate.entry.held:
             return Kept(path, "the receiver no longer holds what it acknowledged", LATER_S, is_told=True)
         folder, _, name = path.rpartition("/")
         with _open_file(folders.open(folder), name) as fd:

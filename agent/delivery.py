@@ -214,7 +214,7 @@ class Delivery:
 
     def _answer(self, question: Question, held: Held | None) -> Verdict:
         if held is None:  # nothing to compare
-            return Agreed(question.file, Entry(question.entry.remote, NOTHING, question.file.signature))
+            return Agreed(question.file, Entry(question.entry.remote, None, question.file.signature))
         return self._visit(question.file, partial(self._compare, question, held))
 
     def _compare(self, question: Question, held: Held, fd: int) -> Verdict:
@@ -338,7 +338,7 @@ class Delivery:
         name = own_name(piece.plain, self._source)
         if piece.item.path == name:
             return Refused(piece.file, f"the receiver holds other bytes under {name}")
-        return Agreed(piece.file, Entry(name, NOTHING, piece.signature))
+        return Agreed(piece.file, Entry(name, None, piece.signature))
 
 
 @contextmanager

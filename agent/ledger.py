@@ -18,24 +18,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import ConfigError
-from ..wire import Crc, Held, Lineage, Offset
+from ..wire import NOTHING, Crc, Held, Lineage, Offset
 from .local_file import Mark
 from .scanner import Signature
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _CREATE_LINEAGE = "CREATE TABLE IF NOT EXISTS lineage (mark TEXT NOT NULL, era INTEGER NOT NULL)"
 _CREATE = """
 CREATE TABLE IF NOT EXISTS files (
-    path BLOB PRIMARY KEY, remote TEXT NOT NULL, acked_size INTEGER NOT NULL, acked_crc INTEGER NOT NULL,
+    path BLOB PRIMARY KEY, remote TEXT NOT NULL, held_size INTEGER, held_crc INTEGER,
     size INTEGER, mtime_ns INTEGER, ino INTEGER, dev INTEGER, is_done INTEGER NOT NULL,
     head_crc INTEGER, tail_crc INTEGER, era INTEGER NOT NULL
 ) WITHOUT ROWID
 """
 _SELECT = """
-SELECT path, remote, acked_size, acked_crc, size, mtime_ns, ino, dev, is_done, head_crc, tail_crc, era FROM files
+SELECT path, remote, held_size, held_crc, size, mtime_ns, ino, dev, is_done, head_crc, tail_crc, era FROM files
 """
 _INSERT = "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
@@ -44,18 +44,24 @@ _INSERT = "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
 class Entry:
     """What is known of one file.
 
-    `remote` is the path it is shipped under, `acked` what the receiver acknowledged of it, `seen` the state in which the local
-    file was last read and found to begin with those bytes, and `is_done` whether nothing of that state was left to ship.
+    `remote` is the path it is shipped under, `held` what the receiver acknowledged of it (None: nothing, not even an empty
+    file), `seen` the state in which the local file was last read and found to begin with those bytes, and `is_done` whether
+    nothing of that state was left to ship.
     `mark` tells a long stream that was rewritten in place from one that grew. `era` counts the receiver's marks that were known
     when it was acknowledged (`Ledger.note_lineage`); it is set by `Ledger.put`.
     """
 
     remote: str
-    acked: Held
+    held: Held | None
     seen: Signature | None = None
     is_done: bool = False
     mark: Mark | None = None
     era: int = 0
+
+    @property
+    def acked(self) -> Held:
+        """The bytes that the receiver acknowledged, which may be none."""
+        return self.held or NOTHING
 
 
 class Ledger:
@@ -229,7 +235,7 @@ def _load(db: sqlite3.Connection) -> Iterator[tuple[str, Entry]]:
     for path, remote, size, crc, *seen, is_done, head, tail, era in db.execute(_SELECT):
         signature = Signature(*seen) if seen[0] is not None else None
         mark = Mark(Crc(head), Crc(tail)) if head is not None else None
-        held = Held(Offset(int(size)), Crc(int(crc)))
+        held = None if size is None else Held(Offset(int(size)), Crc(int(crc)))
         yield os.fsdecode(path), Entry(remote, held, signature, bool(is_done), mark, int(era))
 
 
@@ -237,7 +243,8 @@ def _to_row(path: str, entry: Entry) -> tuple[object, ...]:
     seen = entry.seen
     state = (None,) * 4 if seen is None else (seen.size, seen.mtime_ns, seen.ino, seen.dev)
     ends = (None, None) if entry.mark is None else (entry.mark.head, entry.mark.tail)
-    return (os.fsencode(path), entry.remote, entry.acked.size, entry.acked.crc, *state, entry.is_done, *ends, entry.era)
+    held = (None, None) if entry.held is None else (entry.held.size, entry.held.crc)
+    return (os.fsencode(path), entry.remote, *held, *state, entry.is_done, *ends, entry.era)
 
 
 def _move_aside(file: Path, aside: Path) -> None:

@@ -148,7 +148,7 @@ class PieceReader:
             upload.staged.crc,
             wire.crc32(payload, upload.staged.crc),
             upload=upload.name,
-            replaces=entry.acked if is_last else None,
+            replaces=entry.held if is_last else None,
             mtime_ns=max(0, upload.signature.mtime_ns) if is_last else None,
         )
         return Piece(file, plain, item, payload, upload.signature, is_last)

@@ -270,7 +270,7 @@ class Shipper:
 
     def _entry(self, file: LocalFile) -> Entry:
         entry = self._ledger.get(file.path)
-        return Entry(self._plain_name(file), NOTHING) if entry is None else entry
+        return Entry(self._plain_name(file), None) if entry is None else entry
 
     def _plain_name(self, file: LocalFile) -> str:
         return plain_name(file.path, self._config.remote_prefix)

@@ -67,8 +67,8 @@ class Item:
 
     `append` adds `length` bytes at `offset` to a stream. `stage` adds them to the copy that is built aside for the whole
     file version named by `upload`; `commit` does the same and then puts that copy in the place of `path`. A commit may do so
-    when the receiver holds nothing there, or exactly `replaces`, or a version from the same source. `mtime_ns` (ns since
-    the epoch) becomes the stored file's.
+    when the receiver holds nothing there, or exactly `replaces`: None is not even an empty file, which is `NOTHING`.
+    `mtime_ns` (ns since the epoch) becomes the stored file's.
     """
 
     path: str

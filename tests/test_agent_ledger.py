@@ -8,7 +8,7 @@ import pytest
 
 from ml_logger.agent.ledger import SCHEMA_VERSION, Entry, Ledger
 from ml_logger.agent.scanner import Signature
-from ml_logger.wire import Crc, Held, Offset
+from ml_logger.wire import NOTHING, Crc, Held, Offset
 
 ENTRY = Entry("run/metrics.jsonl", Held(Offset(10), Crc(0xFFFFFFFF)), Signature(10, 2**62, 2**63 - 1, 3), is_done=True)
 
@@ -26,6 +26,18 @@ def test_entries_survive_a_restart(tmp_path):
     ledger.close()
     again = reopened(tmp_path / "l.sqlite")
     assert [again.get(n) for n in names] == [ENTRY] * 3
+    again.close()
+
+
+def test_an_empty_file_is_told_from_nothing(tmp_path):
+    """Whether the receiver holds an empty file or none is remembered; either way no byte is acknowledged."""
+    ledger = Ledger(tmp_path / "l.sqlite")
+    for name, held in (("empty", NOTHING), ("none", None)):
+        ledger.put(name, Entry(name, held))
+    ledger.close()
+    again = reopened(tmp_path / "l.sqlite")
+    assert [again.get(name) for name in ("empty", "none")] == [Entry("empty", NOTHING), Entry("none", None)]
+    assert again.get("none").acked == NOTHING
     again.close()
 
 

@@ -181,10 +181,8 @@ LATE_REQUESTS: dict[str, tuple[bytes, ...]] = {
 }
 """A file and its versions; the request with the last but one comes through after that with the last."""
 
-ABSENT_OR_EMPTY = pytest.mark.xfail(strict=True, reason="a commit that replaces nothing replaces an empty file too")
 
-
-@pytest.mark.parametrize("name", ["stream.log", "whole.pt", pytest.param("emptied.pt", marks=ABSENT_OR_EMPTY)])
+@pytest.mark.parametrize("name", LATE_REQUESTS)
 def test_a_request_that_arrives_after_later_ones(proxied: tuple[Scene, Proxy], name: str) -> None:
     """What was sent, given up and sent again changes nothing when it comes through after all, long after newer versions."""
     scene, proxy = proxied

@@ -143,10 +143,11 @@ def test_a_rewritten_file_is_shipped_again(pair):
         assert_equal(pair)
 
 
+@pytest.mark.parametrize("old", [b"old" * 5000, b""], ids=["old", "empty"])
 @pytest.mark.parametrize("forget", [False, True])
-def test_a_rewrite_across_a_restart(pair, forget):
+def test_a_rewrite_across_a_restart(pair, forget, old):
     """A version written while the agent was down replaces the old one, with the ledger or without."""
-    pair.write("model.pt", b"old" * 5000)
+    pair.write("model.pt", old)
     pair.drain()
     pair.restart_agent(lose_ledger=forget)
     pair.write("model.pt", b"new" * 7000)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from ml_logger.errors import BadPath, NotHeld
 from ml_logger.server.local_store import LocalStore
 from ml_logger.server.store import Store
+from ml_logger.wire import NOTHING
 
 ENGINES: dict[str, Callable[[Path], Store]] = {"local": LocalStore}
 
@@ -241,6 +242,15 @@ def test_a_request_that_comes_late_replaces_nothing_newer(store: Store) -> None:
     apply(store, commit("w", second, replaces=held_of(first)))
     assert results(store, late) == ["diverged"]
     assert content_of(store, "w") == second
+
+
+def test_an_empty_file_is_not_nothing(store: Store) -> None:
+    """A commit that names nothing as replaced does not take an empty file's place; one that names the empty file does."""
+    apply(store, commit("w", b""))
+    (told,) = apply(store, commit("w", LINES))
+    assert (told.result, told.is_own, told.held) == ("diverged", True, NOTHING)
+    assert results(store, commit("w", LINES, replaces=NOTHING)) == ["stored"]
+    assert results(store, commit("new", LINES, replaces=NOTHING)) == ["stored"]
 
 
 def test_another_source_does_not_replace(place: Reopening) -> None:
