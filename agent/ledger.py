@@ -73,6 +73,7 @@ class Ledger:
     def __init__(self, file: Path) -> None:
         self._file = file
         self._entries: dict[str, Entry] = {}
+        self._doubted: dict[str, Entry] = {}
         self._unsaved: set[str] = set()
         self._has_warned = False
         self._is_closed = False
@@ -133,8 +134,18 @@ class Ledger:
 
     def put(self, path: str, entry: Entry) -> None:
         """Remember `entry` for `path`; it reaches the file with the next `save`."""
-        self._entries[path] = replace(entry, era=self._era)
+        doubted = self._doubted.pop(path, None)
+        # what was doubted and is held still, with nothing sent since, was there before the receiver's last start
+        is_old = doubted is not None and entry.is_done and entry.held == doubted.held
+        self._entries[path] = replace(entry, era=doubted.era if doubted is not None and is_old else self._era)
         self._unsaved.add(path)
+
+    def doubt(self, path: str) -> None:
+        """Forget what is known of `path` until the receiver was asked about it."""
+        entry = self._entries.get(path)
+        self.forget(path)
+        if entry is not None:
+            self._doubted[path] = entry
 
     @property
     def known_mark(self) -> str | None:
@@ -163,11 +174,13 @@ class Ledger:
 
     def forget(self, path: str) -> None:
         """Drop the entry of a file that is no longer in the spool."""
+        self._doubted.pop(path, None)
         if self._entries.pop(path, None) is not None:
             self._unsaved.add(path)
 
     def forget_all_but(self, paths: Iterable[str]) -> None:
         """Drop the entries of files that are no longer in the spool."""
+        self._doubted.clear()
         for path in self._entries.keys() - set(paths):
             del self._entries[path]
             self._unsaved.add(path)

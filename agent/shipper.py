@@ -444,7 +444,7 @@ class Shipper:
             )
         for file in files:
             if not self._agenda.is_out(file.path):
-                self._ledger.forget(file.path)
+                self._ledger.doubt(file.path)
                 self._unknown.add(file.path)
                 if self._agenda.note(file):
                     self._place(file, is_complete=True)

@@ -163,14 +163,7 @@ def test_an_older_copy_after_the_end_of_a_run(scene: Scene, tmp_path: Path, hold
     scene.assert_kept(agent if is_at_work else None)
 
 
-COMES_BACK = pytest.mark.xfail(
-    strict=True, reason="a restart makes old news new, and what was deleted is asked for again"
-)
-
-
-@pytest.mark.parametrize(
-    "is_up", [True, pytest.param(False, marks=[pytest.mark.soak, COMES_BACK])], ids=["both up", "both down"]
-)
+@pytest.mark.parametrize("is_up", [True, pytest.param(False, marks=pytest.mark.soak)], ids=["both up", "both down"])
 def test_what_a_person_deletes_stays_deleted(scene: Scene, is_up: bool) -> None:
     """A finished run that is removed from the storage host does not come back, whoever starts anew; others are shipped on."""
     assert scene.train("unwanted", 40, 0).wait() == 0

@@ -2,13 +2,14 @@
 
 import os
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ml_logger.agent.ledger import SCHEMA_VERSION, Entry, Ledger
 from ml_logger.agent.scanner import Signature
-from ml_logger.wire import NOTHING, Crc, Held, Offset
+from ml_logger.wire import NOTHING, Crc, Held, Lineage, Offset
 
 ENTRY = Entry("run/metrics.jsonl", Held(Offset(10), Crc(0xFFFFFFFF)), Signature(10, 2**62, 2**63 - 1, 3), is_done=True)
 
@@ -53,6 +54,32 @@ def test_forgotten_entries_stay_forgotten(tmp_path):
     assert again.get("gone") is None
     assert again.get("kept") == ENTRY
     again.close()
+
+
+def ask_again(ledger: Ledger, mark: str, held: dict[str, Held]) -> set[str]:
+    """Learn of a receiver's next start, and find that it holds what is `held` of what is doubted; return what was."""
+    doubtful = set(ledger.note_lineage(Lineage(mark, "restarted")))
+    for path in doubtful:
+        ledger.doubt(path)
+        ledger.put(path, replace(ENTRY, held=held.get(path, ENTRY.held)))
+    return doubtful
+
+
+def test_what_is_held_still_is_no_news(tmp_path):
+    """Asked about after two starts of the receiver, a file that was held each time is older than any copy, and left alone."""
+    ledger = Ledger(tmp_path / "l.sqlite")
+    ledger.note_lineage(Lineage("first", "same"))
+    ledger.put("kept", ENTRY)
+    ledger.put("grown", ENTRY)
+    grown = {"grown": Held(Offset(20), Crc(2))}
+    assert ask_again(ledger, "second", grown) == {"kept", "grown"}
+    ledger.put("new", ENTRY)
+    assert ask_again(ledger, "third", grown) == {"kept", "grown", "new"}, (
+        "it may have come after the second mark was made"
+    )
+    assert ask_again(ledger, "fourth", grown) == {"new", "grown"}
+    assert ask_again(ledger, "fifth", grown) == set()
+    ledger.close()
 
 
 def ruin_with_nuls(file: Path) -> None:

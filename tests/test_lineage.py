@@ -76,6 +76,34 @@ def test_what_a_person_deletes_stays_deleted(pair):
     assert len(read_mirror(pair.data_dir)) == 6
 
 
+def test_no_number_of_restarts_makes_old_news_new(pair):
+    """What was there at two starts of a killed receiver, and is deleted then, stays deleted."""
+    finish_runs(pair, "old", "kept")
+    for _ in range(3):
+        pair.restart_receiver()
+        pair.drain()
+    shutil.rmtree(pair.data_dir / "old")
+    pair.restart_receiver()
+    pair.drain()
+    assert {name.partition(b"/")[0] for name in read_mirror(pair.data_dir)} == {b"kept"}
+
+
+def test_what_was_stored_just_before_a_kill_comes_back(pair):
+    """A deletion just then can't be told from a restored copy that lacks the last minutes' files; the next one stays."""
+    finish_runs(pair, "newest")
+    shutil.rmtree(pair.data_dir / "newest")
+    pair.restart_receiver()
+    pair.drain()
+    assert len(read_mirror(pair.data_dir)) == 2
+    for _ in range(2):
+        pair.restart_receiver()
+        pair.drain()
+    shutil.rmtree(pair.data_dir / "newest")
+    pair.restart_receiver()
+    pair.drain()
+    assert read_mirror(pair.data_dir) == {}
+
+
 def test_a_restart_costs_a_look_at_what_was_shipped_last(pair):
     """A receiver that was only restarted is asked about the newest files, and nothing is sent twice."""
     finish_runs(pair, "first", "second")
