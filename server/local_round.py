@@ -35,6 +35,7 @@ MAX_LOGGED_BYTES = 256 << 10
 """More than this in one item is written straight to its file: writing it twice costs more than its own fsync."""
 
 _SYNC_THREADS = 8
+_PROVEN: tuple[Result, ...] = ("stored", "already", "ahead")  # outcomes of an append whose stream this is
 
 _log = logging.getLogger(__name__)
 
@@ -54,6 +55,7 @@ class _Append:
 
     file: LockedFile
     tasks: list[Task]
+    ends_in_nul: bool
     is_logged: bool = False
 
 
@@ -177,7 +179,9 @@ class Round:
     # --- judging: nothing is written
 
     def _judge_appends(self, file: LockedFile, tasks: list[Task]) -> None:
-        stored = []
+        if self.tree.notes_nuls:
+            file.pass_over_torn_end()
+        stored, held_before = [], file.size
         for task in tasks:
             result, there = file.place(task.item, task.payload)
             if result == "stored":
@@ -186,7 +190,10 @@ class Round:
                 stored.append(task)
             self.outcomes[task.index] = outcome(task.item, result, file.held())
         if stored:
-            self._appends.append(_Append(file, stored))
+            self._appends.append(_Append(file, stored, ends_in_nul=stored[-1].payload[-1:] == b"\0"))
+        if file.is_torn and any(self.outcomes[task.index].result in _PROVEN for task in tasks):
+            _log.info("%s: torn behind %d bytes", ascii(file.path), held_before)
+            file.append(memoryview(b""), file.held().crc)
 
     def _plan(self, file: LockedFile, task: Task, there: int) -> None:
         self._reserve(task.item, task.item.length - there)
@@ -286,6 +293,7 @@ class Round:
             append
             for append in self._appends
             if (append.file.is_known or append.file.is_new)
+            and not append.ends_in_nul
             and sum(task.item.length for task in append.tasks) <= MAX_LOGGED_BYTES
             and self._is_at_home(append.file.folder)
         ]
@@ -330,6 +338,8 @@ class Round:
             mtime_ns = append.tasks[-1].item.mtime_ns
             if mtime_ns is not None:
                 append.file.set_mtime(mtime_ns)
+            if append.ends_in_nul:
+                append.file.note_end()
         for commit in self._commits:
             commit.staged.set_stamp(commit.stamp)
             if commit.task.item.mtime_ns is not None:

@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import BadPath, NotHeld, StoreError, StoreFull, UsageError
-from ..layout import check_path
+from ..layout import RECEIVER_DIR, check_path
 from ..wire import Held, Item, Manifest, Outcome, crc32
 from .checksums import Checksums
 from .disk import Disk
@@ -34,6 +34,7 @@ from .lanes import Lanes
 from .local_round import STAGE_DIR, Round, Task, outcome
 from .locked_file import Raced
 from .locks import PathLocks
+from .nul_end import begin_notes
 from .recovery import Recovery
 from .redo_log import RedoLog
 from .stamp import Stamp, try_stamp
@@ -103,9 +104,10 @@ class LocalStore(Store):
     # --- starting
 
     def _start(self) -> None:
+        is_new = RECEIVER_DIR not in os.listdir(self._tree.root_fd)  # noqa: PTH208  # a descriptor, which pathlib can't list
         for folder in (STAGE_DIR, TMP_DIR):
             os.close(self._tree.open_folder(folder, create=True))
-        self._probe()
+        self._probe(is_new=is_new)
         self._locks = PathLocks(self._tree)
         self._recovery = Recovery(self._tree, self._locks)
         self._redo_log = RedoLog(self._tree, wake=self._housekeeper.wake if self._housekeeper else _nothing)
@@ -113,7 +115,7 @@ class LocalStore(Store):
         remove_unlocked(self._tree, TMP_DIR, lambda _name, _mtime_s: True)
         self._sweep()
 
-    def _probe(self) -> None:
+    def _probe(self, *, is_new: bool) -> None:
         """Write, so that a data directory that can't be written is noticed at the start; look what the file system can."""
         folder_fd = self._tree.open_folder(TMP_DIR)
         try:
@@ -122,6 +124,7 @@ class LocalStore(Store):
             self._tree.has_attributes = try_stamp(fd, Stamp("probe", ""))
             os.close(fd)
             self._tree.disk.unlink(name, folder_fd)
+            self._tree.notes_nuls = begin_notes(folder_fd, is_new=is_new)
         finally:
             os.close(folder_fd)
 
@@ -270,7 +273,9 @@ def _maybe_held(round_: Round, path: str) -> Held | None:
         file = round_.open(path, shared=True)
     except BadPath:
         return None
-    return file.held() if file.exists else None
+    if round_.tree.notes_nuls:
+        file.pass_over_torn_end()
+    return file.maybe_vouched()
 
 
 def _maybe_refusal(item: Item, payload: bytes | memoryview) -> Outcome | None:

@@ -18,6 +18,7 @@ from ..errors import BadPath, NotHeld, StoreError
 from ..wire import Crc, Held, Item, Offset, Result, crc32
 from .checksums import Checksums, Signature
 from .disk import Disk
+from .nul_end import note_end, torn_from
 from .stamp import Stamp, maybe_stamp, try_stamp
 from .tree import Folder, Folders, fitting
 
@@ -58,7 +59,7 @@ class LockedFile:
         self.path = path
         self.folder_path, _, self.name = path.rpartition("/")
         self.size = 0
-        self.is_known = False
+        self.is_known = self.is_torn = False
         self._disk, self._folders, self._checksums = disk, folders, checksums
         self._fd: int | None = None
         self._points: dict[int, Crc] = {}
@@ -158,6 +159,22 @@ class LockedFile:
 
     # --- what it holds
 
+    def pass_over_torn_end(self) -> None:
+        """Leave out of a stream the NULs at its end that nobody was told of; the next `flush` of anything cuts them off."""
+        if self._fd is None or self.is_known:
+            return
+        end = torn_from(self._fd, self.size)
+        self.is_torn = end < self.size
+        self.size = self._size_before = self._size_on_disk = end
+
+    def maybe_vouched(self) -> Held | None:
+        """Return what is surely held, None for nothing.
+
+        Of a torn stream that lacks its last byte: who asks then sends it, which proves the rest, and the end is cut off.
+        """
+        size = self.size - 1 if self.is_torn else self.size
+        return Held(Offset(size), self.crc_at(size)) if self.exists and size >= 0 else None
+
     def held(self) -> Held:
         """Return size and CRC of all of it; reads what is not remembered."""
         return Held(Offset(self.size), self.crc_at(self.size))
@@ -211,7 +228,7 @@ class LockedFile:
     # --- changing it
 
     def append(self, data: memoryview, crc: Crc) -> None:
-        """Note that `data` is to be written at the end; `crc` is that of the whole file afterwards."""
+        """Note that `data`, or none, is to be written at the end; `crc` is that of the whole file afterwards."""
         self._is_planned = True
         self._tail.append(data)
         self.size += len(data)
@@ -224,6 +241,9 @@ class LockedFile:
         if self._fd is None:
             self._fd = self._make()
         self._is_written = True
+        if self.is_torn:
+            self._disk.truncate(self._fd, self._size_on_disk)
+            self.is_torn = False
         for data in self._tail:
             write_all(self._disk, self._fd, data, self._size_on_disk)
             self._size_on_disk += len(data)
@@ -243,11 +263,17 @@ class LockedFile:
         self.size = self._size_before = self._size_on_disk = size
         self._points = {known: crc for known, crc in self._points.items() if known <= size}
         self._tail, self._is_planned, self._is_written = [], False, self._fd is not None
+        self.is_torn = False
 
     def rewrite(self, data: memoryview, offset: int) -> None:
         """Write bytes over the same bytes, so that they are on their way to the disk again."""
         write_all(self._disk, self.fd, data, offset)
         self._is_written = True
+
+    def note_end(self) -> None:
+        """Note that the NULs at the end are meant (`nul_end`)."""
+        self._has_new_attributes = True
+        note_end(self.fd, self.size)
 
     def set_mtime(self, mtime_ns: int) -> None:
         """Set the time of the last change, in ns since the epoch."""

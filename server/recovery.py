@@ -4,9 +4,9 @@ After a power cut a file may lack what was acknowledged, or end in bytes that no
 has all of it, and since then others may have changed it. So a change is made only where what is found is what the change was
 made to, or what it left unfinished:
 
-- a stream is written to where the prefix is proven by its CRC. What stands behind it and does not fit is torn and cut off,
-  unless the file is longer than anything in the log, which some later writer made it; nor is anything cut off while other
-  receivers use the same folder, since it may be theirs;
+- a stream is written to where the prefix is proven by its CRC. What stands behind it and does not fit is torn and cut off:
+  NULs that nobody was told of in any case (`nul_end`), other bytes unless the file is longer than anything in the log, which
+  some later writer made it; nor is anything cut off while other receivers use the same folder, since it may be theirs;
 - a whole file takes its place where nothing is, or the version it replaced, or a torn one of its own (told by its stamp).
 
 Bytes that are there already are written once more: an fsync that failed may have dropped them on the way to the disk.
@@ -60,6 +60,8 @@ class Recovery:
                 file = LockedFile(self._disk, folders, Checksums(0), path)
                 stack.callback(file.close)
                 if change.stamp is None:
+                    if is_alone and self._tree.notes_nuls:
+                        file.pass_over_torn_end()
                     _redo_append(file, change, end, is_alone=is_alone)
                 else:
                     self._redo_commit(folders, file, change, seen | {change.before})
@@ -116,6 +118,9 @@ def _redo_append(file: LockedFile, change: Change, end: int, *, is_alone: bool) 
     """Make one append; `end` is the size of the file after all that the log has of it."""
     if change.offset > file.size or file.crc_at(change.offset) != change.crc_before:
         return
+    if file.is_torn:
+        _log.info("%s: torn behind %d bytes", ascii(change.path), file.size)
+        file.cut(file.size)
     if not _has(file, change):
         there = file.size - change.offset
         if there and not _is_begun(file, change):

@@ -73,13 +73,14 @@ class Folder:
 class Tree:
     """Opens folders and files below `root`; raises `UsageError` if `root` can't be made or written.
 
-    `device` is that of the root, and `has_attributes` whether its file system keeps extended attributes, once that is known.
+    `device` is that of the root. Once that is known, `has_attributes` says whether its file system keeps extended attributes,
+    and `notes_nuls` whether a stream's NULs that were acknowledged are noted (`nul_end`).
     """
 
     def __init__(self, root: Path, disk: Disk) -> None:
         self.root = root
         self.disk = disk
-        self.has_attributes = False
+        self.has_attributes = self.notes_nuls = False
         self._durable: set[Identity] = set()
         self._guard = threading.Lock()
         try:

@@ -195,6 +195,7 @@ class PowerCutDisk(FaultyDisk):
 
     def _restore(self, folder_fd: int, target: Path, left: str) -> None:
         target.mkdir(exist_ok=True)
+        _copy_attributes(folder_fd, target)
         durable = self._entries.get(inode(folder_fd), {})
         for name, number in (durable if left == "nothing" else entries(folder_fd)).items():
             fd = self._held.get(number, -1)
@@ -204,12 +205,16 @@ class PowerCutDisk(FaultyDisk):
                 self._restore(fd, target / name, left)
             else:
                 (target / name).write_bytes(self._bytes_left(fd, left))
-                for attribute in os.listxattr(fd):
-                    os.setxattr(target / name, attribute, os.getxattr(fd, attribute))
+                _copy_attributes(fd, target / name)
 
     def _bytes_left(self, fd: int, left: str) -> bytes:
         durable, size = self._bytes.get(inode(fd), b""), os.fstat(fd).st_size
         return durable[:size].ljust(size, b"\0") if left == "sizes" else durable
+
+
+def _copy_attributes(fd: int, target: Path) -> None:
+    for attribute in os.listxattr(fd):
+        os.setxattr(target, attribute, os.getxattr(fd, attribute))
 
 
 def entries(folder_fd: int) -> dict[str, int]:

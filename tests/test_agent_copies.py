@@ -224,7 +224,6 @@ def test_a_quiet_stream_of_a_live_run_that_is_deleted_comes_back(scene: Scene) -
     scene.assert_kept(agent)
 
 
-@pytest.mark.xfail(strict=True, reason="the receiver does not cut back a tail that was never acknowledged yet")
 def test_a_power_cut_of_the_receiver_leaves_zeros(scene: Scene) -> None:
     """A stored stream with a tail that nobody acknowledged and that is not ours goes on under its own name."""
     agent = scene.start_agent()

@@ -241,7 +241,9 @@ def test_death_at_every_call(tmp_path: Path, way: str) -> None:
 def test_a_power_cut_at_every_call(tmp_path: Path, way: str, left: str) -> None:
     """Whatever is left on the disk of what was not fsynced, all that was acknowledged is held, and no torn byte."""
     if (way, left) == ("no log", "sizes"):
-        pytest.skip("without a log zeros can't be told from a stream's own bytes")
+        pytest.skip(
+            "without a log a torn upload is begun anew, which these batches do not (streams: test_server_nul_end)"
+        )
     for number in range(1, count_calls(tmp_path) + 10):
         data_dir, found = tmp_path / f"data-{number}", tmp_path / f"found-{number}"
         disk = PowerCutDisk()
