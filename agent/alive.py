@@ -60,7 +60,7 @@ class RunsAlive:
 
     def _has_writer(self, folder: str) -> bool:
         for path in self._runs.get(folder, ()):
-            with contextlib.suppress(OSError), local_file.open_regular(self._spool / path) as fd:
+            with contextlib.suppress(OSError), local_file.open_regular(self._spool / path) as (fd, _):
                 if not local_file.is_writer_gone(fd):
                     return True
         return False

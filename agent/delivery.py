@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -239,7 +239,7 @@ class Delivery:
 
     def _visit(self, file: LocalFile, action: Callable[[int], Verdict]) -> Verdict:
         try:
-            with local_file.open_regular(self._root + file.path) as fd:
+            with local_file.open_regular(self._root + file.path) as (fd, _):
                 return action(fd)
         except FileNotFoundError:
             return Missing(file)
@@ -344,9 +344,8 @@ class Delivery:
 @contextmanager
 def _maybe_open(path: str) -> Iterator[int | None]:
     """Open a file that was read a moment ago; None if it has gone or changed its kind meanwhile."""
+    fd: int | None = None
     with ExitStack() as stack:
-        try:
-            fd = stack.enter_context(local_file.open_regular(path))
-        except OSError:
-            fd = None
+        with suppress(OSError):
+            fd, _ = stack.enter_context(local_file.open_regular(path))
         yield fd

@@ -14,8 +14,8 @@ import sqlite3
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from ..errors import ConfigError
 from ..wire import NOTHING, Crc, Held, Lineage, Offset
@@ -40,8 +40,7 @@ SELECT path, remote, held_size, held_crc, size, mtime_ns, ino, dev, is_done, hea
 _INSERT = "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """What is known of one file.
 
     `remote` is the path it is shipped under, `held` what the receiver acknowledged of it (None: nothing, not even an empty
@@ -137,7 +136,7 @@ class Ledger:
         doubted = self._doubted.pop(path, None)
         # what was doubted and is held still, with nothing sent since, was there before the receiver's last start
         is_old = doubted is not None and entry.is_done and entry.held == doubted.held
-        self._entries[path] = replace(entry, era=doubted.era if doubted is not None and is_old else self._era)
+        self._entries[path] = entry._replace(era=doubted.era if doubted is not None and is_old else self._era)
         self._unsaved.add(path)
 
     def doubt(self, path: str) -> None:

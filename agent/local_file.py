@@ -7,39 +7,63 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from .. import wire
 from ..wire import Crc, Held, Offset
 from .scanner import Signature, signature_of
 
 READ_BYTES = 1 << 20
+_MOST_BYTES = 1 << 30  # of one read
 
 MARK_BYTES = 4 << 10
 """How much at either end of what was shipped is read again before more is shipped: a page, as a live stream is read often."""
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(NamedTuple):
     """CRC-32 of the first and of the last `MARK_BYTES` of what was shipped of a stream."""
 
     head: Crc
     tail: Crc
 
 
+class Behind(NamedTuple):
+    """What follows in a stream those of its bytes that were shipped: all of `data` from `start` on.
+
+    What stands in `data` before that is the end of those bytes, where they have a mark; `head` is that of the mark.
+    """
+
+    data: bytes
+    start: int = 0
+    head: Crc | None = None
+
+    @property
+    def chunk(self) -> bytes:
+        """The bytes that were not shipped."""
+        return self.data[self.start :]
+
+    def mark(self, length: int) -> Mark | None:
+        """Return the mark that the stream has once `length` bytes more are shipped, None if it takes another look."""
+        if self.head is None:
+            return None
+        end = self.start + length
+        return Mark(self.head, wire.crc32(self.data[end - MARK_BYTES : end]))
+
+
 @contextmanager
-def open_regular(path: str | Path) -> Iterator[int]:
-    """Open `path` for reading and yield the descriptor.
+def open_regular(path: str | Path) -> Iterator[tuple[int, Signature]]:
+    """Open `path` for reading and yield the descriptor, and the state that the file is in.
 
     Raises OSError if it can't be opened, is a symlink, or is not a regular file: it may have been replaced since the scan,
     and opening a FIFO or device must neither block nor have an effect.
     """
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY)
     try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
             raise OSError(f"{path} is no longer a regular file")
-        yield fd
+        yield fd, signature_of(status)
     finally:
         os.close(fd)
 
@@ -51,15 +75,17 @@ def signature_now(fd: int) -> Signature:
 
 def read_range(fd: int, offset: int, length: int) -> bytes:
     """Return up to `length` bytes from `offset`; fewer only where the file ends."""
-    pieces = []
-    while length > 0:
-        piece = os.pread(fd, min(length, 1 << 30), offset)
+    first = os.pread(fd, min(length, _MOST_BYTES), offset)
+    if len(first) == length or not first:
+        return first
+    pieces = [first]
+    while (length := length - len(pieces[-1])) > 0:
+        offset += len(pieces[-1])
+        piece = os.pread(fd, min(length, _MOST_BYTES), offset)
         if not piece:
             break
         pieces.append(piece)
-        offset += len(piece)
-        length -= len(piece)
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    return b"".join(pieces)
 
 
 def crc_of_prefix(fd: int, size: int) -> Crc | None:
@@ -87,11 +113,17 @@ def mark_of(fd: int, size: int) -> Mark | None:
     return Mark(wire.crc32(head), wire.crc32(tail))
 
 
-def begins_with(fd: int, held: Held, mark: Mark | None) -> bool:
-    """Whether the open file still begins with the bytes that `held` describes, as far as `mark` tells."""
-    if os.fstat(fd).st_size < held.size:
-        return False
-    return holds_prefix(fd, held) if mark is None else mark_of(fd, held.size) == mark
+def read_behind(fd: int, held: Held, mark: Mark | None, length: int) -> Behind | None:
+    """Return up to `length` bytes behind those that `held` describes; None if the file does not begin with those.
+
+    Where they have a `mark`, only their two ends are looked at, the last one with the same read.
+    """
+    if mark is None:
+        return Behind(read_range(fd, held.size, length)) if holds_prefix(fd, held) else None
+    head = wire.crc32(read_range(fd, 0, MARK_BYTES))
+    data = read_range(fd, held.size - MARK_BYTES, MARK_BYTES + length)
+    is_same = (head, wire.crc32(data[:MARK_BYTES])) == mark
+    return Behind(data, MARK_BYTES, head) if is_same else None
 
 
 def has_newline(fd: int, start: int, end: int) -> bool:

@@ -7,18 +7,18 @@ file gives itself, in parts if it is large, and only while it stays in the state
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from .. import layout, wire
 from ..wire import NOTHING, Held, Item, Offset
 from . import local_file
 from .ledger import Entry
-from .planner import Kind
+from .local_file import Behind
 from .scanner import LocalFile, Problem, Signature
 from .settling import Settling
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(NamedTuple):
     """Bytes of one file that are ready to go, the state it was read in, and whether nothing ready is left behind them.
 
     `plain` is the file's name on the receiver where no other bytes have it; `mark` is that of the file up to the end of these
@@ -63,9 +63,9 @@ def maybe_following(fd: int, piece: Piece, room: int) -> Piece | None:
     if not payload:
         return None
     crc = wire.crc32(payload, before.crc)
-    item = replace(before, offset=before.end, length=len(payload), crc_before=before.crc, crc=crc)
+    item = before._replace(offset=before.end, length=len(payload), crc_before=before.crc, crc=crc)
     mark = local_file.mark_of(fd, item.end) if before.op == "append" else None
-    return replace(piece, item=item, payload=payload, signature=now, mark=mark)
+    return piece._replace(item=item, payload=payload, signature=now, mark=mark)
 
 
 class PieceReader:
@@ -77,11 +77,6 @@ class PieceReader:
         self._uploads: dict[str, _Upload] = {}
         self._tails: dict[str, Tail] = {}
 
-    def read(self, file: LocalFile, kind: Kind, plain: str, entry: Entry, fd: int, room: int) -> Piece | None:
-        """Return the next piece of at most `room` bytes of the open file, or None if nothing of it is ready."""
-        read = self._read_stream if kind == "stream" else self._read_whole
-        return read(file, plain, entry, fd, room)
-
     def forget(self, path: str) -> None:
         """Drop what is remembered of `path`."""
         self._uploads.pop(path, None)
@@ -89,16 +84,20 @@ class PieceReader:
 
     # --- streams
 
-    def _read_stream(self, file: LocalFile, plain: str, entry: Entry, fd: int, room: int) -> Piece | None:
-        now = local_file.signature_now(fd)
-        start = entry.acked.size
-        chunk = local_file.read_range(fd, start, min(room, now.size - start))
+    def read_stream(
+        self, file: LocalFile, plain: str, entry: Entry, fd: int, now: Signature, behind: Behind
+    ) -> Piece | None:
+        """Return what of the bytes `behind` the acknowledged ones is ready to go, None if nothing is.
+
+        `now` is the state that the open file was in before they were read.
+        """
+        start, crc, chunk = entry.acked.size, entry.acked.crc, behind.chunk
         end = self._cut(file, fd, chunk, start, now.size)
-        if end == start and (now.size > 0 or entry.is_done):
+        if end == start and now.size > 0:
             return None
         payload = memoryview(chunk)[: end - start]  # a slice would copy
-        item = Item(entry.remote, "append", start, len(payload), entry.acked.crc, wire.crc32(payload, entry.acked.crc))
-        mark = local_file.mark_of(fd, item.end)
+        item = Item(entry.remote, "append", start, len(payload), crc, wire.crc32(payload, crc))
+        mark = behind.mark(len(payload)) or local_file.mark_of(fd, end)
         return Piece(file, plain, item, payload, now, start + len(chunk) == now.size, mark)
 
     def _cut(self, file: LocalFile, fd: int, chunk: bytes, start: Offset, size: int) -> Offset:
@@ -132,7 +131,8 @@ class PieceReader:
 
     # --- whole files
 
-    def _read_whole(self, file: LocalFile, plain: str, entry: Entry, fd: int, room: int) -> Piece | None:
+    def read_whole(self, file: LocalFile, plain: str, entry: Entry, fd: int, room: int) -> Piece | None:
+        """Return the next piece of at most `room` bytes of the open file, None if it is not what was scanned."""
         upload = self._upload(file)
         start, size = upload.staged.size, upload.signature.size
         length = min(room, size - start)

@@ -32,7 +32,7 @@ from .pieces import Piece, PieceReader
 from .planner import Kind, kind_of, lane_of
 from .progress import Progress
 from .retention import Retention
-from .scanner import LocalFile, Problem, Walk
+from .scanner import LocalFile, Problem, Signature, Walk
 from .settling import Clock, Settling
 
 log = logging.getLogger(__name__)
@@ -218,12 +218,11 @@ class Shipper:
     def _take_up(self, file: LocalFile) -> None:
         self._alive.note(file)
         entry = self._ledger.get(file.path)
-        if entry is not None and entry.is_done:
-            if entry.seen == file.signature:
-                return
-            self._ledger.put(file.path, replace(entry, is_done=False))
-        elif entry is None and not self._has_looked:
-            self._unknown.add(file.path)
+        if entry is None:
+            if not self._has_looked:
+                self._unknown.add(file.path)
+        elif entry.is_done and entry.seen == file.signature and file.path not in self._agenda:
+            return
         if self._agenda.note(file):
             self._place(file)
 
@@ -359,9 +358,10 @@ class Shipper:
     def _read(self, file: LocalFile, room: int) -> Piece | None:
         """Return the next piece of a file that was taken; where there is none, it is found another place."""
         try:
-            layout.check_path(self._plain_name(file))
-            with local_file.open_regular(self._root + file.path) as fd:
-                piece = self._read_open(file, fd, room)
+            plain = layout.check_path(self._plain_name(file))
+            with local_file.open_regular(self._root + file.path) as (fd, now):
+                is_stream = self._kind(file) == "stream"
+                piece = (self._read_stream if is_stream else self._read_whole)(file, plain, fd, now, room)
         except BadPath as error:
             self._keep_back(file, str(error))
             return None
@@ -382,27 +382,33 @@ class Shipper:
         self._agenda.come_back(file.path)
         self._set_aside(file, reason)
 
-    def _read_open(self, file: LocalFile, fd: int, room: int) -> Piece | None:
-        entry, kind = self._entry(file), self._kind(file)
-        if kind == "stream":
-            if not local_file.begins_with(fd, entry.acked, entry.mark):
-                self._anew.add(file.path)
-                self._agenda.put_back(file.path, self._lane(file))
-                return None
-            now = local_file.signature_now(fd)
-            if now.size == entry.acked.size > 0:  # only its times or inode have changed
-                self._ledger.put(file.path, replace(entry, seen=now, is_done=True))
-                self._agenda.come_back(file.path)
-                self._agenda.drop(file.path)
-                return None
-        piece = self._reader.read(file, kind, self._plain_name(file), entry, fd, room)
-        if piece is not None and kind == "whole" and _is_held_already(piece, entry):
-            self._ledger.put(file.path, replace(entry, seen=piece.signature, is_done=True))
-            self._reader.end_upload(file.path)
-            self._agenda.come_back(file.path)
-            self._agenda.drop(file.path)
-            return None
-        return piece
+    def _read_stream(self, file: LocalFile, plain: str, fd: int, now: Signature, room: int) -> Piece | None:
+        entry = self._entry(file)
+        acked, more = entry.acked, now.size - entry.acked.size
+        behind = None if more < 0 else local_file.read_behind(fd, acked, entry.mark, min(room, more))
+        if behind is None:
+            self._anew.add(file.path)
+            self._agenda.put_back(file.path, self._lane(file))
+        elif more == 0 and (acked.size > 0 or entry.is_done):
+            self._note_done(file, entry, now)
+        else:
+            return self._reader.read_stream(file, plain, entry, fd, now, behind)
+        return None
+
+    def _read_whole(self, file: LocalFile, plain: str, fd: int, _: Signature, room: int) -> Piece | None:
+        entry = self._entry(file)
+        piece = self._reader.read_whole(file, plain, entry, fd, room)
+        if piece is None or not _is_held_already(piece, entry):
+            return piece
+        self._reader.end_upload(file.path)
+        self._note_done(file, entry, piece.signature)
+        return None
+
+    def _note_done(self, file: LocalFile, entry: Entry, now: Signature) -> None:
+        """Note that of a file that was taken all is acknowledged already: only its times or inode have changed."""
+        self._ledger.put(file.path, entry._replace(seen=now, is_done=True))
+        self._agenda.come_back(file.path)
+        self._agenda.drop(file.path)
 
     # --- taking in
 
@@ -556,7 +562,7 @@ class Shipper:
     def _remember(self, entry: Entry, file: LocalFile, newest: LocalFile) -> None:
         """Note in the ledger what both sides have of `file`, and let it go, or go on, if there is more of it by now."""
         is_news = newest is not file and newest.signature != entry.seen
-        self._ledger.put(file.path, replace(entry, is_done=entry.is_done and not is_news))
+        self._ledger.put(file.path, entry._replace(is_done=entry.is_done and not is_news))
         if entry.is_done and not is_news:
             self._agenda.drop(file.path)
         elif is_news or not self._place_tail(newest):

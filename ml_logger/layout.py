@@ -50,6 +50,9 @@ MAX_COMPONENT_BYTES = 255
 MAX_PATH_BYTES = 2048
 MAX_PATH_DEPTH = 64
 
+_remembered = functools.lru_cache(maxsize=1 << 12)
+"""What follows from a name alone is asked several times whenever a live stream has grown: thousands of times a second."""
+
 _KEY_PIECE_BYTES = 200
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}\Z")  # what nearly every key is: nothing to escape
 _PLAIN_COMPONENT = r"[A-Za-z0-9_][A-Za-z0-9_.=-]{0,99}"
@@ -106,6 +109,7 @@ def _around_number(name: str) -> tuple[str, str]:
     return (stem, dot + suffix) if stem else (name, "")
 
 
+@_remembered
 def part_of(name: str, stream: str) -> int | None:
     """Return which part of `stream` the file `name` is (0, 1, …), or None if it is none."""
     if name == stream:
@@ -136,16 +140,22 @@ def is_hidden(name: str) -> bool:
 
 def matches_any(path: str, patterns: Sequence[str]) -> bool:
     """Whether a relative `path`, or its last component, matches one of the shell `patterns` (case matters)."""
-    matches = _compiled(tuple(patterns)).match
+    return _matches_any(path, tuple(patterns))
+
+
+@_remembered
+def _matches_any(path: str, patterns: tuple[str, ...]) -> bool:
+    matches = _compiled(patterns).match
     return matches(path.rpartition("/")[2]) is not None or matches(path) is not None
 
 
 @functools.lru_cache(maxsize=64)
 def _compiled(patterns: tuple[str, ...]) -> re.Pattern[str]:
-    """Return one expression for all `patterns`: an agent asks several times a file."""
+    """Return one expression for all `patterns`."""
     return re.compile("|".join(map(fnmatch.translate, patterns)) if patterns else r"(?!)")
 
 
+@_remembered
 def is_compressed(path: str) -> bool:
     """Whether the name says that compression would make the file no smaller."""
     return matches_any(path.casefold(), COMPRESSED_PATTERNS)
@@ -153,7 +163,7 @@ def is_compressed(path: str) -> bool:
 
 def is_line_stream(path: str) -> bool:
     """Whether a stream consists of lines, so that it is cut at the last newline (event files of TensorBoard do not)."""
-    return not fnmatch.fnmatchcase(path.rpartition("/")[2], "events.out.tfevents.*")
+    return not path.rpartition("/")[2].startswith("events.out.tfevents.")
 
 
 def check_path(path: object) -> str:
@@ -165,13 +175,16 @@ def check_path(path: object) -> str:
     """
     if not isinstance(path, str):
         raise BadPath(f"a path must be a string, not {type(path).__name__}")
-    reason = None if _PLAIN_PATH.match(path) else _why_refused(path)
+    reason = _why_refused(path)
     if reason is not None:
         raise BadPath(f"path {path[:80]!a} {reason}", path=path)
     return path
 
 
+@_remembered
 def _why_refused(path: str) -> str | None:
+    if _PLAIN_PATH.match(path):
+        return None
     if not path:
         return "is empty"
     try:

@@ -13,7 +13,7 @@ import sys
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, NewType, cast
+from typing import Any, Literal, NamedTuple, NewType, cast
 
 import orjson
 
@@ -61,9 +61,10 @@ class Held:
 NOTHING = Held(Offset(0), Crc(0))
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(NamedTuple):
     """One change to one file.
+
+    A tuple, as all is of which a batch has one a file: it is made in a tenth of the time that a frozen dataclass takes.
 
     `append` adds `length` bytes at `offset` to a stream. `stage` adds them to the copy that is built aside for the whole
     file version named by `upload`; `commit` does the same and then puts that copy in the place of `path`. A commit may do so

@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import BinaryIO
@@ -694,7 +693,7 @@ def test_a_plan_takes_what_it_must_and_no_more(
     """For any files: only shipped and settled ones go; all old ones; and of the others the oldest, just to the bound."""
     files = [LocalFile(str(i), Signature(size, (1000 - age) * 10**9, i, 1)) for i, (size, age, _) in enumerate(made)]
     known = {
-        f.path: replace(entry_of(f.path, f.signature), is_done=state == "yes")
+        f.path: entry_of(f.path, f.signature)._replace(is_done=state == "yes")
         for f, (_, _, state) in zip(files, made, strict=True)
         if state != "no"
     }
