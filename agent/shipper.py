@@ -55,6 +55,9 @@ UNASKED_BYTES = 64 << 10
 RECALL_S = 60.0
 """How often the receiver is asked whether it was restored, where no heartbeats are sent whose interval this is."""
 
+SAVE_S = 1.0
+"""How often the ledger is saved, at most. What a crash keeps out of it is sent again, and answered with `already`."""
+
 MAX_STALLS = 3
 
 
@@ -109,6 +112,7 @@ class Shipper:
         self._janitor: Janitor | None = None
         self._recall_s = clock.steady_s()  # when the receiver is to be asked whether it is what it was
         self._is_recalling = False
+        self._next_save_s = clock.steady_s()
         self._doubt_s = clock.steady_s() + config.quiet_scan_interval_s
         self._walk = Walk.of(config, spool, clock.steady_s)
 
@@ -134,7 +138,7 @@ class Shipper:
             if self._janitor is not None:
                 self._janitor.turn()
         finally:
-            self._ledger.save()
+            self._save_if_due()
         tally, self._tally = self._tally, _Tally()
         shipped_bytes, shipped_files = (
             self._so_far.shipped_bytes + tally.bytes,
@@ -151,6 +155,12 @@ class Shipper:
             self._agenda.out + self._is_recalling,
             self._next_flush_s,
         )
+
+    def _save_if_due(self) -> None:
+        now_s = self._clock.steady_s()
+        if now_s >= self._next_save_s:
+            self._ledger.save()
+            self._next_save_s = now_s + SAVE_S
 
     def unshipped(self) -> list[Problem]:
         """Return every file that holds something the receiver has not acknowledged, by a new walk; sends nothing."""
