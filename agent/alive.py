@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import functools
 from pathlib import Path
 
 from ..layout import RUN, part_of
@@ -66,9 +66,7 @@ class RunsAlive:
         return False
 
 
-def with_those_above(folder: str) -> Iterator[str]:
-    """Yield `folder` and every folder above it, the spool itself (``""``) last."""
-    while folder:
-        yield folder
-        folder = folder.rpartition("/")[0]
-    yield ""
+@functools.lru_cache(maxsize=1 << 12)  # asked whenever a live stream has grown
+def with_those_above(folder: str) -> tuple[str, ...]:
+    """Return `folder` and every folder above it, the spool itself (``""``) last."""
+    return (folder, *with_those_above(folder.rpartition("/")[0])) if folder else ("",)

@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from .. import layout
 from ..errors import BatchRefused, TooLarge
@@ -115,8 +115,7 @@ Work: TypeAlias = Questions | Recall | Batch
 # --- what came of it
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(NamedTuple):
     """The receiver holds the file up to the end of `piece`."""
 
     piece: Piece

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
 from typing import Literal
 
 from ..layout import matches_any
@@ -11,7 +11,8 @@ from .agenda import Lane
 Kind = Literal["stream", "whole"]
 
 
-def kind_of(path: str, streams: Sequence[str]) -> Kind:
+@functools.lru_cache(maxsize=1 << 12)  # asked several times whenever a stream has grown
+def kind_of(path: str, streams: tuple[str, ...]) -> Kind:
     """Return whether `path` is an append-only stream (by the `streams` patterns) or a whole file."""
     return "stream" if matches_any(path, streams) else "whole"
 

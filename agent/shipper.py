@@ -434,9 +434,8 @@ class Shipper:
         self._tally.bytes += report.hauled_bytes
         for verdict in report.verdicts:
             self._learn(verdict, job.lane, is_batch=is_batch)
-        settled = {_file_of(verdict).path for verdict in report.verdicts}
-        for file in reversed([file for file in job.work.files() if file.path not in settled]):
-            self._agenda.put_back(file.path, job.lane)
+        if job.error is not None:
+            self._put_back_unsettled(job)
         self._fit_batches(job)
         self._note_end(job)
         if report.is_damaged and job.error is None:
@@ -445,6 +444,11 @@ class Shipper:
             )
         # a receiver that does not tell its lineage now is asked again; only that it lets nobody in is news
         return None if isinstance(job.work, Recall) and isinstance(job.error, (TryAgain, BadAnswer)) else job.error
+
+    def _put_back_unsettled(self, job: Job) -> None:
+        settled = {_file_of(verdict).path for verdict in job.report.verdicts}
+        for file in reversed([file for file in job.work.files() if file.path not in settled]):
+            self._agenda.put_back(file.path, job.lane)
 
     def _take_in_lineage(self, job: Job) -> None:
         """Where the receiver may have been restored or emptied, ask it again about what it acknowledged."""
@@ -513,16 +517,16 @@ class Shipper:
         newest = self._agenda.come_back(file.path, has_moved=isinstance(verdict, Stored))
         if newest is None:
             return  # deleted meanwhile
-        if isinstance(verdict, Refused):
+        if isinstance(verdict, Stored):
+            self._stalls.pop(file.path, None)
+            self._acknowledge(verdict.piece, newest)
+        elif isinstance(verdict, Refused):
             self._aside.put(file, verdict.reason)
             self._place(newest)
         elif isinstance(verdict, Missing):
             self._agenda.settle(file.path, self._config.settle_s)
         elif isinstance(verdict, Again):
             self._agenda.queue(file.path, lane, first=True)
-        elif isinstance(verdict, Stored):
-            self._stalls.pop(file.path, None)
-            self._acknowledge(verdict.piece, newest)
         elif is_batch and self._is_stuck(file):
             self._set_aside(newest, "receiver and spool do not agree, however often it is tried")
         elif isinstance(verdict, Built):

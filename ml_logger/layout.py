@@ -140,12 +140,7 @@ def is_hidden(name: str) -> bool:
 
 def matches_any(path: str, patterns: Sequence[str]) -> bool:
     """Whether a relative `path`, or its last component, matches one of the shell `patterns` (case matters)."""
-    return _matches_any(path, tuple(patterns))
-
-
-@_remembered
-def _matches_any(path: str, patterns: tuple[str, ...]) -> bool:
-    matches = _compiled(patterns).match
+    matches = _compiled(tuple(patterns)).match
     return matches(path.rpartition("/")[2]) is not None or matches(path) is not None
 
 

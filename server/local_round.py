@@ -15,7 +15,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 
 from ..errors import BadPath, StoreFull
@@ -231,7 +231,7 @@ class Round:
             return None
         # not even what the sender put there itself may go unnamed: its request may be an old one that comes late
         is_own = bool(self.manifest.source) and before is not None and before.source == self.manifest.source
-        return replace(outcome(item, "diverged", target.held()), is_own=is_own)
+        return outcome(item, "diverged", target.held())._replace(is_own=is_own)
 
     def _judge_fresh(self, task: Task, target: LockedFile, before: Stamp | None) -> None:
         item = task.item
