@@ -190,7 +190,7 @@ class Round:
                 stored.append(task)
             self.outcomes[task.index] = outcome(task.item, result, file.held())
         if stored:
-            self._appends.append(_Append(file, stored, ends_in_nul=stored[-1].payload[-1:] == b"\0"))
+            self._appends.append(_Append(file, stored, ends_in_nul=stored[-1].payload[-1:].tobytes() == b"\0"))
         if file.is_torn and any(self.outcomes[task.index].result in _PROVEN for task in tasks):
             _log.info("%s: torn behind %d bytes", ascii(file.path), held_before)
             file.append(memoryview(b""), file.held().crc)
