@@ -368,9 +368,13 @@ class ML_Logger(Media, Timers):
             "segment_bytes": self._recording.segment_bytes,
             "image_queue_bytes": self._encoder.queue_bytes,
             "exit_timeout_s": self.exit_timeout_s,
+            "expected_spool": sidecar.maybe_expected(self.log_directory or ""),
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        spool = state.pop("expected_spool", None)
+        if spool is not None:
+            sidecar.expect(spool)
         Timers.__init__(self)
         self._begin(**state)
 

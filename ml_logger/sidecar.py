@@ -39,6 +39,11 @@ def expect(spool: str) -> None:
     _expected.add(spool)
 
 
+def maybe_expected(directory: str) -> str | None:
+    """Return the spool around `directory` that was given to `expect`, None if none was: what a spawned child is to be told."""
+    return next((spool for spool in _expected if directory == spool or directory.startswith(f"{spool}{os.sep}")), None)
+
+
 def maybe_look(directory: str, now_s: float) -> None:
     """Look for the agent of the run in `directory`, if that is due at `now_s`, and warn once if it is missed.
 

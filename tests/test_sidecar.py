@@ -6,12 +6,13 @@ import contextlib
 import fcntl
 import logging
 import os
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from ml_logger import sidecar
+from ml_logger import ML_Logger, sidecar
 from ml_logger.agent.progress import Progress
 from ml_logger.agent.status_file import StatusFile
 from ml_logger.layout import AGENT_DIR, AGENT_LOCK, AGENT_STATUS
@@ -73,6 +74,18 @@ def test_an_agent_that_never_came_is_missed_where_a_receiver_was_named(tmp_path,
     """A run named by a receiver's URL expects an agent on its spool, though none was ever there."""
     sidecar.expect(str(tmp_path / "spool"))
     assert warnings_of(run, caplog) == 1
+
+
+def test_a_spawned_worker_misses_the_agent_too(tmp_path, monkeypatch, caplog):
+    """A logger of a receiver's URL that was pickled to another process expects there what it expected here."""
+    monkeypatch.setenv("ML_LOGGER_SPOOL", str(tmp_path / "spool"))
+    with ML_Logger("http://storage:8081", prefix="run") as logger, ML_Logger(tmp_path / "local") as local:
+        sent = pickle.dumps([logger, local])
+    monkeypatch.setattr(sidecar, "_expected", set())
+    with contextlib.ExitStack() as stack:
+        there, also_there = (stack.enter_context(one) for one in pickle.loads(sent))
+        assert warnings_of(there.log_directory, caplog) == 1
+        assert warnings_of(also_there.log_directory, caplog) == 1
 
 
 def test_an_agent_that_died_before_it_said_anything_is_missed(tmp_path, run, caplog):
