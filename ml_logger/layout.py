@@ -59,6 +59,7 @@ _PLAIN_COMPONENT = r"[A-Za-z0-9_][A-Za-z0-9_.=-]{0,99}"
 _PLAIN_PATH = re.compile(rf"{_PLAIN_COMPONENT}(?:/{_PLAIN_COMPONENT}){{0,15}}\Z")  # what nearly every path is
 _UNSAFE_IN_KEY = frozenset('%/\\:*?"<>|')
 _SPLIT_SUFFIX = re.compile(r"^(.+?)((?:\.[A-Za-z0-9]{1,12}){0,3})\Z", re.DOTALL)
+_DIVERGED = re.compile(r"(.+)~[0-9a-f]{8}((?:\.[A-Za-z0-9]{1,12}){0,3})\Z", re.DOTALL)
 _PART_NUMBER = re.compile(r"^[1-9][0-9]{0,17}\Z")
 
 
@@ -247,6 +248,12 @@ def digest_name(path: str, content: bytes) -> str:
     room = MAX_COMPONENT_BYTES - len(suffix) - len(digest) - 1
     stem = stem.encode()[:room].decode("utf-8", "ignore")
     return f"{folder}{slash}{stem}~{digest}{suffix}"
+
+
+def undiverged(name: str) -> str:
+    """Return the name that `digest_name` made `name` from, or `name` itself if it has no digest in it."""
+    match = _DIVERGED.match(name)
+    return f"{match[1]}{match[2]}" if match else name
 
 
 def diverged_names(path: str, content: bytes) -> Iterator[str]:

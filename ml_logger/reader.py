@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from .layout import HISTOGRAMS, METRICS, PARAMETERS, RUN, is_hidden, part_of, unnumbered
+from .layout import HISTOGRAMS, METRICS, PARAMETERS, RUN, is_hidden, part_of, undiverged, unnumbered
 from .spool import is_being_written
 
 Record = dict[str, Any]
@@ -75,14 +75,16 @@ class Run:
         self.bad_lines = 0
 
     def parts(self, stream: str) -> list[Path]:
-        """Return the files of a stream (``metrics.jsonl``, ``metrics.1.jsonl``, …) in the order of their numbers."""
+        """Return the files of a stream (``metrics.jsonl``, ``metrics.1.jsonl``, …) in the order of their numbers.
+
+        In a mirror those that were kept beside another's (``metrics~1f2e3d4c.jsonl``) follow, the one that began first first.
+        """
         folder, _, name = stream.rpartition("/")
         try:
-            numbers = {entry: part_of(entry.name, name) for entry in (self.path / folder).iterdir()}
+            entries = [entry for entry in (self.path / folder).iterdir() if _part_of(entry.name, name) is not None]
         except (FileNotFoundError, NotADirectoryError):  # nothing was written yet
             return []
-        found = [(number, entry) for entry, number in numbers.items() if number is not None]
-        return [entry for _, entry in sorted(found) if entry.is_file()]
+        return sorted((entry for entry in entries if entry.is_file()), key=lambda entry: _order(entry, name))
 
     @property
     def metrics(self) -> list[Record]:
@@ -157,11 +159,30 @@ def _end_of(events: list[Record]) -> str:
     return states[-1] if states else "left" if was_forked else "unfinished"
 
 
+def _part_of(name: str, stream: str) -> int | None:
+    """Return which part of `stream` the file `name` is, whether it has its plain name or was kept beside another's."""
+    number = part_of(name, stream)
+    return part_of(undiverged(name), stream) if number is None else number
+
+
+def _order(part: Path, stream: str) -> tuple[bool, float, int, str]:
+    number = part_of(part.name, stream)
+    if number is not None:
+        return False, 0.0, number, part.name
+    return True, _first_time_s(part), _part_of(part.name, stream) or 0, part.name
+
+
+def _first_time_s(part: Path) -> float:
+    first = next(read_records(part), {})
+    time_s = first.get("_timestamp")
+    return time_s if isinstance(time_s, float) else 0.0
+
+
 def find_runs(root: str | os.PathLike[str]) -> list[Run]:
     """Return the runs at and under `root`, sorted by path: every directory that holds a run's streams."""
     found = []
     for folder, folders, files in os.walk(root):
         folders[:] = [name for name in folders if not is_hidden(name)]
-        if any(part_of(name, stream) is not None for name in files for stream in (RUN, METRICS, PARAMETERS)):
+        if any(_part_of(name, stream) is not None for name in files for stream in (RUN, METRICS, PARAMETERS)):
             found.append(Run(folder))
     return sorted(found, key=lambda run: run.path)

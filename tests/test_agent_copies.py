@@ -19,6 +19,7 @@ from processes import read_mirror, read_spool, wait_until
 from scene import TRAINING, Scene, scribble_at
 
 from ml_logger import ML_Logger
+from ml_logger.reader import Run
 
 NOTICED_S = 20.0
 
@@ -68,6 +69,11 @@ def test_two_machines_with_one_run_name(scene: Scene, machines: Callable[[str], 
     for machine in both:
         scene.commands.drain(config, before=machine.enter)
     assert is_kept()
+    run = Run(scene.mirror / "run")
+    assert sorted(record["_step"] for record in run.metrics) == sorted([*range(50)] * 4)
+    assert (len(run.histograms), len(run.events), run.state, run.bad_lines) == (12, 8, "finished", 0)
+    listed = scene.commands.run("ml-logger", "ls", scene.mirror)
+    assert "run  finished  200 records  step 49" in listed.stdout
 
 
 @pytest.mark.parametrize("is_all_shipped", [True, False], ids=["all shipped", "a part shipped"])

@@ -35,6 +35,7 @@ from ml_logger.agent.scanner import LocalFile, Signature, Walk
 from ml_logger.agent.settling import Clock
 from ml_logger.errors import TryAgain
 from ml_logger.layout import remote_path
+from ml_logger.reader import Run
 from ml_logger.wire import Crc, Held, Offset
 
 LINE = b'{"_step": 1, "loss": 0.25}\n'
@@ -1018,3 +1019,23 @@ def test_fifty_runs_pass_through_a_small_spool(commands: Commands, tmp_path: Pat
         assert len([name for name in mirror if name.startswith(run)]) == 9
     assert "retention deleted" in agent.stderr
     assert not [path for path in spool.rglob(".*") if "going" in path.name]
+
+
+def test_a_run_that_is_resumed_after_its_files_went_reads_as_one(commands: Commands, tmp_path: Path) -> None:
+    """Who goes on with a run whose shipped files were deleted begins at the first names again; the mirror has all of it."""
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    receiver = commands.start_receiver(tmp_path / "mirror")
+    agent = commands.start_agent(commands.write_agent_config(spool, receiver.url, retention={"keep_s": 0}))
+    for steps in (range(20), range(20, 40)):
+        with ML_Logger(spool / "run") as logger:
+            logger.log_params(Args={"began_at": steps.start})
+            for step in steps:
+                logger.log(step, loss=1 / (step + 1), silent=True)
+        wait_until(lambda: not read_spool(spool), what=f"an empty spool\n{agent.tail()}")
+    assert agent.terminate() == 0, agent.tail()
+    run = Run(receiver.data_dir / "run")
+    assert [record["_step"] for record in run.metrics] == list(range(40))
+    assert (run.params["Args"], run.state, len(run.events)) == ({"began_at": 20}, "finished", 4)
+    shown = commands.run("ml-logger", "show", receiver.data_dir / "run")
+    assert "finished, last step 39" in shown.stdout, shown.tail()

@@ -53,6 +53,35 @@ def test_parts_come_in_the_order_of_their_numbers(tmp_path):
     assert [r["part"] for r in Run(tmp_path).metrics] == [0, 2, 9, 10]
 
 
+def test_what_was_kept_beside_is_read_too(tmp_path):
+    """Parts with a digest in their names follow those without, the earlier first; names that only look alike do not."""
+    parts = {
+        "metrics~ffffffff.jsonl": 3.5,
+        "metrics~0123abcd.1.jsonl": 5.5,
+        "metrics~0123abcd.jsonl": 4.5,
+        "metrics.1.jsonl": 9.5,
+        "metrics.jsonl": 8.5,
+        "metrics~0123abcde.jsonl": 0.5,
+        "metrics~0123ABCD.jsonl": 0.5,
+        "metrics~0123abcd.x.jsonl": 0.5,
+        "metrics~.jsonl": 0.5,
+    }
+    for name, time_s in parts.items():
+        (tmp_path / name).write_text(f'{{"_timestamp": {time_s}}}\n')
+    assert [r["_timestamp"] for r in Run(tmp_path).metrics] == [8.5, 9.5, 3.5, 4.5, 5.5]
+
+
+def test_a_run_of_nothing_but_what_was_kept_beside(tmp_path):
+    """Where the plain names are gone the others are a run still; one without any time or record is no error."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/metrics~0123abcd.jsonl").write_text('{"a": 1}\n')
+    (tmp_path / "run/metrics~1123abcd.jsonl").write_text('{"a": 2, "_timest')
+    (tmp_path / "run/episodes~0123abcd.jsonl").write_text("5\n")
+    (run,) = find_runs(tmp_path)
+    assert run.metrics == [{"a": 1}]
+    assert run.data("episodes") == [5]
+
+
 def test_a_folder_is_no_part(tmp_path):
     """A folder of a stream's name, whoever made it, keeps nobody from reading the stream."""
     (tmp_path / "metrics.1.jsonl").mkdir()
