@@ -2,7 +2,6 @@
 
 import os
 import sqlite3
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -61,7 +60,7 @@ def ask_again(ledger: Ledger, mark: str, held: dict[str, Held]) -> set[str]:
     doubtful = set(ledger.note_lineage(Lineage(mark, "restarted")))
     for path in doubtful:
         ledger.doubt(path)
-        ledger.put(path, replace(ENTRY, held=held.get(path, ENTRY.held)))
+        ledger.put(path, ENTRY._replace(held=held.get(path, ENTRY.held)))
     return doubtful
 
 
