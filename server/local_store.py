@@ -104,7 +104,7 @@ class LocalStore(Store):
     # --- starting
 
     def _start(self) -> None:
-        is_new = RECEIVER_DIR not in os.listdir(self._tree.root_fd)  # noqa: PTH208  # a descriptor, which pathlib can't list
+        is_new = not os.access(RECEIVER_DIR, os.F_OK, dir_fd=self._tree.root_fd)
         for folder in (STAGE_DIR, TMP_DIR):
             os.close(self._tree.open_folder(folder, create=True))
         self._probe(is_new=is_new)

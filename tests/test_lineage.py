@@ -130,6 +130,24 @@ def test_a_restart_casts_no_doubt_on_what_was_never_acknowledged(pair):
     assert_trees_equal(pair.spool, pair.data_dir)
 
 
+@pytest.mark.parametrize("has_news", [True, False])
+@pytest.mark.parametrize("end", [bytes(4000), bytes(3999) + b"x"], ids=["torn", "of somebody else"])
+def test_what_stands_behind_a_stream_after_a_crash(pair, end, has_news):
+    """NULs that nobody was told of are cut off, with news to ship or without; other bytes are kept, and ours beside them."""
+    pair.append("run/metrics.jsonl", LINE * 100)
+    pair.drain()
+    with (pair.data_dir / "run/metrics.jsonl").open("ab") as file:
+        file.write(end)
+    pair.restart_receiver()
+    if has_news:
+        pair.append("run/metrics.jsonl", LINE * 50)
+    pair.drain()
+    found = sorted(read_mirror(pair.data_dir).values())
+    whole = LINE * (150 if has_news else 100)
+    expected = [whole] if not any(end) else [LINE * 100 + end, whole] if has_news else [LINE * 100 + end]
+    assert found == sorted(expected)
+
+
 def test_marks_tell_what_happened_since(tmp_path):
     """The same while it runs, restarted after a start, unknown for what it never gave; marks roll once a minute at most."""
     now_s = [0.0]
