@@ -1,7 +1,7 @@
 """The system calls that change or judge the disk, in one place, so that tests can make each of them fail.
 
-Every name is opened relative to a folder's descriptor and without following a symbolic link. Nothing here retries,
-logs or knows what the bytes mean; errors are plain `OSError`.
+Every name is opened relative to a folder's descriptor and without following a symbolic link, on the way neither. Nothing here
+retries, logs or knows what the bytes mean; errors are plain `OSError`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import ctypes
 import errno
 import os
 import re
+import struct
+import sys
 
 _ALWAYS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # without NONBLOCK a pipe in the tree would hang the open
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY
@@ -27,13 +29,52 @@ def _can_sync_all() -> bool:
     return is_linux and version is not None and (int(version[1]), int(version[2])) >= _TELLS_ERRORS
 
 
+_OPENAT2 = 437  # the same on every kind of machine; glibc has no function for it
+_NO_SYMLINKS = 4
+_openat2 = ctypes.CDLL(None, use_errno=True).syscall
+_openat2.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_size_t]
+_openat2.restype = ctypes.c_long
+
+
+def _open_path(path: str, flags: int, folder_fd: int) -> int:
+    how = struct.pack("QQQ", flags, 0, _NO_SYMLINKS)
+    fd: int = _openat2(_OPENAT2, folder_fd, path.encode(), how, len(how))
+    if fd < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return fd
+
+
+def _can_open_paths() -> bool:
+    """Try it: Linux before 5.6 has no such call, and some sandboxes refuse it."""
+    if sys.platform != "linux" or sys.maxsize <= 1 << 32:
+        return False
+    root_fd = os.open("/", _FOLDER | _ALWAYS)
+    try:
+        os.close(_open_path(".", _FOLDER | _ALWAYS, root_fd))
+    except OSError:
+        return False
+    finally:
+        os.close(root_fd)
+    return True
+
+
 class Disk:
-    """The real disk. `syncs_all` says whether `sync_all` works here and reports what went wrong."""
+    """The real disk.
+
+    `syncs_all` says whether `sync_all` works here and reports what went wrong, `opens_paths` whether `open_file` takes paths.
+    """
 
     syncs_all: bool = _can_sync_all()
+    opens_paths: bool = _can_open_paths()
 
     def open_file(self, name: str, flags: int, folder_fd: int) -> int:
-        """Open `name` in a folder; new files get the mode the umask leaves of 0666."""
+        """Open `name` in a folder; new files get the mode the umask leaves of 0666.
+
+        Where `opens_paths`, an existing file may be named by a whole path below the folder, which saves the walk.
+        """
+        if "/" in name:
+            return _open_path(name, flags | _ALWAYS, folder_fd)
         return os.open(name.encode(), flags | _ALWAYS, 0o666, dir_fd=folder_fd)
 
     def make_unnamed(self, folder_fd: int) -> int:

@@ -185,7 +185,7 @@ class Round:
         for task in tasks:
             result, there = file.place(task.item, task.payload)
             if result == "stored":
-                _ = file.folder  # where it can't be made, the item is refused now
+                _ = file.device  # where its folder can't be made, the item is refused now
                 self._plan(file, task, there)
                 stored.append(task)
             self.outcomes[task.index] = outcome(task.item, result, file.held())
@@ -295,7 +295,7 @@ class Round:
             if (append.file.is_known or append.file.is_new)
             and not append.ends_in_nul
             and sum(task.item.length for task in append.tasks) <= MAX_LOGGED_BYTES
-            and self._is_at_home(append.file.folder)
+            and self._is_at_home(append.file.device)
         ]
 
     def _loggable_fresh(self) -> list[_Fresh]:
@@ -305,18 +305,18 @@ class Round:
             if self.tree.has_attributes
             and fresh.before != ""  # without stamps a torn file is like any other
             and fresh.task.item.length <= MAX_LOGGED_BYTES
-            and self._is_at_home(fresh.folder)
+            and self._is_at_home(fresh.folder.device)
         ]
 
-    def _is_at_home(self, folder: Folder) -> bool:
-        """Whether a folder is on the log's own file system: a disk that is mounted below may stand still alone."""
-        return folder.device == self.tree.device
+    def _is_at_home(self, device: int) -> bool:
+        """Whether a device is the log's own: a disk that is mounted below may stand still alone."""
+        return device == self.tree.device
 
     def _changes(self, logged: list[_Append]) -> Iterator[Change]:
         yield from self._intents
         in_full = {id(append) for append in logged}
         for append in self._appends:
-            for task in append.tasks if self._is_at_home(append.file.folder) else ():
+            for task in append.tasks if self._is_at_home(append.file.device) else ():
                 yield _change(task.item, task.item.path, task.payload if id(append) in in_full else None)
 
     def _is_all_logged(self) -> bool:

@@ -62,6 +62,7 @@ class LockedFile:
         self.is_known = self.is_torn = False
         self._disk, self._folders, self._checksums = disk, folders, checksums
         self._fd: int | None = None
+        self._device = 0
         self._points: dict[int, Crc] = {}
         self._tail: list[memoryview] = []
         self._size_on_disk = self._size_before = 0
@@ -96,60 +97,51 @@ class LockedFile:
         """The folder it is to stand in, made if it is missing; raises `BadPath` where that can't be or can't be written."""
         return self._folders.make(self.folder_path)
 
+    @property
+    def device(self) -> int:
+        """The device it is on, or will be made on."""
+        return self.folder.device if self._fd is None else self._device
+
     def _open(self, *, shared: bool, private: bool) -> None:
-        try:
-            folder_fd = self._folders.find(self.folder_path).fd
-        except NotHeld:
-            return
-        while (fd := self._maybe_fd(folder_fd, shared=shared)) is not None:
-            if self._is_taken(fd, folder_fd, private=private):
-                self._take(fd)
-                return
+        while (fd := self._folders.maybe_open_file(self.path, os.O_RDONLY if shared else os.O_RDWR)) is not None:
+            self._fd = fd
+            if not private or self._is_ours(fd):
+                found = os.fstat(fd)
+                if found.st_nlink or self._is_linked(fd):  # some file systems count no names
+                    self._take(found)
+                    return
+            self.close()  # it was replaced or removed by another program, or is done with
 
-    def _maybe_fd(self, folder_fd: int, *, shared: bool) -> int | None:
-        with fitting(self.path):
-            try:
-                return self._disk.open_file(self.name, os.O_RDONLY if shared else os.O_RDWR, folder_fd)
-            except FileNotFoundError:
-                return None
-
-    def _is_taken(self, fd: int, folder_fd: int, *, private: bool) -> bool:
-        """Whether the open file is the one at the path, and ours if it is `private`; if not, it is closed."""
-        is_taken = False
-        try:
-            found = os.fstat(fd)
-            if not stat.S_ISREG(found.st_mode):
-                raise BadPath(f"path {self.path[:80]!a}: something that is no plain file stands there", path=self.path)
-            # Looked at before the lock too: the second name may be one that this very round has locked.
-            if not (private and self._drop_published(fd, folder_fd)):
-                if private:
-                    fcntl.flock(fd, fcntl.LOCK_EX)
-                is_taken = self._is_linked(found, folder_fd) and not (private and self._drop_published(fd, folder_fd))
-        finally:
-            if not is_taken:
-                os.close(fd)
-        return is_taken
-
-    def _take(self, fd: int) -> None:
-        self._fd, found = fd, os.fstat(fd)
+    def _take(self, found: os.stat_result) -> None:
+        if not stat.S_ISREG(found.st_mode):
+            raise BadPath(f"path {self.path[:80]!a}: something that is no plain file stands there", path=self.path)
+        self._device = found.st_dev
         self.size = self._size_before = self._size_on_disk = found.st_size
         points = self._checksums.maybe_points(self.path, Signature.of(found))
         self.is_known = points is not None
         self._points = points or {}
 
-    def _drop_published(self, fd: int, folder_fd: int) -> bool:
+    def _is_ours(self, fd: int) -> bool:
+        """Lock the open file; whether it is the one at the path then, and has no other name."""
+        # Looked at before the lock too: the second name may be one that this very round has locked.
+        if self._drop_published(fd):
+            return False
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        return self._is_linked(fd) and not self._drop_published(fd)
+
+    def _drop_published(self, fd: int) -> bool:
         if os.fstat(fd).st_nlink < 2:
             return False
-        with suppress(FileNotFoundError):
-            self._disk.unlink(self.name, folder_fd)
+        self.remove()
         return True
 
-    def _is_linked(self, opened: os.stat_result, folder_fd: int) -> bool:
+    def _is_linked(self, fd: int) -> bool:
         try:
+            folder_fd = self._folders.find(self.folder_path).fd
             linked = os.stat(self.name.encode(), dir_fd=folder_fd, follow_symlinks=False)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotHeld):
             return False
-        return os.path.samestat(linked, opened)
+        return os.path.samestat(linked, os.fstat(fd))
 
     def close(self) -> None:
         """Let go of the file."""
@@ -239,7 +231,7 @@ class LockedFile:
         if not self._is_planned:
             return
         if self._fd is None:
-            self._fd = self._make()
+            self._fd, self._device = self._make(), self.folder.device
         self._is_written = True
         if self.is_torn:
             self._disk.truncate(self._fd, self._size_on_disk)

@@ -165,6 +165,20 @@ class Folders:
         found = self._open.get(path)
         return found if found is not None else self._keep(self._tree.enter(path))
 
+    def maybe_open_file(self, path: str, flags: int) -> int | None:
+        """Return a descriptor of the file at `path`, None if it or its folder is missing; raises `BadPath`.
+
+        One call, where the system has it, instead of a walk: of a stream that gets a line the folder itself is not needed.
+        """
+        disk, (folder, _, name) = self._tree.disk, path.rpartition("/")
+        with fitting(path):
+            try:
+                if disk.opens_paths and folder not in self._open:
+                    return disk.open_file(path, flags, self._tree.root_fd)
+                return disk.open_file(name, flags, self.find(folder).fd)
+            except (FileNotFoundError, NotHeld):
+                return None
+
     def make(self, path: str) -> Folder:
         """Return the folder `path`, made if it is missing; raises `BadPath` where no file can be made in it."""
         found = self._open.get(path)

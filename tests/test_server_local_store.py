@@ -363,8 +363,12 @@ def test_a_file_system_without_conveniences(
 # --- what other people put into the tree
 
 
-def test_no_link_is_followed(store: LocalStore, data_dir: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("opens_paths", sorted({False, Disk.opens_paths}))
+def test_no_link_is_followed(
+    store: LocalStore, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opens_paths: bool
+) -> None:
     """Links to files and folders, in or out of the tree, are neither written through, read, listed nor replaced."""
+    monkeypatch.setattr(Disk, "opens_paths", opens_paths)
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "file").write_bytes(LINES[:HALF])
@@ -392,6 +396,19 @@ def test_a_pipe_or_socket_is_no_file(store: LocalStore, data_dir: Path) -> None:
     with pytest.raises(NotHeld):
         store.open("pipe")
     assert store.list("").entries == ()
+
+
+@pytest.mark.skipif(not Disk.opens_paths, reason="a path is walked here")
+def test_a_stream_is_opened_without_a_walk(data_dir: Path) -> None:
+    """A line for a file that exists opens none of the folders on its way."""
+    disk = FaultyDisk()
+    store = open_store(data_dir, disk)
+    apply(store, append("experiment/run/m", LINES, 0, HALF))
+    disk.log.clear()
+    assert results(store, append("experiment/run/m", LINES, HALF)) == ["stored"]
+    assert "open_folder" not in {call for call, _ in disk.log}
+    assert tree_of(data_dir) == {"experiment/run/m": LINES}
+    store.close()
 
 
 def test_names_that_are_no_text_are_not_listed(store: LocalStore, data_dir: Path) -> None:
@@ -504,4 +521,4 @@ def test_a_data_directory_that_cannot_be_used(tmp_path: Path) -> None:
 def test_every_call_of_the_disk_can_fail() -> None:
     """The list of calls that the tests can make fail is the disk's whole interface, but for what only looks."""
     public = {name for name in vars(Disk) if not name.startswith("_")}
-    assert public == {*CALLS, "free_bytes", "may_write", "syncs_all"}
+    assert public == {*CALLS, "free_bytes", "may_write", "syncs_all", "opens_paths"}
