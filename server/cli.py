@@ -26,6 +26,7 @@ from .auth import Door, require_safe_bind
 from .config import ENV_PREFIX, ServerConfig, load_config
 from .lineage import Marks
 from .local_store import LocalStore
+from .memory import keep_freed_memory
 from .store import Store
 
 _log = logging.getLogger(__name__)
@@ -77,6 +78,7 @@ def run(config: ServerConfig) -> None:
     require_safe_bind(config.host, door)
     start_logging(config.log)
     _raise_descriptor_limit()
+    keep_freed_memory()
     # Half of the slots: a disk that stands still under one run leaves the others as many.
     share = max(1, config.limits.max_requests_in_memory // 2)
     store = LocalStore(config.data_dir, min_free_bytes=config.min_free_bytes, most_a_run=share)
