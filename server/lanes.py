@@ -54,16 +54,18 @@ class Lanes:
         return next((run for run in runs if run in self._lanes and self._lanes[run].under_way >= self._most), None)
 
     def _begin(self, runs: set[str]) -> None:
+        now_s = time.monotonic()
         for run in runs:
-            lane = self._lanes.setdefault(run, _Lane())
-            if not lane.under_way:
-                lane.moved_at = time.monotonic()
+            lane = self._lanes.get(run)
+            if lane is None:
+                lane = self._lanes[run] = _Lane(moved_at=now_s)
             lane.under_way += 1
 
     def _end(self, runs: set[str]) -> None:
+        now_s = time.monotonic()
         for run in runs:
             lane = self._lanes[run]
             lane.under_way -= 1
-            lane.moved_at = time.monotonic()
+            lane.moved_at = now_s
             if not lane.under_way:
                 del self._lanes[run]

@@ -211,12 +211,13 @@ class LockedFile:
         """Return what becomes of `item` here, and how many bytes of `payload` the file holds already. Writes nothing."""
         if item.offset > self.size:
             return "behind", 0
-        there = min(self.size, item.end) - item.offset
-        if self.crc_at(item.offset) != item.crc_before or not self.equals(item.offset, payload[:there]):
+        end = item.end
+        there = min(self.size, end) - item.offset
+        if self.crc_at(item.offset) != item.crc_before or (there and not self.equals(item.offset, payload[:there])):
             return "diverged", 0
-        if self.size > item.end:
+        if self.size > end:
             return "ahead", there
-        if self.size == item.end and self.exists:
+        if self.size == end and self.exists:
             return "already", there
         return "stored", there
 
