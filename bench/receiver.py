@@ -1,9 +1,9 @@
 """The receiver's store: what making batches durable costs, beside bare loops that do no more than that.
 
-``python -m bench.receiver`` measures on one disk, the cases taking turns: batches of 100 whole files of 10 KB, and 4 MiB
-appends to one stream and to 8 streams side by side. Numbers go to ``build/bench/receiver.json``. Every case has folders
-of its own and none is deleted before the end: ext4 makes new files many times slower where others were deleted in the
-last minutes.
+``python -m bench.receiver`` measures on one disk, the cases taking turns: batches of 100 whole files of 10 KB, 4 MiB
+appends to one stream and to 8 streams side by side, and batches of one line for each of 200 streams. Numbers go to
+``build/bench/receiver.json``. Every case has folders of its own and none is deleted before the end: ext4 makes new files
+many times slower where others were deleted in the last minutes.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ _FILE_CRC = crc32(_FILE)
 _FILES_A_BATCH = 100
 _APPEND = os.urandom(4 << 20)
 _STREAMS = 8
+_LINE = b'{"_step": 12345, "_timestamp": 1795363200.123456, "loss": 0.1234567, "accuracy": 0.7777777}\n'
+_SLOW_STREAMS = 200
 _POOL_THREADS = 8
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -96,6 +98,7 @@ class Case:
             "name": self.name,
             "files_per_s": round(self.files_per_s),
             "mib_per_s": round(self.mib_per_s, 1),
+            "cpu_us_per_item": round(self._median(lambda t: t.cpu_s / t.files * 1e6), 1),
             "cpu_s_per_gib": round(self._median(lambda t: t.cpu_s / t.size_bytes * (1 << 30)), 2),
             "fsyncs_per_s": round(self._median(lambda t: t.syncs / t.wall_s)),
             "settle_ms": round(self._median(lambda t: t.settle_s) * 1000),
@@ -287,10 +290,23 @@ def _streams(store: LocalStore, tally: Tally) -> None:
     _side_by_side(lambda number: _append(store, f"run-{number}/metrics.jsonl", appends))
 
 
+def _lines(store: LocalStore, tally: Tally) -> None:
+    crc, size = Crc(0), 0
+    for _ in range(tally.files // _SLOW_STREAMS):
+        before, crc = crc, crc32(_LINE, crc)
+        items = tuple(
+            Item(f"run-{number:03}/metrics.jsonl", "append", Offset(size), len(_LINE), before, crc)
+            for number in range(_SLOW_STREAMS)
+        )
+        size += len(_LINE)
+        for outcome in store.apply(Manifest("bench", items), [_LINE] * _SLOW_STREAMS):
+            assert outcome.result == "stored", outcome
+
+
 # --- all of it
 
 
-def _cases(files: int, mib: int) -> list[Case]:
+def _cases(files: int, mib: int, lines: int) -> list[Case]:
     small: dict[str, Work] = {
         "10 KB files: floor, fsync each": _fsync_each,
         "10 KB files: floor, syncfs": _syncfs,
@@ -307,6 +323,7 @@ def _cases(files: int, mib: int) -> list[Case]:
     return [
         *(Case(name, work, files, files * len(_FILE)) for name, work in small.items()),
         *(Case(name, work, mib << 20 >> 22, mib << 20) for name, work in large.items()),
+        Case("200 streams, a line each: store", _in_store(_lines), lines, lines * len(_LINE)),
     ]
 
 
@@ -338,9 +355,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="how often every case has its turn")
     parser.add_argument("--files", type=int, default=3_000, help="small files a round")
     parser.add_argument("--mib", type=int, default=256, help="MiB of appends a round")
+    parser.add_argument("--lines", type=int, default=12_000, help="lines a round")
     parser.add_argument("--dir", help="where to write: the disk to measure (default: the system's temporary directory)")
     options = parser.parse_args()
-    cases = _cases(options.files, options.mib)
+    cases = _cases(options.files, options.mib, options.lines)
     with tempfile.TemporaryDirectory(prefix="ml-logger-bench-", dir=options.dir) as folder:
         for _ in range(options.rounds):
             for case in cases:
