@@ -245,8 +245,8 @@ class Shipper:
         for file in self._agenda.take_due() + (self._agenda.take_held() if is_everywhere else []):
             self._place(file)
 
-    def _place(self, file: LocalFile, *, is_complete: bool = False) -> None:
-        """Let `file` rest or settle as long as it has to, or queue it."""
+    def _place(self, file: LocalFile, *, is_complete: bool = False, first: bool = False) -> None:
+        """Let `file` rest or settle as long as it has to, or queue it, at the head if it comes `first`."""
         path, kind = file.path, self._kind(file)
         rest_s = self._aside.rest_left_s(file)
         settle_s = 0.0 if is_complete or kind == "stream" else self._config.settle_s - self._settling.age_s(file)
@@ -255,7 +255,7 @@ class Shipper:
         elif settle_s > 0:
             self._agenda.settle(path, settle_s)
         else:
-            self._agenda.queue(path, self._lane(file))
+            self._agenda.queue(path, self._lane(file), first=first)
 
     def _place_tail(self, file: LocalFile) -> bool:
         """Let `file` wait for the end of its last line; return whether there is such a wait."""
@@ -432,7 +432,7 @@ class Shipper:
                 self._clock.steady_s()
             )  # a new mark: what came before it is to be known before much comes after
         self._tally.bytes += report.hauled_bytes
-        for verdict in report.verdicts:
+        for verdict in report.verdicts if is_batch else reversed(report.verdicts):  # what is answered goes to the head
             self._learn(verdict, job.lane, is_batch=is_batch)
         if job.error is not None:
             self._put_back_unsettled(job)
@@ -571,16 +571,16 @@ class Shipper:
                 self._reader.end_upload(file.path)
             else:
                 self._reader.note_staged(file, NOTHING)
-        self._remember(entry, file, newest)
+        self._remember(entry, file, newest, first=True)  # shipped before more is asked, or a short life ships nothing
 
-    def _remember(self, entry: Entry, file: LocalFile, newest: LocalFile) -> None:
+    def _remember(self, entry: Entry, file: LocalFile, newest: LocalFile, *, first: bool = False) -> None:
         """Note in the ledger what both sides have of `file`, and let it go, or go on, if there is more of it by now."""
         is_news = newest is not file and newest.signature != entry.seen
         self._ledger.put(file.path, entry._replace(is_done=entry.is_done and not is_news))
         if entry.is_done and not is_news:
             self._agenda.drop(file.path)
         elif is_news or not self._place_tail(newest):
-            self._place(newest, is_complete=not is_news)
+            self._place(newest, is_complete=not is_news, first=first)
 
 
 def _is_held_already(piece: Piece, entry: Entry) -> bool:

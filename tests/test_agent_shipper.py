@@ -67,6 +67,20 @@ def test_a_question_is_no_larger_than_a_batch(pair):
     assert_equal(pair)
 
 
+def test_what_is_answered_is_shipped_before_more_is_asked(pair):
+    """An agent that lives for few requests ships some files in them, however many it knows nothing about."""
+    for number in range(200):
+        pair.write(f"run/{number}.npy", b"%d" % number)
+    pair.shipper.ship_once()
+    pair.now_s += 3600.0
+    pair.transport.fail_before = [TryAgain("no route")]
+    with pytest.raises(TryAgain):
+        pair.shipper.ship_once()
+    assert len(pair.transport.stats) == 1
+    pair.drain()
+    assert_equal(pair)
+
+
 def test_a_growing_stream_ships_whole_lines_only(pair):
     """The unfinished last line waits for its end; the mirror never holds half a record of a living writer."""
     pair.append("m.jsonl", LINE + b'{"_st')
