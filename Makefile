@@ -26,8 +26,8 @@ $(DEMO_STAMP): setup.py
 test: venv  ## all tests
 	$(BIN)/python -m pytest -n 2
 
-soak: venv  ## long runs: memory over a million records
-	$(BIN)/python -m pytest -m soak
+soak: venv  ## long faults of the agent, memory over a million records; about 40 minutes, 5 GB of disk and of memory
+	$(BIN)/python -m pytest -m soak -v
 
 bench: venv  ## what the client, the receiver, shipping and an idle agent cost; numbers in build/bench/
 	$(BIN)/python -m bench.client
