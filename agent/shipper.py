@@ -255,7 +255,7 @@ class Shipper:
         elif settle_s > 0:
             self._agenda.settle(path, settle_s)
         else:
-            self._agenda.queue(path, self._lane(file), first=first)
+            self._agenda.queue(path, self._lane(file, kind), first=first)
 
     def _place_tail(self, file: LocalFile) -> bool:
         """Let `file` wait for the end of its last line; return whether there is such a wait."""
@@ -274,8 +274,8 @@ class Shipper:
     def _kind(self, file: LocalFile) -> Kind:
         return kind_of(file.path, self._config.streams)
 
-    def _lane(self, file: LocalFile) -> Lane:
-        return lane_of(self._kind(file), file.signature.size - self._entry(file).acked.size, self._batch_bytes)
+    def _lane(self, file: LocalFile, kind: Kind) -> Lane:
+        return lane_of(kind, file.signature.size - self._entry(file).acked.size, self._batch_bytes)
 
     def _entry(self, file: LocalFile) -> Entry:
         entry = self._ledger.get(file.path)
@@ -346,16 +346,16 @@ class Shipper:
             return True
         if layout.is_compressed(pieces[0].file.path) != layout.is_compressed(file.path):
             return False
-        return self._kind(file) == "stream" or file.signature.size <= room
+        return file.signature.size <= room or self._kind(file) == "stream"
 
     def _maybe_question(self, file: LocalFile) -> Question | None:
         """Return what to ask about `file` before any of it is sent, None if enough is known."""
-        kind, is_anew = self._kind(file), file.path in self._anew
-        if is_anew or self._is_worth_asking(file, kind):
-            return Question(file, kind, self._entry(file), self._plain_name(file), is_anew)
+        is_anew = file.path in self._anew
+        if is_anew or self._is_worth_asking(file):
+            return Question(file, self._kind(file), self._entry(file), self._plain_name(file), is_anew)
         return None
 
-    def _is_worth_asking(self, file: LocalFile, kind: Kind) -> bool:
+    def _is_worth_asking(self, file: LocalFile) -> bool:
         """Whether it costs less to ask than to send in vain."""
         size = file.signature.size
         if file.path in self._unknown:
@@ -363,7 +363,7 @@ class Shipper:
         if self._ledger.get(file.path) is None:
             return size > UNASKED_BYTES
         # a large file whose last answer was lost, with the agent, is there already
-        return kind == "whole" and size > self._batch_bytes and not self._reader.is_uploading(file)
+        return size > self._batch_bytes and self._kind(file) == "whole" and not self._reader.is_uploading(file)
 
     def _read(self, file: LocalFile, room: int) -> Piece | None:
         """Return the next piece of a file that was taken; where there is none, it is found another place."""
@@ -398,7 +398,7 @@ class Shipper:
         behind = None if more < 0 else local_file.read_behind(fd, acked, entry.mark, min(room, more))
         if behind is None:
             self._anew.add(file.path)
-            self._agenda.put_back(file.path, self._lane(file))
+            self._agenda.put_back(file.path, self._lane(file, "stream"))
         elif more == 0 and (acked.size > 0 or entry.is_done):
             self._note_done(file, entry, now)
         else:
@@ -569,7 +569,7 @@ class Shipper:
         if self._kind(file) == "whole":
             if entry.is_done or entry.remote != self._entry(file).remote:
                 self._reader.end_upload(file.path)
-            else:
+            else:  # that it was asked about, too
                 self._reader.note_staged(file, NOTHING)
         self._remember(entry, file, newest, first=True)  # shipped before more is asked, or a short life ships nothing
 
