@@ -88,7 +88,7 @@ class AgentConfig:
     settle_s: float = 2.0
     scan_interval_s: float = 5.0
     quiet_scan_interval_s: float = 60.0
-    min_interval_s: float = 0.15
+    min_interval_s: float = 0.12
     batch_bytes: int = 4 << 20
     batch_files: int = 100
     connections: int = 4
