@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 
@@ -10,29 +12,57 @@ from aiohttp.typedefs import Middleware
 
 from .answers import Handler, Refused
 from .auth import Caller, Door, Right
+from .patience import Patience, wait_s
 
 CallerHandler = Callable[[web.Request, Caller], Awaitable[web.StreamResponse]]
 
 OPEN_PATHS = ("/healthz",)
 """What needs no token."""
 
+MOST_WAITING = 200
+"""So many refusals wait at a time; further ones are answered at once, with 429."""
+
+_TOLD_FAILURES = frozenset({1, 10, 100, 1_000, 10_000, 100_000})
+
 # Of the request under way. Not kept in the request: its keys differ between versions of aiohttp.
 _caller: ContextVar[Caller] = ContextVar("caller")
+_log = logging.getLogger(__name__)
 
 
-def doorkeeper(door: Door) -> Middleware:
-    """Return a middleware that answers 401 to whom `door` does not know, whatever they ask for."""
+class Doorkeeper:
+    """The middleware that answers 401 to whom `door` does not know, whatever they ask for, and ever later."""
 
-    @web.middleware
-    async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.path not in OPEN_PATHS:
-            caller = door.maybe_caller(request.headers.get("Authorization"))
-            if caller is None:
-                raise Refused(401, "no valid token: send 'Authorization: Bearer TOKEN'", {"WWW-Authenticate": "Bearer"})
-            _caller.set(caller)
-        return await handler(request)
+    def __init__(self, door: Door, patience: Patience) -> None:
+        self._door, self._patience = door, patience
+        self._waiting = 0
 
-    return admit
+    def middleware(self) -> Middleware:
+        """Return it as aiohttp wants it."""
+
+        @web.middleware
+        async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
+            if request.path not in OPEN_PATHS:
+                caller = self._door.maybe_caller(request.headers.get("Authorization"))
+                if caller is None:
+                    await self._turn_away(request.remote or "")
+                else:
+                    _caller.set(caller)
+            return await handler(request)
+
+        return admit
+
+    async def _turn_away(self, address: str) -> None:
+        count = self._patience.fail(address)
+        if count in _TOLD_FAILURES:
+            _log.warning("%d requests without a valid token from %s", count, address)
+        if self._waiting >= MOST_WAITING:
+            raise Refused(429, "too many requests without a valid token")
+        self._waiting += 1
+        try:
+            await asyncio.sleep(wait_s(count))
+        finally:
+            self._waiting -= 1
+        raise Refused(401, "no valid token: send 'Authorization: Bearer TOKEN'", {"WWW-Authenticate": "Bearer"})
 
 
 def guarded(right: Right, handler: CallerHandler) -> Handler:

@@ -21,7 +21,7 @@ _STATUSES: tuple[tuple[type[MLLoggerError], int], ...] = (
     (StoreBusy, 503),
     (StoreError, 500),
 )
-_RETRY_AFTER_S = {503: 2, 507: 10}
+_RETRY_AFTER_S = {429: 5, 503: 2, 507: 10}
 
 _log = logging.getLogger(__name__)
 

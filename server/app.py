@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import ssl
+import time
+
 import orjson
 from aiohttp import web
 
 from ..version import __version__
-from .admission import doorkeeper, guarded
+from .admission import Doorkeeper, guarded
 from .answers import errors_as_json, json_answer
 from .auth import Door
 from .bodies import Intake
 from .config import Limits
 from .lineage import Marks
+from .patience import Patience
 from .reading import Reading
 from .shipping import Shipping
 from .store import Store
@@ -23,7 +27,8 @@ def make_app(store: Store, door: Door, limits: Limits, marks: Marks) -> web.Appl
     """Return the application; its threads end with it, `store` is the caller's to close."""
     intake = Intake(limits)
     shipping, reading = Shipping(store, intake, marks), Reading(store, intake)
-    app = web.Application(middlewares=[errors_as_json, doorkeeper(door)])
+    doorkeeper = Doorkeeper(door, Patience(time.monotonic))
+    app = web.Application(middlewares=[errors_as_json, doorkeeper.middleware()])
     app.add_routes(
         [
             web.get("/healthz", healthz),
@@ -49,7 +54,9 @@ async def healthz(_request: web.Request) -> web.Response:
 # --- running
 
 
-async def start_site(app: web.Application, host: str, port: int, *, stop_timeout_s: float) -> tuple[web.AppRunner, str]:
+async def start_site(
+    app: web.Application, host: str, port: int, *, stop_timeout_s: float, tls: ssl.SSLContext | None = None
+) -> tuple[web.AppRunner, str]:
     """Bind and start; return the runner, whose ``cleanup`` stops within `stop_timeout_s`, and the URL.
 
     Raises `OSError` if the address can't be bound.
@@ -60,10 +67,10 @@ async def start_site(app: web.Application, host: str, port: int, *, stop_timeout
     )
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port).start()
+        await web.TCPSite(runner, host, port, ssl_context=tls).start()
     except OSError:
         await runner.cleanup()
         raise
     bound = runner.addresses[0]
     shown = f"[{host}]" if ":" in host else host
-    return runner, f"http://{shown}:{bound[1]}"
+    return runner, f"{'http' if tls is None else 'https'}://{shown}:{bound[1]}"

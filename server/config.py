@@ -37,6 +37,9 @@ class ServerConfig:
     host: str = "127.0.0.1"
     port: int = 8081
     token_file: Path | None = None
+    insecure: bool = False
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
     min_free_bytes: int = 256 * _MIB
     stop_timeout_s: float = 30.0
     limits: Limits = field(default_factory=Limits)
@@ -50,12 +53,21 @@ def load_config(file: Path | None, environ: Mapping[str, str], flags: Mapping[st
     return config
 
 
+def token_file_in(file: Path | None, environ: Mapping[str, str]) -> Path | None:
+    """Return the token file that a config or the environment names, None if neither does; raises `ConfigError`."""
+    # Whoever keeps the tokens need not say where the data is.
+    flags = {"data_dir": Path("/")} if file is None else {}
+    return load_settings(ServerConfig, file=file, environ=environ, env_prefix=ENV_PREFIX, flags=flags).token_file
+
+
 def _require_ranges(config: ServerConfig) -> None:
     if not 0 <= config.port <= 65535:
         raise ConfigError(f"port {config.port} is none", hint="give one from 0 (any free one) to 65535")
     if config.min_free_bytes < 0:
         raise ConfigError(f"min_free_bytes is {config.min_free_bytes}", hint="give 0 or more")
     numbers = {f"limits.{key}": value for key, value in dataclasses.asdict(config.limits).items()}
+    if (config.tls_cert is None) != (config.tls_key is None):
+        raise ConfigError("tls_cert and tls_key go together", hint="give both, as PEM files, or neither")
     for name, value in {**numbers, "stop_timeout_s": config.stop_timeout_s}.items():
         most = MAX_TIME_S if name.endswith("_s") else MAX_NUMBER
         if not 0 < value <= most:

@@ -18,36 +18,40 @@ MAX_BYTES = 16 << 20
 @dataclass(frozen=True, slots=True)
 class _Heard:
     beat: Heartbeat
+    prefix: str
     size_bytes: int
     at_s: float
 
 
 class Heartbeats:
-    """Keeps the last heartbeat of each source; past a bound the one that was silent for the longest goes.
+    """Keeps the last heartbeat of each source and prefix; past a bound the one that was silent for the longest goes.
 
     `steady_s` is a clock that never jumps: ages are counted by it alone, so no agent's clock matters.
     """
 
     def __init__(self, steady_s: Callable[[], float]) -> None:
         self._steady_s = steady_s
-        self._heard: dict[str, _Heard] = {}  # the longest silent first
+        self._heard: dict[tuple[str, str], _Heard] = {}  # the longest silent first
         self._size_bytes = 0
 
-    def take(self, body: bytes) -> None:
-        """Keep the heartbeat in `body`; raises `BadBatch` if it is none, and then changes nothing."""
+    def take(self, body: bytes, prefix: str = "") -> None:
+        """Keep the heartbeat in `body`, of an agent that is confined to `prefix`.
+
+        Raises `BadBatch` if it is none, and then changes nothing.
+        """
         beat = wire.decode_heartbeat(body)
-        self._drop(beat.source)
-        self._heard[beat.source] = _Heard(beat, len(body), self._steady_s())
+        self._drop((prefix, beat.source))
+        self._heard[prefix, beat.source] = _Heard(beat, prefix, len(body), self._steady_s())
         self._size_bytes += len(body)
         while len(self._heard) > MAX_AGENTS or self._size_bytes > MAX_BYTES:
             self._drop(next(iter(self._heard)))
 
-    def _drop(self, source: str) -> None:
-        heard = self._heard.pop(source, None)
+    def _drop(self, key: tuple[str, str]) -> None:
+        heard = self._heard.pop(key, None)
         if heard is not None:
             self._size_bytes -= heard.size_bytes
 
-    def agents(self) -> list[tuple[Heartbeat, float]]:
-        """Return each agent's last heartbeat with its age in seconds, the latest first."""
+    def agents(self, may_enter: Callable[[str], bool]) -> list[tuple[Heartbeat, float]]:
+        """Return the last heartbeat, with its age in seconds, of each agent whose prefix one `may_enter`, the latest first."""
         now_s = self._steady_s()
-        return [(heard.beat, now_s - heard.at_s) for heard in reversed(self._heard.values())]
+        return [(h.beat, now_s - h.at_s) for h in reversed(self._heard.values()) if may_enter(h.prefix)]

@@ -9,12 +9,12 @@ import orjson
 from aiohttp import web
 
 from .. import wire
-from ..errors import BadPath
+from ..errors import BadPath, NotHeld
 from .answers import Refused, json_answer
-from .auth import Caller
+from .auth import OUTSIDE, Caller
 from .bodies import Intake
 from .byterange import maybe_range
-from .store import Store, StoredFile
+from .store import Entry, Listing, Store, StoredFile
 
 _READ_BYTES = 1 << 18
 _LIST_LIMIT = 1000
@@ -26,21 +26,39 @@ class Reading:
     def __init__(self, store: Store, intake: Intake) -> None:
         self._store, self._intake = store, intake
 
-    async def list_folder(self, request: web.Request, _caller: Caller) -> web.Response:
+    async def list_folder(self, request: web.Request, caller: Caller) -> web.Response:
         """Answer ``GET /v1/list/<folder>``."""
         folder = path_after(request, "/v1/list").rstrip("/")
         limit = _maybe_limit(request.query.get("limit", str(_LIST_LIMIT)))
         if limit is None:
             raise Refused(400, f"limit must be a whole number from 1 to {_LIST_LIMIT}")
         after = request.query.get("after", "")
-        listing = await self._intake.in_thread(lambda: self._store.list(folder, after=after, limit=limit))
+        listing = await self._intake.in_thread(self._list, caller, folder, after, limit)
         entries = [{"name": e.name, "kind": e.kind, "size": e.size, "mtime_ns": e.mtime_ns} for e in listing.entries]
         answer = {"v": wire.VERSION, "path": folder, "entries": entries, "next_after": listing.next_after}
         return json_answer(orjson.dumps(answer))
 
-    async def read_file(self, request: web.Request, _caller: Caller) -> web.StreamResponse:
+    def _list(self, caller: Caller, folder: str, after: str, limit: int) -> Listing:
+        if caller.may_enter(folder):
+            return self._store.list(folder, after=after, limit=limit)
+        step = caller.maybe_step(folder)
+        if step is None:
+            raise Refused(403, OUTSIDE)
+        is_there = step > after and self._is_folder(f"{folder}/{step}" if folder else step)
+        return Listing((Entry(step, "dir", 0, 0),) if is_there else (), None)  # of when it changed others have a part
+
+    def _is_folder(self, folder: str) -> bool:
+        try:
+            self._store.list(folder, limit=1)
+        except NotHeld:
+            return False
+        return True
+
+    async def read_file(self, request: web.Request, caller: Caller) -> web.StreamResponse:
         """Answer ``GET /v1/files/<path>``."""
-        file = await self._intake.in_thread(self._store.open, path_after(request, "/v1/files"))
+        path = path_after(request, "/v1/files")
+        require_inside(caller, path)
+        file = await self._intake.in_thread(self._store.open, path)
         try:
             return await self._send(request, file)
         finally:
@@ -76,6 +94,12 @@ class Reading:
                 raise ConnectionResetError("the file became shorter while it was read")
             await response.write(chunk)
         await response.write_eof()
+
+
+def require_inside(caller: Caller, path: str) -> None:
+    """Raise `Refused` (403) for a path that is not the caller's, whether anything is there or not."""
+    if not caller.may_enter(path):
+        raise Refused(403, OUTSIDE)
 
 
 def path_after(request: web.Request, prefix: str) -> str:

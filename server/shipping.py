@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 
 import orjson
 from aiohttp import web
 
 from .. import wire
+from ..wire import Item, Manifest, Outcome
 from .answers import json_answer
-from .auth import Caller
+from .auth import OUTSIDE, Caller
 from .bodies import Intake
 from .heartbeats import Heartbeats
 from .lineage import Marks
@@ -29,28 +33,38 @@ class Shipping:
         self._store, self._intake, self._marks = store, intake, marks
         self._heartbeats = Heartbeats(time.monotonic)
 
-    async def stat(self, request: web.Request, _caller: Caller) -> web.Response:
-        """Answer ``POST /v1/stat``."""
-        return json_answer(await self._intake.work_on(request, self._stat))
+    async def stat(self, request: web.Request, caller: Caller) -> web.Response:
+        """Answer ``POST /v1/stat``; of what is not the caller's nothing is held."""
+        return json_answer(await self._intake.work_on(request, partial(self._stat, caller)))
 
-    def _stat(self, body: bytes) -> bytes:
+    def _stat(self, caller: Caller, body: bytes) -> bytes:
         paths = wire.decode_stat_request(body, max_paths=self._intake.limits.max_paths)
-        return wire.encode_stat_answer(paths, self._store.stat(paths))
+        own = [path for path in paths if caller.may_enter(path)]
+        held = dict(zip(own, self._store.stat(own), strict=True))
+        return wire.encode_stat_answer(paths, [held.get(path) for path in paths])
 
-    async def batch(self, request: web.Request, _caller: Caller) -> web.Response:
-        """Answer ``POST /v1/batch``."""
-        return json_answer(await self._intake.work_on(request, self._batch))
+    async def batch(self, request: web.Request, caller: Caller) -> web.Response:
+        """Answer ``POST /v1/batch``; an item that is not the caller's to write costs itself, not the batch."""
+        return json_answer(await self._intake.work_on(request, partial(self._batch, caller)))
 
-    def _batch(self, body: bytes) -> bytes:
+    def _batch(self, caller: Caller, body: bytes) -> bytes:
         limits, start = self._intake.limits, time.monotonic()
         manifest, payloads = wire.split_batch(
             body, max_manifest_bytes=limits.max_manifest_bytes, max_items=limits.max_items
         )
-        outcomes = self._store.apply(manifest, payloads)
+        outcomes = self._apply(caller, manifest, payloads)
         _log.debug("batch of %d items, %d bytes: %.3f s", len(outcomes), len(body), time.monotonic() - start)
         self._marks.note_stored()
         mark = self._marks.since(None).mark
         return wire.encode_outcomes(outcomes, next_flush_s=self._next_flush_s(), mark=mark)
+
+    def _apply(self, caller: Caller, manifest: Manifest, payloads: Sequence[memoryview]) -> list[Outcome]:
+        own = [index for index, item in enumerate(manifest.items) if caller.may_enter(item.path)]
+        if len(own) == len(manifest.items):
+            return self._store.apply(manifest, payloads)
+        part = replace(manifest, items=tuple(manifest.items[index] for index in own))
+        found = dict(zip(own, self._store.apply(part, [payloads[index] for index in own]), strict=True))
+        return [found.get(index) or refusal(item, OUTSIDE) for index, item in enumerate(manifest.items)]
 
     def _next_flush_s(self) -> float:
         """Return how long agents had better wait between batches: nothing, unless as many wait for a slot as there are."""
@@ -64,12 +78,17 @@ class Shipping:
     def _lineage(self, body: bytes) -> bytes:
         return wire.encode_lineage(self._marks.since(wire.decode_lineage_request(body)))
 
-    async def heartbeat(self, request: web.Request, _caller: Caller) -> web.Response:
+    async def heartbeat(self, request: web.Request, caller: Caller) -> web.Response:
         """Answer ``POST /v1/heartbeat``."""
         async with self._intake.read(request) as chunks:
-            self._heartbeats.take(b"".join(chunks))
+            self._heartbeats.take(b"".join(chunks), caller.prefix)
         return json_answer(orjson.dumps({"v": wire.VERSION}))
 
-    async def agents(self, _request: web.Request, _caller: Caller) -> web.Response:
-        """Answer ``GET /v1/agents``."""
-        return json_answer(wire.encode_agents(self._heartbeats.agents()))
+    async def agents(self, _request: web.Request, caller: Caller) -> web.Response:
+        """Answer ``GET /v1/agents``: those whose tokens are confined to where the caller may look."""
+        return json_answer(wire.encode_agents(self._heartbeats.agents(caller.may_enter)))
+
+
+def refusal(item: Item, reason: str) -> Outcome:
+    """Return the outcome of an item that is refused before any store sees it."""
+    return Outcome(item.path, item.op, "rejected", item.offset, item.length, item.crc, reason=reason)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,7 +16,7 @@ from urllib.parse import urlsplit
 import requests
 
 from ml_logger.server.app import make_app, start_site
-from ml_logger.server.auth import Door
+from ml_logger.server.auth import Door, door_for
 from ml_logger.server.config import Limits
 from ml_logger.server.lineage import Marks
 from ml_logger.server.store import Store
@@ -43,30 +44,45 @@ class Site:
 
 @contextmanager
 def serving(
-    store: Store, *, token: str | None = None, limits: Limits | None = None, marks: Marks | None = None
+    store: Store,
+    door: Door | None = None,
+    *,
+    token: str | None = None,
+    limits: Limits | None = None,
+    marks: Marks | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> Iterator[Site]:
-    """Serve `store` until the block ends; without `marks` each time with a new lineage."""
-    if marks is None:
-        with tempfile.TemporaryDirectory() as folder, _serving(store, token, limits, Marks(Path(folder))) as site:
-            yield site
-    else:
-        with _serving(store, token, limits, marks) as site:
-            yield site
+    """Serve `store` behind `door` until the block ends; without `marks` each time with a new lineage.
+
+    The session shows `token`; without a `door` that is also the one token that opens.
+    """
+    if door is None:
+        door = Door(None) if token is None else door_for(token)
+    with ExitStack() as stack:
+        if marks is None:
+            marks = Marks(Path(stack.enter_context(tempfile.TemporaryDirectory())))
+        yield stack.enter_context(_serving(store, door, token, limits, marks, tls))
 
 
 @contextmanager
-def _serving(store: Store, token: str | None, limits: Limits | None, marks: Marks) -> Iterator[Site]:
+def _serving(
+    store: Store, door: Door, token: str | None, limits: Limits | None, marks: Marks, tls: ssl.SSLContext | None
+) -> Iterator[Site]:
     started: list[str] = []
     is_up, loop = threading.Event(), asyncio.new_event_loop()
     stop = asyncio.Event()
 
     async def serve() -> None:
-        app = make_app(store, Door(token), limits or Limits(), marks)
-        runner, url = await start_site(app, "127.0.0.1", 0, stop_timeout_s=5)
+        app = make_app(store, door, limits or Limits(), marks)
+        runner, url = await start_site(app, "127.0.0.1", 0, stop_timeout_s=5, tls=tls)
         started.append(url)
         is_up.set()
         await stop.wait()
         await runner.cleanup()
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
 
     thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
     thread.start()

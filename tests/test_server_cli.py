@@ -127,7 +127,7 @@ def mistakes(root: Path) -> dict[str, tuple[list[str], str]]:
         "zero": (["--config", str(root / "zero.yaml")], "limits.max_items is 0"),
         "no data_dir": (["--config", str(root / "none.yaml")], "key 'data_dir' is missing"),
         "a file as data_dir": (["--data-dir", str(root / "file")], f"data directory {root / 'file'} can't be used"),
-        "no token file": ([*data, "--token-file", str(root / "missing")], "can't be read"),
+        "no token file": ([*data, "--token-file", str(root / "missing")], "does not exist"),
         "empty token file": ([*data, "--token-file", str(root / "empty")], "is empty"),
         "open to the world": ([*data, "--host", "0.0.0.0"], "--token-file"),
         "open by name": ([*data, "--host", "storage.example"], "--token-file"),

@@ -16,11 +16,13 @@ from serving import Site, exchange, serving
 from ml_logger import wire
 from ml_logger.errors import BadBatch, BatchTooLarge
 from ml_logger.server import heartbeats
+from ml_logger.server.auth import Caller
 from ml_logger.server.heartbeats import Heartbeats
 from ml_logger.server.local_store import LocalStore
 from ml_logger.wire import Heartbeat, SpoolBeat
 
 TOKEN = "a-token-for-tests"
+EVERYBODYS = Caller("anybody").may_enter
 
 texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
 counts = st.integers(0, 2**63 - 1)
@@ -181,7 +183,10 @@ def test_the_last_heartbeat_of_each_source_is_kept_with_its_age() -> None:
     clock.now_s += 7
     kept.take(wire.encode_heartbeat(a_beat("one", pid=2, started_at=0.0)))
     clock.now_s += 3
-    assert [(beat.source, beat.pid, age_s) for beat, age_s in kept.agents()] == [("one", 2, 3.0), ("two", 42, 10.0)]
+    assert [(beat.source, beat.pid, age_s) for beat, age_s in kept.agents(EVERYBODYS)] == [
+        ("one", 2, 3.0),
+        ("two", 42, 10.0),
+    ]
 
 
 def test_a_bad_heartbeat_changes_nothing() -> None:
@@ -190,7 +195,7 @@ def test_a_bad_heartbeat_changes_nothing() -> None:
     kept.take(wire.encode_heartbeat(a_beat()))
     with pytest.raises(BadBatch):
         kept.take(changed(pid="x"))
-    assert [beat for beat, _ in kept.agents()] == [a_beat()]
+    assert [beat for beat, _ in kept.agents(EVERYBODYS)] == [a_beat()]
 
 
 def test_the_number_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,10 +204,10 @@ def test_the_number_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     kept = Heartbeats(Clock())
     for name in "abcad":
         kept.take(wire.encode_heartbeat(a_beat(name)))
-    assert [beat.source for beat, _ in kept.agents()] == ["d", "a", "c"]
+    assert [beat.source for beat, _ in kept.agents(EVERYBODYS)] == ["d", "a", "c"]
     monkeypatch.setattr(heartbeats, "MAX_BYTES", 2 * len(wire.encode_heartbeat(a_beat("a"))))
     kept.take(wire.encode_heartbeat(a_beat("e")))
-    assert [beat.source for beat, _ in kept.agents()] == ["e", "d"]
+    assert [beat.source for beat, _ in kept.agents(EVERYBODYS)] == ["e", "d"]
 
 
 # --- the calls
