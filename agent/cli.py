@@ -94,7 +94,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--dry-run", action="store_true", help="print what retention would delete now, and do nothing")
     parser.add_argument("--json", action="store_true", help="status: one JSON object instead of a table")
     parser.add_argument("--no-probe", action="store_true", help="doctor: send no file to the receiver")
-    parser.add_argument("--spool", type=Path, help="the directory the training logs to")
+    parser.add_argument("--spool", action="append", help="the directory the training logs to; may be given again")
     parser.add_argument("--server", help="the receiver's URL, such as http://storage:8081")
     parser.add_argument("--token-file", type=Path, help="a file with the token on its first line")
     parser.add_argument("--state-dir", type=Path, help="where the agent keeps what it remembers")

@@ -18,6 +18,7 @@ from ..settings import MAX_TIME_S, load_settings, read_token
 ENV_PREFIX = "ML_LOGGER_AGENT_"
 
 MAX_CONNECTIONS = 64
+MAX_BATCH_BYTES = 1 << 30
 MAX_PID = 2**31 - 1
 MAX_KEEP_S = 1e9  # thirty years: unlike the other times it is only compared with
 
@@ -136,7 +137,9 @@ def _normal(config: AgentConfig) -> AgentConfig:
         config,
         spool=tuple(Path(os.path.realpath(spool)) for spool in config.spools()),
         server=config.server.rstrip("/"),
-        remote_prefix=config.remote_prefix.strip("/").replace("{hostname}", os.uname().nodename),
+        remote_prefix=(config.remote_prefix.rstrip("/") or config.remote_prefix).replace(
+            "{hostname}", os.uname().nodename
+        ),
     )
 
 
@@ -144,17 +147,26 @@ def _check(config: AgentConfig) -> AgentConfig:
     _check_server(config.server)
     _check_spools(config.spools())
     _check_numbers(config)
-    _check_url("proxy", config.proxy)
-    _check_url("spot_notice_url", config.spot_notice_url)
+    _check_url("proxy", config.proxy, like="http://proxy:3128")
+    _check_url("spot_notice_url", config.spot_notice_url, like=AgentConfig.spot_notice_url)
     _check_tls(config.tls)
-    if config.remote_prefix:
-        try:
-            check_path(config.remote_prefix)
-        except BadPath as error:
-            raise ConfigError(
-                f"key 'remote_prefix': {error}", hint="use a relative path such as team/{hostname}"
-            ) from None
+    _check_prefix(config.remote_prefix)
+    if not config.include:
+        raise ConfigError("key 'include' is empty: nothing would be shipped", hint='leave it out to ship all: ["*"]')
     return config
+
+
+def _check_prefix(prefix: str) -> None:
+    if not prefix:
+        return
+    if "{" in prefix or "}" in prefix:
+        raise ConfigError(
+            f"key 'remote_prefix': {prefix[:200]!a} holds a brace", hint="the only placeholder is {hostname}"
+        )
+    try:
+        check_path(prefix)
+    except BadPath as error:
+        raise ConfigError(f"key 'remote_prefix': {error}", hint="use a relative path such as team/{hostname}") from None
 
 
 def _check_server(server: str) -> None:
@@ -195,7 +207,7 @@ def _check_spool(spool: Path) -> None:
         )
 
 
-def _check_url(key: str, url: str | None) -> None:
+def _check_url(key: str, url: str | None, *, like: str) -> None:
     """Refuse what is no http(s) URL; the message leaves out what stands before an @."""
     if url is None:
         return
@@ -206,7 +218,7 @@ def _check_url(key: str, url: str | None) -> None:
         is_valid = False
     if not is_valid:
         shown = url.rpartition("@")[2][:200]
-        raise ConfigError(f"key '{key}': {shown!a} is not an http(s) URL", hint="write it like http://proxy:3128")
+        raise ConfigError(f"key '{key}': {shown!a} is not an http(s) URL", hint=f"write it like {like}")
 
 
 def _check_tls(tls: TlsSettings) -> None:
@@ -237,9 +249,19 @@ def _check_numbers(config: AgentConfig) -> None:
         least = 0 if key == "retention.max_spool_bytes" else 1
         if values[key] is not None and values[key] < least:
             raise ConfigError(f"key '{key}' must be at least {least}, not {values[key]}", hint=_SEE)
-    for key, most in (("connections", MAX_CONNECTIONS), ("prometheus.port", 65535), ("until_pid", MAX_PID)):
+    for key, most in (
+        ("batch_bytes", MAX_BATCH_BYTES),
+        ("connections", MAX_CONNECTIONS),
+        ("prometheus.port", 65535),
+        ("until_pid", MAX_PID),
+    ):
         if values[key] is not None and not 0 <= values[key] <= most:
             raise ConfigError(f"key '{key}' must be at most {most}, not {values[key]}", hint=_SEE)
+    if config.retry.initial_s > config.retry.max_s:
+        raise ConfigError(
+            f"key 'retry.initial_s' is {config.retry.initial_s:g}, more than retry.max_s, {config.retry.max_s:g}",
+            hint="the wait doubles from the one up to the other",
+        )
 
 
 def _check_time(key: str, value: float) -> None:

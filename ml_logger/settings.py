@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import re
 import reprlib
 import types
 import typing
@@ -28,6 +29,10 @@ MAX_NUMBER = 2**53
 
 MAX_TIME_S = 1e6
 """No time in a config is longer than this (11 days), in seconds: the system's own calls take no more."""
+
+
+_SERVICE_LINK = re.compile(r"SERVICE_(HOST|PORT.*)|PORT(_\d+_.*)?")
+"""What Kubernetes puts into every container, behind the name of each service: nobody's setting."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,11 +78,20 @@ def load_settings(
         variable = env_prefix + key.upper()
         if environ.get(variable, "") != "":
             given[key] = _given_from_environment(environ[variable], variable, known[key])
+    _refuse_unknown(environ, env_prefix, known)
     for name, value in flags.items():
         if value is not None:
             place = _Place("flag --" + name.replace("_", "-").replace(".", "-"))
             _put(given, name, _Given(value, place))
     return _build(cls, given, source, trail="")
+
+
+def _refuse_unknown(environ: Mapping[str, str], env_prefix: str, known: Mapping[str, Any]) -> None:
+    for variable, text in environ.items():
+        name = variable.removeprefix(env_prefix)
+        is_ours = name != variable and text != "" and not _SERVICE_LINK.fullmatch(name)
+        if is_ours and name.lower() not in known:
+            raise _unknown_key(name.lower(), name.lower(), _Place(f"environment variable {variable}"), list(known))
 
 
 def _put(given: dict[str, _Given], name: str, value: _Given) -> None:
@@ -210,33 +224,35 @@ def _try_convert(value: Any, wanted: Any, place: _Place, name: str) -> Any:
     if typing.get_origin(wanted) is tuple:
         element = typing.get_args(wanted)[0]
         fits = isinstance(value, (list, tuple)) and all(isinstance(v, str) for v in value)
-        return tuple(_try_scalar(v, element, place) for v in value) if fits else _MISFIT
+        return tuple(_try_scalar(v, element, place, name) for v in value) if fits else _MISFIT
     if typing.get_origin(wanted) is Literal:
         return value if value in typing.get_args(wanted) else _MISFIT
-    return _try_scalar(value, wanted, place)
+    return _try_scalar(value, wanted, place, name)
 
 
-def _try_scalar(value: Any, wanted: Any, place: _Place) -> Any:
+def _try_scalar(value: Any, wanted: Any, place: _Place, name: str) -> Any:
     if wanted is type(None):
         return None if value is None else _MISFIT
     if isinstance(value, str) and "\0" in value:
-        raise ConfigError(f"{place}: the value holds a NUL character", hint="remove it")
+        raise ConfigError(f"{place}: key '{name}' holds a NUL character", hint="remove it")
     if wanted is float and type(value) in (int, float):
         return float(value) if abs(value) <= MAX_NUMBER else _MISFIT
     if wanted is int and type(value) is int and abs(value) > MAX_NUMBER:
         return _MISFIT
     if wanted is Path and isinstance(value, (str, Path)):
-        return _absolute(Path(value), place)
+        return _absolute(Path(value), place, name)
     return value if type(value) is wanted else _MISFIT
 
 
-def _absolute(path: Path, place: _Place) -> Path:
+def _absolute(path: Path, place: _Place, name: str) -> Path:
     if path == Path():  # what an unset shell variable leaves; nobody means the current folder by it
-        raise ConfigError(f"{place}: the path is empty", hint="name a file or folder")
+        raise ConfigError(f"{place}: key '{name}' is an empty path", hint="name a file or folder")
     try:
         return (place.folder / path.expanduser()).absolute()
     except RuntimeError:
-        raise ConfigError(f"{place}: there is no home directory for {path}", hint="write the whole path") from None
+        raise ConfigError(
+            f"{place}: key '{name}': there is no home directory for {path}", hint="write the whole path"
+        ) from None
 
 
 def _type_name(wanted: Any) -> str:
@@ -261,7 +277,7 @@ def read_token(token: str | None, token_file: Path | None, environ: Mapping[str,
     if token_file.exists() and not token_file.is_file():
         raise ConfigError(f"token file {token_file} is no file", hint="give the path of a file with the token in it")
     try:
-        lines = token_file.read_text(encoding="utf-8").split("\n")
+        lines = token_file.read_text(encoding="utf-8-sig").split("\n")  # some editors put a byte order mark first
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"token file {token_file} can't be read: {error}", hint="check path and permissions"

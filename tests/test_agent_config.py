@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from ml_logger.agent.cli import _flags, _parse
 from ml_logger.agent.config import current_token, load_config
 from ml_logger.errors import ConfigError
 
@@ -61,6 +62,8 @@ def config_of(tmp_path: Path, *lines: str, environ: dict[str, str] | None = None
         "server: ftp://h",
         "server: http://user:password@h",
         "remote_prefix: ../up",
+        "remote_prefix: /",
+        f"batch_bytes: {2**30 + 1}",
         "include: &a [*a]",
         "exclude: &a {x: *a}",
         "log: {level: loud}",
@@ -73,6 +76,61 @@ def test_what_can_not_be_used_is_refused_in_one_line(tmp_path, line):
     message = caught.value.one_line()
     assert "\n" not in message
     assert len(message) < 1000
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('remote_prefix: "{host}"', ("remote_prefix", "'{host}'", "{hostname}")),
+        ('remote_prefix: "team/{hostname"', ("remote_prefix", "'team/{hostname'", "{hostname}")),
+        ("remote_prefix: /x", ("remote_prefix", "'/x'", "relative")),
+        ("include: []", ("include", "nothing")),
+        ("retry: {initial_s: 10, max_s: 1}", ("retry.initial_s", "10", "retry.max_s", "1")),
+        ("spot_notice_url: foo", ("spot_notice_url", "like http://169.254.169.254")),
+        ("proxy: foo", ("proxy", "like http://proxy:3128")),
+        ('until_file: ""', ("line 3", "until_file", "empty")),
+        ('token_file: "a\\0b"', ("line 3", "token_file", "NUL")),
+        ("state_dir: ~nobody-of-this-name/x", ("line 3", "state_dir", "home")),
+    ],
+)
+def test_what_is_refused_is_named_with_its_mend(tmp_path, line, words):
+    """The key, the value and what would do stand in the line."""
+    with pytest.raises(ConfigError) as caught:
+        config_of(tmp_path, line)
+    assert [word for word in words if word not in caught.value.one_line()] == []
+
+
+def test_a_variable_that_is_no_key_is_refused(tmp_path):
+    """A misspelt variable is not passed over; the other commands' variables and those of Kubernetes are not meant."""
+    others = {
+        "ML_LOGGER_TOKEN": "t",
+        "ML_LOGGER_SPOOL": "s",
+        "ML_LOGGER_SERVER_PORT": "1",
+        "ML_LOGGER_AGENT_SERVICE_HOST": "10.0.0.1",
+        "ML_LOGGER_AGENT_SERVICE_PORT_METRICS": "9108",
+        "ML_LOGGER_AGENT_PORT": "tcp://10.0.0.1:9108",
+        "ML_LOGGER_AGENT_PORT_9108_TCP_ADDR": "10.0.0.1",
+    }
+    assert config_of(tmp_path, environ={**others, "ML_LOGGER_AGENT_SETTLE_S": "3"}).settle_s == 3.0
+    with pytest.raises(ConfigError) as caught:
+        config_of(tmp_path, environ={**others, "ML_LOGGER_AGENT_SETTLE": "3"})
+    line = caught.value.one_line()
+    assert [w for w in ("variable ML_LOGGER_AGENT_SETTLE:", "nearest known key is 'settle_s'") if w not in line] == []
+
+
+def test_several_spools_on_the_command_line(tmp_path):
+    """``--spool`` given twice means both folders, whatever the file says."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    arguments = _parse(["--spool", str(tmp_path / "a"), "--spool", str(tmp_path / "b")])
+    assert config_of(tmp_path, **_flags(arguments)).spools() == (tmp_path / "a", tmp_path / "b")
+    assert config_of(tmp_path, **_flags(_parse([]))).spools() == (tmp_path / "spool",)
+
+
+def test_a_token_file_may_begin_with_a_byte_order_mark(tmp_path):
+    """What some editors put before the first line is no part of the token."""
+    (tmp_path / "token").write_bytes(b"\xef\xbb\xbfsecret\r\n")
+    assert current_token(config_of(tmp_path, "token_file: token"), {}) == "secret"
 
 
 def test_files_may_be_kept_for_months(tmp_path):
