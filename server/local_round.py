@@ -204,7 +204,10 @@ class Round:
             self._free_bytes = self.tree.disk.free_bytes(self.tree.root_fd)
         self._planned_bytes += size
         if self._free_bytes - self._planned_bytes < self.min_free_bytes:
-            raise StoreFull(f"{self._free_bytes} bytes free, the floor is {self.min_free_bytes}", path=item.path)
+            raise StoreFull(
+                f"{self._planned_bytes} bytes wanted, {self._free_bytes} free, the floor is {self.min_free_bytes}",
+                path=item.path,
+            )
 
     def _judge_commit(self, tasks: list[Task]) -> None:
         last = tasks[-1]
