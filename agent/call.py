@@ -20,7 +20,8 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 import certifi
 
-from ..errors import ConfigError, TryAgain
+from ..errors import ConfigError
+from .causes import unanswered
 from .config import AgentConfig, TlsSettings
 
 MAX_ANSWER_BYTES = 4 << 20
@@ -155,28 +156,3 @@ def _certificate_end(connection: http.client.HTTPConnection) -> float | None:
         return None
     ends = (connection.sock.getpeercert() or {}).get("notAfter")
     return ssl.cert_time_to_seconds(ends) if isinstance(ends, str) else None
-
-
-def unanswered(error: Exception, too_late: str) -> TryAgain:
-    """Return the project's error for what the standard library raises on the way to an answer."""
-    for kind, message, hint in _ERRORS:
-        if isinstance(error, kind):
-            detail = getattr(error, "verify_message", None) or getattr(error, "reason", None)
-            return TryAgain(message.format(detail=detail, too_late=too_late), hint=hint)
-    reason = error.strerror if isinstance(error, OSError) else None
-    return TryAgain(f"the receiver can't be reached: {reason or error}", hint="is it running, and is 'server' its URL?")
-
-
-_ERRORS: tuple[tuple[type[Exception], str, str], ...] = (
-    (
-        ssl.SSLCertVerificationError,
-        "the certificate is not trusted: {detail}",
-        "set 'tls.ca_file' to the CA's PEM file",
-    ),
-    (ssl.SSLError, "TLS failed: {detail}", "does 'server' speak https at this port?"),
-    (socket.gaierror, "the name of the receiver is not known", "check 'server' and the DNS of this machine"),
-    (TimeoutError, "{too_late}", "is the host reachable, and is a firewall between?"),
-    (ConnectionRefusedError, "nobody listens at the receiver's address", "is it running, and is 'server' its URL?"),
-    (http.client.RemoteDisconnected, "the connection was closed without an answer", "is a receiver at this URL?"),
-    (http.client.HTTPException, "the answer is not HTTP or was cut", "is 'server' the URL of a receiver?"),
-)

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..layout import is_hidden
 from .amounts import bytes_text, count_text
 from .config import AgentConfig, current_token
 from .finding import Finding
@@ -36,7 +37,7 @@ class _Count:
 
 
 def check_spool(spool: Path) -> Iterator[Finding]:
-    """Look through the spool: can the agent read it?"""
+    """Look through the spool: can the agent read what it is to ship?"""
     count = _count(spool)
     held = f"{count_text(count.files, 'file')} in {count_text(count.folders, 'folder')}, {bytes_text(count.size_bytes)}"
     text = f"{spool}: {held}"
@@ -54,9 +55,12 @@ def _count(spool: Path) -> _Count:
         count.unreadable += 1
         count.example = count.example or path
 
-    for folder, _, names in os.walk(spool, onerror=lambda error: note(str(error.filename))):
+    for folder, folders, names in os.walk(spool, onerror=lambda error: note(str(error.filename))):
+        folders[:] = [name for name in folders if not is_hidden(name)]
         count.folders += 1
         for name in names:
+            if is_hidden(name):
+                continue
             path = f"{folder}/{name}"
             try:
                 status = os.lstat(path)

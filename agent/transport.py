@@ -19,6 +19,7 @@ from requests.auth import AuthBase
 from .. import wire
 from ..errors import BadBatch, BatchRefused, ShipError, StopSending, TimedOut, TooLarge, TryAgain
 from ..wire import Answer, Held, Lineage, Manifest
+from .causes import unanswered
 from .config import AgentConfig
 from .delivery import Packed
 from .throttle import Throttle
@@ -218,18 +219,19 @@ def _translate(error: requests.RequestException) -> TryAgain:
         if isinstance(error, kind):
             is_slow = isinstance(error, requests.Timeout) and not isinstance(error, requests.ConnectTimeout)
             return (TimedOut if is_slow else TryAgain)(message, hint=hint)
+    if isinstance(error, requests.ConnectionError):
+        return unanswered(error, "the receiver did not answer in time")
     return TryAgain(f"the request failed: {error}")
 
 
 _TRANSPORT_ERRORS: tuple[tuple[type[requests.RequestException], str, str], ...] = (
     (requests.ConnectTimeout, "the receiver did not accept a connection in time", "is the host reachable?"),
     (requests.Timeout, "the receiver did not answer in time", "see 'timeouts' in the config"),
-    (requests.exceptions.SSLError, "TLS failed", "check the receiver's certificate"),
     (requests.exceptions.ProxyError, "the proxy failed", "check the proxy"),
-    (requests.ConnectionError, "the receiver can't be reached", "is it running, and is 'server' its URL?"),
     (requests.exceptions.ChunkedEncodingError, "the answer was cut off", "the connection broke"),
     (requests.exceptions.ContentDecodingError, "the answer can't be decoded", "is there a proxy between?"),
 )
+"""What only requests tells apart; the rest is looked up in `causes`."""
 
 
 class NotServed(TryAgain):

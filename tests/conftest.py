@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -12,6 +13,7 @@ from processes import Commands
 from proxy import Proxy
 from relay import Relay
 from scene import Scene
+from tls import make_certificate
 
 # No deadline for one example: two cores are shared by the workers. Derandomised: a red run is red again.
 settings.register_profile("project", deadline=None, derandomize=True)
@@ -34,6 +36,16 @@ def open_proxy() -> Iterator[Callable[[tuple[str, int]], Proxy]]:
     """Open a proxy in front of an address; it is closed with the test."""
     with ExitStack() as stack:
         yield lambda target: stack.enter_context(closing(Proxy(target)))
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a certificate for 127.0.0.1 that is its own CA, and its key."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl makes the certificates")
+    folder = tmp_path_factory.mktemp("tls")
+    make_certificate(folder)
+    return folder
 
 
 @pytest.fixture

@@ -6,17 +6,13 @@ import fcntl
 import os
 import re
 import shutil
-import ssl
-import subprocess
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from processes import TOKEN, Commands, Receiver, read_mirror, wait_until
 from proxy import HTML, Answer, Behaviour, CutResponse, Drop, Proxy
+from tls import tls_server
 
 from ml_logger.agent import local_checks
 from ml_logger.agent.config import AgentConfig, TlsSettings
@@ -24,6 +20,7 @@ from ml_logger.agent.doctor import examine, run_doctor
 from ml_logger.agent.finding import Finding
 from ml_logger.agent.secret import Secrets
 from ml_logger.errors import ConfigError
+from ml_logger.layout import AGENT_DIR
 
 OpenProxy = Callable[[tuple[str, int]], Proxy]
 CHECKS = ["config", "spool", "state", "disk", "agent", "inotify", "token"]
@@ -221,6 +218,14 @@ def test_files_that_cannot_be_read_are_counted(spool: Path, monkeypatch: pytest.
     assert "metrics.jsonl" in found.text
 
 
+def test_only_what_is_shipped_is_counted(spool: Path) -> None:
+    """The agent's own files in the spool, and other hidden ones, are not what it looks for."""
+    (spool / AGENT_DIR / "inner").mkdir(parents=True)
+    for hidden in (f"{AGENT_DIR}/ledger.sqlite", f"{AGENT_DIR}/inner/f", "run/.m.pt.tmp-0123"):
+        (spool / hidden).write_bytes(b"x")
+    assert findings(config_of(spool))["spool"].text == f"{spool}: 1 file in 2 folders, 3 B"
+
+
 def test_the_lock_file_is_not_disturbed(spool: Path) -> None:
     """While the doctor writes and locks its own file in the state directory, an agent's lock stays the agent's."""
     state_dir = spool / ".ml-logger-agent"
@@ -299,52 +304,6 @@ def test_an_unknown_name_fails_at_its_step(spool: Path) -> None:
         assert "connect" not in found
 
 
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make a certificate for 127.0.0.1 that is its own CA, ends in ten days, and its key."""
-    folder = tmp_path_factory.mktemp("tls")
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
-            *("-keyout", "key.pem", "-out", "cert.pem", "-days", "10", "-subj", "/CN=receiver"),
-            *("-addext", "subjectAltName=IP:127.0.0.1"),
-        ],
-        cwd=folder,
-        check=True,
-        capture_output=True,
-    )
-    return folder
-
-
-class _Healthy(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        self.send_response(200 if self.path == "/healthz" else 401)
-        self.send_header("Content-Length", str(len(HEALTHY.body)))
-        self.end_headers()
-        self.wfile.write(HEALTHY.body)
-
-    def log_message(self, *_args: object) -> None:
-        return
-
-
-@contextmanager
-def tls_server(certificates: Path) -> Iterator[int]:
-    server = HTTPServer(("127.0.0.1", 0), _Healthy)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificates / "cert.pem", certificates / "key.pem")
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    server.handle_error = lambda *_args: None  # type: ignore[method-assign]
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificates")
 def test_tls_is_checked_with_the_ca_of_the_config(spool: Path, certificates: Path) -> None:
     """Trusted by `tls.ca_file`, with a warning since it ends soon; without it, and for another name, it fails."""
     trusting = TlsSettings(ca_file=certificates / "cert.pem")

@@ -15,7 +15,8 @@ from proxy import HTML, Answer, Behaviour, Drip, Drop, Hold, Proxy
 from serving import Site, serving
 
 from ml_logger.agent.agreement import source_of
-from ml_logger.agent.call import Caller, unanswered
+from ml_logger.agent.call import Caller
+from ml_logger.agent.causes import unanswered
 from ml_logger.agent.config import AgentConfig, TlsSettings
 from ml_logger.agent.heart import UNKNOWN_REST_S, Heart, Pulse
 from ml_logger.agent.progress import Progress

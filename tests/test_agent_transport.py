@@ -1,6 +1,7 @@
 """The agent's end of the wire: every way a request can fail means one of three things, and no wrong answer counts."""
 
 import contextlib
+import re
 import socket
 import threading
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 import requests
 from proxy import HTML, Answer, CutResponse, Drop, Proxy
+from tls import tls_server
 
 from ml_logger import wire
 from ml_logger.agent.config import AgentConfig, TimeoutSettings
@@ -108,7 +110,42 @@ def test_nobody_listens():
         port = taken.getsockname()[1]
     with pytest.raises(TryAgain) as caught:
         send(f"http://127.0.0.1:{port}")
-    assert "can't be reached" in caught.value.one_line()
+    assert "nobody listens at the receiver's address: is it running" in caught.value.one_line()
+
+
+def test_an_unknown_name():
+    """A name that DNS does not know is said to be that."""
+    with pytest.raises(TryAgain) as caught:
+        send("http://no.such.host.invalid:8081")
+    assert "the name of the receiver is not known" in str(caught.value)
+
+
+def test_https_where_none_is_spoken():
+    """https to a port that speaks http names TLS's own reason, and what to look at."""
+
+    def refuse(client, is_over):
+        client.recv(65536)
+        client.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    with serving(refuse) as url, pytest.raises(TryAgain) as caught:
+        send(url.replace("http:", "https:"))
+    assert re.match(r"TLS failed: [A-Z_]{5,}: does 'server' speak https at this port", caught.value.one_line())
+
+
+def test_http_where_tls_is_spoken(certificates):
+    """http to a port that speaks https says what came instead of an answer, and what may be wrong with the URL."""
+    with tls_server(certificates) as port, pytest.raises(TryAgain) as caught:
+        send(f"http://127.0.0.1:{port}")
+    assert "does it speak what 'server' begins with" in caught.value.one_line()
+
+
+def test_a_certificate_that_is_not_trusted(certificates):
+    """The reason of the refusal and the key that mends it are named."""
+    with tls_server(certificates) as port, pytest.raises(TryAgain) as caught:
+        send(f"https://127.0.0.1:{port}")
+    said = caught.value.one_line()
+    assert said.startswith("the certificate is not trusted: self")
+    assert "tls.ca_file" in said
 
 
 def test_an_answer_that_is_cut(proxy):

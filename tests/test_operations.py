@@ -14,7 +14,7 @@ SPEAKERS = {
     **dict.fromkeys(("log.info", "log.warning", "log.error", "log.exception", "print"), 0),
     **dict.fromkeys(("ConfigError", "UsageError", "SpoolTaken", "super().__init__"), 0),
     **dict.fromkeys(("TryAgain", "TimedOut", "StopSending", "BatchRefused", "TooLarge", "NotServed", "BadAnswer"), 0),
-    **dict.fromkeys(("Problem", "Refused", "Kept", "_set_aside", "_keep_back", "_tell_once"), 1),
+    **dict.fromkeys(("Problem", "Refused", "Kept", "_set_aside", "_keep_back", "_tell_once", "_tell"), 1),
 }
 """What is called with a message for people, and which of its arguments that is."""
 
@@ -103,7 +103,7 @@ def test_there_is_something_to_check() -> None:
     assert {
         "set aside …: …",
         "spool … is not a directory",
-        "TLS failed",
+        "TLS failed: …",
         "the receiver answered …",
         "it is open for writing",
         "can't list this folder: …",
