@@ -60,7 +60,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             return run_doctor(settled, _environ(arguments), secrets, with_probe=not arguments.no_probe)
         config = _settled(load, arguments)
         secrets.note_proxy(config.proxy)
-        return _COMMANDS[arguments.command](_Order(config, _environ(arguments), secrets, arguments))
+        order = _Order(config, _environ(arguments), secrets, arguments)
+        if arguments.command == "status":
+            return show_status(config, as_json=arguments.json)
+        return _do_aloud(_drain if arguments.command == "drain" else _run, order)
     except MLLoggerError as error:
         print(f"ml-logger-agent: {secrets.hide(error.one_line())}", file=sys.stderr)
         return 2
@@ -120,18 +123,42 @@ def _flags(arguments: argparse.Namespace) -> dict[str, object]:
 # --- the commands
 
 
+def _do_aloud(command: Callable[[_Order], int], order: _Order) -> int:
+    """Do what ships, with logging started."""
+    start_logging(order.config.log)
+    keep_out_of_log(order.secrets)
+    try:
+        order.secrets.note(current_token(order.config, order.environ))  # there is a usable one, or none is named
+        return command(order)
+    except MLLoggerError as error:
+        _tell(order, error.one_line())
+        return 2
+
+
+def _tell(order: _Order, text: str, begin: str = "ml-logger-agent: ") -> None:
+    """Say a last word, whatever the log's level: as a command does, or, where the log is JSON for a collector, in that."""
+    if order.config.log.format == "json":
+        log.error("%s", text)
+    else:
+        print(begin + order.secrets.hide(text), file=sys.stderr)
+
+
 def _run(order: _Order) -> int:
     config, is_once = order.config, order.arguments.once
-    _start_logging(order)
     if order.arguments.dry_run:
         return _rehearse(order)
     with open_service(config, order.environ, order.secrets, is_once=is_once) as service:
-        with closing(Endings(config, service.loop.stop)) as endings, stopping_on_signals(endings.stop):
+        with closing(Endings(config, service.loop.stop)) as endings, _stopping(endings, is_once=is_once):
             _say_what_is_shipped(config)
             if not is_once:
                 endings.start()
             total = service.loop.drain() if is_once else service.loop.run()
-        return _report(total)
+        return _report(order, total)
+
+
+def _stopping(endings: Endings, *, is_once: bool) -> contextlib.AbstractContextManager[None]:
+    """Let signals stop the agent; a closed terminal lets it ship what is left, as it does already where that `is_once`."""
+    return stopping_on_signals(endings.stop, hang_up=(lambda: None) if is_once else endings.hang_up)
 
 
 def _rehearse(order: _Order) -> int:
@@ -143,35 +170,21 @@ def _rehearse(order: _Order) -> int:
 
 
 def _drain(order: _Order) -> int:
-    _start_logging(order)
     try:
         with open_service(order.config, order.environ, order.secrets, is_once=True) as service:
-            with stopping_on_signals(service.loop.stop), showing(service.latest, sys.stderr):
+            stop = service.loop.stop
+            with stopping_on_signals(stop, hang_up=stop), showing(service.latest, sys.stderr):
                 _say_what_is_shipped(order.config)
                 total = service.loop.drain()
-            return _report(total)
+            return _report(order, total)
     except SpoolTaken as error:
-        print(f"ml-logger-agent: {error}: waiting for it", file=sys.stderr)
+        _tell(order, f"{error}: waiting for it")
     with _noting_signals() as signals:
-        return _report(watch(order.config, is_stopped=lambda: bool(signals)))
+        return _report(order, watch(order.config, is_stopped=lambda: bool(signals)))
 
 
 def _say_what_is_shipped(config: AgentConfig) -> None:
     log.info("shipping %s to %s", ", ".join(map(str, config.spools())), config.server)
-
-
-def _status(order: _Order) -> int:
-    return show_status(order.config, as_json=order.arguments.json)
-
-
-_COMMANDS = {"run": _run, "drain": _drain, "status": _status}
-
-
-def _start_logging(order: _Order) -> None:
-    """Start logging, and make sure that there is a usable token, or none is named."""
-    start_logging(order.config.log)
-    keep_out_of_log(order.secrets)
-    order.secrets.note(current_token(order.config, order.environ))
 
 
 @contextlib.contextmanager
@@ -186,11 +199,11 @@ def _noting_signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _report(total: Total) -> int:
+def _report(order: _Order, total: Total) -> int:
     log.info("shipped %d bytes of %d files", total.shipped_bytes, total.shipped_files)
     if not total.left:
         return 0
-    print(f"ml-logger-agent: {len(total.left)} not shipped, nothing is lost: start the agent again", file=sys.stderr)
+    _tell(order, f"{len(total.left)} not shipped, nothing is lost: start the agent again")
     for problem in total.left:
-        print(f"  {ascii(problem.path)[1:-1]}: {problem.reason}", file=sys.stderr)
+        _tell(order, f"{ascii(problem.path)[1:-1]}: {problem.reason}", begin="  ")
     return 1

@@ -264,6 +264,12 @@ class Endings:
             self._is_stopped = True
             self._stop()
 
+    def hang_up(self) -> None:
+        """Stop, unless something has: a closed terminal may say so twice, and a drain under way goes on."""
+        with self._gate:
+            if not self._is_stopped:
+                self.stop()
+
     def close(self) -> None:
         """End the watch. A request under way is not waited for: it ends with the process."""
         os.write(self._close, b"!")

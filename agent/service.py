@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from ..errors import ConfigError, TryAgain
 from ..layout import AGENT_DIR
 from .agreement import source_of
 from .call import Caller
@@ -70,7 +71,11 @@ def open_service(
 
 
 def _token(config: AgentConfig, environ: Mapping[str, str], secrets: Secrets) -> str | None:
-    return secrets.note(current_token(config, environ))
+    """Return the token as it is now; a file that is being replaced may be there again at the next try."""
+    try:
+        return secrets.note(current_token(config, environ))
+    except ConfigError as error:
+        raise TryAgain(str(error), hint=error.hint) from None
 
 
 def _status_file(config: AgentConfig, spool: Path, secrets: Secrets, *, is_once: bool) -> StatusFile:
@@ -131,9 +136,14 @@ def _open_way(
 
 
 @contextmanager
-def stopping_on_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Let SIGTERM and SIGINT call `stop` inside the block; the handlers before are put back."""
+def stopping_on_signals(stop: Callable[[], None], hang_up: Callable[[], None]) -> Iterator[None]:
+    """Let SIGTERM and SIGINT call `stop` inside the block, and SIGHUP `hang_up`; the handlers before are put back.
+
+    Where SIGHUP is ignored it stays so: that is what ``nohup`` is for.
+    """
     before = {s: signal.signal(s, lambda *_: stop()) for s in (signal.SIGTERM, signal.SIGINT)}
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        before[signal.SIGHUP] = signal.signal(signal.SIGHUP, lambda *_: hang_up())
     try:
         yield
     finally:
