@@ -7,6 +7,7 @@ Retry-After is honoured. Nothing is ever given up: rounds go on until somebody s
 from __future__ import annotations
 
 import logging
+import math
 import random
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -23,7 +24,15 @@ log = logging.getLogger(__name__)
 MAX_EXPONENT = 30
 
 DRAIN_LOOKS = 2
-"""A drain looks at all of the spool, ships what it found, and looks again: the training may have written meanwhile."""
+"""A drain looks at all of the spool, ships what it found, and looks again: the training may have written meanwhile.
+
+With a living writer that could go on for ever. ``--once`` ends when all that there was at its start is shipped, and that
+decides its exit code. An agent that is told to end (a signal, a spot notice, the end of the training) goes on looking until
+nothing has come for `settle_s`, or its time is up; then whatever is left counts.
+"""
+
+MIN_LOOK_PAUSE_S = 0.02
+"""The least time between the looks of a drain that waits for what may still come."""
 
 MAX_FLIGHT_WAIT_S = 1.0
 """How long a drain waits for the bell of a courier before it looks around."""
@@ -82,6 +91,7 @@ class Loop:
         self._has_been_let_in = False
         self._shipped_bytes = 0
         self._shipped_files = 0
+        self._last_shipped_s = -math.inf
         self._last_said = ""
         self._next_hearing_s = 0.0
         self._next_walk_s = 0.0
@@ -99,7 +109,7 @@ class Loop:
         return self._stops > 0
 
     def run(self) -> Total:
-        """Ship until `stop`, then drain for at most `drain_timeout_s`; return what was done and what is left.
+        """Ship until `stop`, then until nothing comes any more or `drain_timeout_s` is over; return what was done and is left.
 
         Raises `StopSending` if the very first answer refuses the token and no token file is there to be mended.
         """
@@ -108,7 +118,7 @@ class Loop:
             self._pause(self._try_round())
         self._watcher.stop()
         try:
-            return self.drain()
+            return self._drain(self._has_settled)
         except (
             StopSending
         ) as error:  # it was let in before, or waits for its token file: say what is left, as at any end
@@ -116,20 +126,32 @@ class Loop:
             return self._total()
 
     def drain(self) -> Total:
-        """Ship all there is, waiting for files to settle and for the receiver, at most `drain_timeout_s` seconds.
+        """Ship all there is now, waiting for files to settle and for the receiver, at most `drain_timeout_s` seconds.
 
         A `stop` meanwhile ends it early. Raises `StopSending` if no request will succeed until a person acts.
         """
+        for shipper in self._shippers:
+            shipper.aim()
+        return self._drain(lambda pause: pause is None or all(s.has_reached_aim for s in self._shippers))
+
+    def _drain(self, is_over: Callable[[_Pause | None], bool]) -> Total:
+        """Look and ship until, behind the second look, nothing is under way and `is_over`, which is told the pause due."""
         stops, looks, is_busy = self._stops, 0, False
         deadline_s = time.monotonic() + self._config.drain_timeout_s
         while self._stops == stops and time.monotonic() < deadline_s:
             looks += not is_busy  # what a look found is shipped before the next one
             pause, is_busy = self._try_drain_round(is_everywhere=not is_busy)
-            if pause is None and looks >= DRAIN_LOOKS:
-                break
+            if looks >= DRAIN_LOOKS and not is_busy:
+                if is_over(pause):
+                    break
+                pause = pause or _Pause(max(self._config.min_interval_s, MIN_LOOK_PAUSE_S))
             if pause is not None:
                 self._pause(replace(pause, seconds=min(pause.seconds, deadline_s - time.monotonic())), stops)
         return self._total()
+
+    def _has_settled(self, pause: _Pause | None) -> bool:
+        """Whether nothing is waited for and nothing has come for so long that no more is expected."""
+        return pause is None and time.monotonic() - self._last_shipped_s >= self._config.settle_s
 
     def _total(self) -> Total:
         left = tuple(p for shipper in self._shippers for p in shipper.unshipped())
@@ -211,9 +233,12 @@ class Loop:
             min(r.next_look_in_s for r in rounds),
             sum(r.in_flight for r in rounds),
             max(r.next_flush_s for r in rounds),
+            any(r.is_answered for r in rounds),
         )
         self._shipped_bytes += done.shipped_bytes
         self._shipped_files += done.shipped_files
+        if done.shipped_bytes or done.shipped_files:
+            self._last_shipped_s = time.monotonic()
         self._next_flush_s = done.next_flush_s
         self._has_flights = done.in_flight > 0
         self._note_success(done)
@@ -229,7 +254,7 @@ class Loop:
 
     def _note_success(self, done: Round) -> None:
         """Note that the receiver answered; a round that only sent, or did nothing, says nothing of it."""
-        if done.in_flight and not done.shipped_bytes and not done.shipped_files:
+        if not done.is_answered:
             return
         self._has_been_let_in = True
         if self._backoff.reset():

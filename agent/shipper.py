@@ -26,6 +26,7 @@ from .config import AgentConfig
 from .couriers import Job, Staff
 from .deletion import Broom
 from .delivery import Again, Agreed, Batch, Built, Missing, Question, Questions, Recall, Refused, Stored, Verdict, Work
+from .goal import Goal
 from .janitor import Janitor
 from .ledger import Entry, Ledger
 from .pieces import Piece, PieceReader
@@ -67,7 +68,8 @@ class Round:
 
     `shipped_bytes` were acknowledged; `left` could not be shipped, and why; `settles_in_s` says when a file that is still
     being written may be ready; `has_backlog` asks for the next round at once; `next_look_in_s` says when a folder is due
-    again; `in_flight` files are on their way; `next_flush_s` is how long the receiver asks to wait between batches.
+    again; `in_flight` files are on their way; `next_flush_s` is how long the receiver asks to wait between batches;
+    `is_answered` says that the receiver was heard of: it did what it was asked.
     """
 
     shipped_bytes: int = 0
@@ -78,6 +80,7 @@ class Round:
     next_look_in_s: float = 0.0
     in_flight: int = 0
     next_flush_s: float = 0.0
+    is_answered: bool = False
 
 
 @dataclass
@@ -109,6 +112,8 @@ class Shipper:
         self._alive = RunsAlive(spool, clock)
         self._so_far = Progress()  # the totals and the last words; what is left is counted when somebody asks
         self._has_looked = False
+        self._is_answered = False
+        self._goal: Goal | None = None
         self._janitor: Janitor | None = None
         self._recall_s = clock.steady_s()  # when the receiver is to be asked whether it is what it was
         self._is_recalling = False
@@ -131,6 +136,7 @@ class Shipper:
         `complete_paths` are files known to be whole, which need not settle first. `folders` are those in which something has
         happened; they and those that are due are looked into. None looks everywhere.
         """
+        self._is_answered = False
         problems = self._look(folders)
         self._find_places(complete_paths, is_everywhere=folders is None)
         try:
@@ -154,6 +160,7 @@ class Shipper:
             self._walk.next_look_in_s(),
             self._agenda.out + self._is_recalling,
             self._next_flush_s,
+            self._is_answered,
         )
 
     def _save_if_due(self) -> None:
@@ -162,11 +169,39 @@ class Shipper:
             self._ledger.save()
             self._next_save_s = now_s + SAVE_S
 
+    def aim(self) -> None:
+        """Take all that is in the spool now, by a new walk, as what is to be shipped; what comes later is left alone."""
+        self._look(None)
+        self._goal = Goal()
+        for file in self._agenda:
+            size, has_grown = file.signature.size, file.signature.size > self._entry(file).acked.size
+            if self._kind(file) == "stream" and has_grown:
+                self._goal.add_grown(file.path, size)
+            else:
+                self._goal.add_version(file.path)
+
+    @property
+    def has_reached_aim(self) -> bool:
+        """Whether all that there was when it was told to `aim` is acknowledged."""
+        return self._goal is not None and not any(self._is_wanted(file.path) for file in self._agenda)
+
+    def _is_wanted(self, path: str) -> bool:
+        """Whether a file on the agenda is to be shipped still, where not all is that comes."""
+        if self._goal is None or path in self._unknown or path in self._anew:
+            return True
+        entry = self._ledger.get(path)
+        return not self._goal.is_reached(path, 0 if entry is None else entry.acked.size)
+
     def unshipped(self) -> list[Problem]:
-        """Return every file that holds something the receiver has not acknowledged, by a new walk; sends nothing."""
+        """Return every file that holds something the receiver has not acknowledged, by a new walk; sends nothing.
+
+        After `aim` what came since does not count.
+        """
         left = {p.path: p for p in self._left(self._look(None))}
         for file in self._agenda:
             left.setdefault(file.path, Problem(file.path, "not shipped yet"))
+            if not self._is_wanted(file.path):
+                del left[file.path]
         return sorted(left.values(), key=lambda p: p.path)
 
     def progress(self) -> Progress:
@@ -425,6 +460,7 @@ class Shipper:
     def _take_in(self, job: Job) -> Exception | None:
         """Learn from what a courier brought back; return the error that ended it early, if one did."""
         report, is_batch = job.report, isinstance(job.work, Batch)
+        self._is_answered |= _is_answered(job)
         if isinstance(job.work, Recall):
             self._take_in_lineage(job)
         elif report.mark not in (None, self._ledger.known_mark):
@@ -466,6 +502,8 @@ class Shipper:
             if not self._agenda.is_out(file.path):
                 self._ledger.doubt(file.path)
                 self._unknown.add(file.path)
+                if self._goal is not None:
+                    self._goal.add_version(file.path)
                 if self._agenda.note(file):
                     self._place(file, is_complete=True)
 
@@ -576,11 +614,19 @@ class Shipper:
     def _remember(self, entry: Entry, file: LocalFile, newest: LocalFile, *, first: bool = False) -> None:
         """Note in the ledger what both sides have of `file`, and let it go, or go on, if there is more of it by now."""
         is_news = newest is not file and newest.signature != entry.seen
+        if self._goal is not None and entry.is_done:
+            self._goal.note_version(file.path)
         self._ledger.put(file.path, entry._replace(is_done=entry.is_done and not is_news))
         if entry.is_done and not is_news:
             self._agenda.drop(file.path)
         elif is_news or not self._place_tail(newest):
             self._place(newest, is_complete=not is_news, first=first)
+
+
+def _is_answered(job: Job) -> bool:
+    """Whether the receiver did what it was asked; for a file that had gone before it was not asked at all."""
+    is_told = job.report.lineage is not None or any(not isinstance(v, Missing) for v in job.report.verdicts)
+    return job.error is None and is_told
 
 
 def _is_held_already(piece: Piece, entry: Entry) -> bool:

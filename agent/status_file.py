@@ -57,7 +57,8 @@ class StatusFile:
     """Says how far one spool is. `tell` belongs behind every round of the loop; the reading methods are for any thread.
 
     `also` is a second folder to write to, if it can be made: the spool's own, where the client looks for an agent. `is_once`
-    says that the agent is to ship what there is and end, so that nobody misses it afterwards.
+    says that the agent is to ship what there is and end, so that nobody misses it afterwards. When the receiver last
+    acknowledged something is taken over from the agent before.
     """
 
     def __init__(
@@ -79,7 +80,8 @@ class StatusFile:
         self._started_at = wall_s()
         self._meter = Meter()
         self._meter.note(steady_s(), 0)
-        self._latest = (steady_s(), Progress())
+        former = maybe_said(state_dir, wall_s())
+        self._latest = (steady_s(), Progress(last_ack_at=None if former is None else former.progress.last_ack_at))
         self._next_s = self._paid_s = steady_s()
         self._has_held_back = False
         self._written: Progress | None = None

@@ -24,6 +24,7 @@ class TellingShipper(Shipper):
     ) -> None:
         super().__init__(spool, config, ledger, staff, clock)
         self._status = status
+        self._so_far = replace(self._so_far, last_ack_at=status.latest().last_ack_at)
 
     def ship_once(self, complete_paths: Iterable[str] = (), folders: Iterable[str] | None = None) -> Round:
         """Do one round as `Shipper.ship_once`; the next one is wanted no later than there is something to tell."""

@@ -34,12 +34,19 @@ def test_backoff_honours_retry_after_and_waits_long_for_a_person():
     assert backoff.next_s(StopSending("x")) == 4.0
 
 
+SHIPPED = Round(1, 1, is_answered=True)
+
+
 class FakeShipper:
     """Does what it is told in each round: raise an error or return a round."""
 
     def __init__(self, *script):
         self.script = list(script)
         self.rounds = 0
+        self.has_reached_aim = False
+
+    def aim(self):
+        self.has_reached_aim = False
 
     def ship_once(self, complete_paths=(), folders=None):
         self.rounds += 1
@@ -57,7 +64,12 @@ def make_loop(tmp_path):
     doorbell = Doorbell()
 
     def make(shipper, **settings):
-        defaults = {"scan_interval_s": 60.0, "min_interval_s": 0.0, "retry": RetrySettings(0.001, 0.002)}
+        defaults = {
+            "scan_interval_s": 60.0,
+            "min_interval_s": 0.0,
+            "settle_s": 0.0,
+            "retry": RetrySettings(0.001, 0.002),
+        }
         config = AgentConfig(spool=tmp_path, server="http://unused", **{**defaults, **settings})
         return Loop([shipper], Watcher([tmp_path], doorbell), doorbell, config)
 
@@ -80,7 +92,7 @@ def run_until(loop, condition):
 def test_no_error_ends_the_loop(make_loop, caplog):
     """Network errors, refused tokens, wrong answers and bugs are survived, and each is said."""
     errors = [StopSending("401"), BadAnswer("html"), BatchRefused("too many paths"), ValueError("a bug")]
-    shipper = FakeShipper(TryAgain("no route"), Round(), *errors, Round(5, 1))
+    shipper = FakeShipper(TryAgain("no route"), Round(is_answered=True), *errors, Round(5, 1, is_answered=True))
     total = run_until(make_loop(shipper, scan_interval_s=0.001), lambda: shipper.rounds >= 7)
     assert (total.shipped_bytes, total.left) == (5, ())
     said = caplog.text
@@ -90,10 +102,26 @@ def test_no_error_ends_the_loop(make_loop, caplog):
 def test_the_same_failure_is_said_once(make_loop, caplog):
     """A long outage is one line when it begins and one when it ends."""
     caplog.set_level(logging.INFO)
-    shipper = FakeShipper(*[TryAgain("no route")] * 50, Round(1, 1))
+    shipper = FakeShipper(*[TryAgain("no route")] * 50, SHIPPED)
     run_until(make_loop(shipper), lambda: shipper.rounds >= 51)
     assert caplog.text.count("no route") == 1
     assert caplog.text.count("answers again") == 1
+
+
+def test_a_round_that_heard_nothing_is_no_answer(make_loop, caplog):
+    """What was to be sent has gone, so nothing was: the trouble stands, and nobody was let in."""
+    caplog.set_level(logging.INFO)
+
+    class Stopping(FakeShipper):
+        def ship_once(self, complete_paths=(), folders=None):
+            if self.rounds == 2:
+                loop.stop()
+            return super().ship_once()
+
+    loop = make_loop(Stopping(TryAgain("no route"), Round(next_look_in_s=0.001), StopSending("401")))
+    with pytest.raises(StopSending):
+        loop.run()
+    assert "answers again" not in caplog.text
 
 
 def test_an_event_in_the_spool_starts_a_round(make_loop, tmp_path):
@@ -163,9 +191,36 @@ def test_without_watches_the_timer_is_left(tmp_path, monkeypatch, caplog):
 
 def test_draining_goes_on_while_there_is_something_to_wait_for(make_loop):
     """Backlog, unsettled files and an absent receiver are waited for; then what is left is empty."""
-    shipper = FakeShipper(TryAgain("x"), Round(1, 1, has_backlog=True), Round(1, 1, settles_in_s=0.001), Round(1, 1))
+    shipper = FakeShipper(
+        TryAgain("x"),
+        Round(1, 1, has_backlog=True, is_answered=True),
+        Round(1, 1, settles_in_s=0.001, is_answered=True),
+        SHIPPED,
+    )
     total = make_loop(shipper).drain()
     assert (total.shipped_bytes, total.left, shipper.rounds) == (3, (), 4)
+
+
+def test_draining_ends_beside_a_writer_once_its_aim_is_reached(make_loop):
+    """What was there when it began is shipped, so that more comes and settles is no reason to go on."""
+
+    class Busy(FakeShipper):
+        def ship_once(self, complete_paths=(), folders=None):
+            self.has_reached_aim = self.rounds >= 3
+            return super().ship_once()
+
+    shipper = Busy(*[Round(1, 1, settles_in_s=0.001)] * 10**4)
+    make_loop(shipper, drain_timeout_s=1000.0).drain()
+    assert shipper.rounds == 4
+
+
+def test_an_agent_that_is_told_to_end_ships_what_still_comes(make_loop):
+    """A second look that finds nothing is no end while something came a moment ago; then it ends before its time."""
+    shipper = FakeShipper(SHIPPED, *[Round()] * 3, SHIPPED, Round())
+    loop = make_loop(shipper, drain_timeout_s=1000.0, settle_s=0.5)
+    loop.stop()
+    assert loop.run().shipped_bytes == 2
+    assert shipper.rounds > 6
 
 
 def test_draining_ends_at_its_time_with_a_list(make_loop):
@@ -189,14 +244,14 @@ def test_a_token_that_never_worked_ends_the_agent(make_loop):
 
 def test_a_token_file_is_looked_at_again(make_loop, tmp_path):
     """Refused from the start, but with a token file, the agent waits for it to be mended."""
-    shipper = FakeShipper(StopSending("401"), StopSending("401"), Round(1, 1))
+    shipper = FakeShipper(StopSending("401"), StopSending("401"), SHIPPED)
     total = run_until(make_loop(shipper, token_file=tmp_path / "token"), lambda: shipper.rounds >= 3)
     assert total.shipped_bytes == 1
 
 
 def test_a_token_that_is_refused_at_the_end_still_lists_what_is_left(make_loop):
     """An agent that was let in before and is not while it drains ends with a list, as with any other failure."""
-    shipper = FakeShipper(Round(1, 1), *[StopSending("401")] * 10**4)
+    shipper = FakeShipper(SHIPPED, *[StopSending("401")] * 10**4)
     total = run_until(make_loop(shipper), lambda: shipper.rounds >= 1)
     assert [p.path for p in total.left] == ["left"]
 

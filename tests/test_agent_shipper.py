@@ -177,7 +177,7 @@ def test_a_lost_answer_costs_nothing(pair, lost):
     pair.write("small.png", b"png")
     pair.transport.lose_answer = [TryAgain("lost")] * lost
     for _ in range(lost):
-        pair.now_s += 1e9
+        pair.now_s += 1e10
         with pytest.raises(TryAgain):
             pair.shipper.ship_once()
     pair.drain()
@@ -497,3 +497,53 @@ def test_a_quiet_stream_of_a_living_run_that_is_deleted_there_comes_back(pair):
         pair.shipper.ship_once()
         pair.shipper.ship_once()
         assert names(pair) == {"live/run.jsonl", "live/parameters.jsonl", "ended/run.jsonl"}
+
+
+# --- what a drain has to ship
+
+
+def test_what_a_writer_adds_later_is_no_part_of_the_aim(pair):
+    """A stream that goes on growing is shipped up to where it was; a new file and a newer version do not count."""
+    pair.append("run/metrics.jsonl", LINE)
+    pair.write("run/m.pt", b"first")
+    pair.now_s += 1e10
+    pair.shipper.aim()
+    assert not pair.shipper.has_reached_aim
+    pair.shipper.ship_once()
+    pair.append("run/metrics.jsonl", LINE)
+    pair.append("run/new.jsonl", LINE)
+    assert pair.shipper.unshipped() == []
+    assert pair.shipper.has_reached_aim
+
+
+def test_a_version_is_not_taken_for_the_one_before(pair):
+    """A log cut short and written anew, and a file replaced by one with an older time, are aimed at as they are now."""
+    pair.append("run/metrics.jsonl", LINE * 3)
+    pair.write("run/m.pt", b"first")
+    pair.drain()
+    (pair.spool / "run/metrics.jsonl").write_bytes(b'{"anew": 1}\n')
+    pair.write("run/m.pt", b"second")
+    os.utime(pair.spool / "run/m.pt", (1.0, 1.0))
+    pair.shipper.aim()
+    assert [p.path for p in pair.shipper.unshipped()] == ["run/m.pt", "run/metrics.jsonl"]
+    pair.now_s += 10.0
+    pair.drain()
+    assert pair.shipper.has_reached_aim
+
+
+def test_what_a_receiver_has_lost_is_aimed_at(tmp_path):
+    """One that was emptied before the drain asks for all of it again, so the drain has not reached its end."""
+    pair = Pair(tmp_path)
+    pair.append("run/metrics.jsonl", LINE)
+    pair.drain()
+    pair.restart_agent()
+    shutil.rmtree(pair.data_dir)
+    pair.data_dir.mkdir()
+    pair.restart_receiver()
+    pair.shipper.aim()
+    for _ in range(20):
+        pair.shipper.ship_once()
+        pair.now_s += 10.0
+        assert (pair.data_dir / "run/metrics.jsonl").exists() or not pair.shipper.has_reached_aim
+    assert pair.shipper.has_reached_aim
+    pair.close()

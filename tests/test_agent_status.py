@@ -239,6 +239,14 @@ def test_ages_go_on_while_nobody_writes(tmp_path: Path) -> None:
     assert back.progress.oldest_unshipped_s == 12.0
 
 
+def test_the_last_acknowledgement_outlives_the_agent(tmp_path: Path) -> None:
+    """An agent that has shipped nothing yet says when one before it last did; what else that one said is its own."""
+    make_file(tmp_path, Clock()).tell(lambda: BUSY)
+    assert make_file(tmp_path, Clock()).latest() == Progress(last_ack_at=BUSY.last_ack_at)
+    (tmp_path / AGENT_STATUS).write_bytes(b"no status")
+    assert make_file(tmp_path, Clock()).latest() == Progress()
+
+
 def a_said(progress: Progress = BUSY) -> Said:
     return Said(42, "gpu-7", 1795363100.0, 1795363200.0, 2.5, progress)
 
@@ -529,7 +537,11 @@ def test_status_while_the_agent_runs_and_after_it_was_killed(
     assert "1 file, 31 B not shipped" in table.stdout
     assert "not running" in table.stdout
     commands.drain(config)
-    assert ask(commands, config)[1]["backlog_files"] == 0
+    last = ask(commands, config)[1]
+    assert last["backlog_files"] == 0
+    commands.drain(config)  # ships nothing, and knows of the last time that something was
+    assert last["last_ack_at"] is not None
+    assert ask(commands, config)[1]["last_ack_at"] == last["last_ack_at"]
 
 
 def test_status_says_what_stands_in_the_way(commands: Commands, spool: Path) -> None:
@@ -539,7 +551,7 @@ def test_status_says_what_stands_in_the_way(commands: Commands, spool: Path) -> 
     wait_until(lambda: ask(commands, config)[1]["last_error"], what=f"the error\n{agent.tail()}")
     code, status = ask(commands, config)
     assert (code, status["numbers_from"], status["backlog_files"]) == (1, "agent", 3)
-    assert "can't be reached" in str(status["last_error"])
+    assert "nobody listens at the receiver's address" in str(status["last_error"])
     age_s = status["oldest_unshipped_s"]
     assert isinstance(age_s, float)
     assert age_s > 0
