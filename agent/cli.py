@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         order = _Order(config, _environ(arguments), secrets, arguments)
         if arguments.command == "status":
             return show_status(config, as_json=arguments.json)
-        return _do_aloud(_drain if arguments.command == "drain" else _run, order)
+        return _with_logging(_drain if arguments.command == "drain" else _run, order)
     except MLLoggerError as error:
         print(f"ml-logger-agent: {secrets.hide(error.one_line())}", file=sys.stderr)
         return 2
@@ -123,7 +123,7 @@ def _flags(arguments: argparse.Namespace) -> dict[str, object]:
 # --- the commands
 
 
-def _do_aloud(command: Callable[[_Order], int], order: _Order) -> int:
+def _with_logging(command: Callable[[_Order], int], order: _Order) -> int:
     """Do what ships, with logging started."""
     start_logging(order.config.log)
     keep_out_of_log(order.secrets)

@@ -287,6 +287,18 @@ def test_a_process_that_ended_before_the_start_of_the_watch(tmp_path: Path) -> N
         assert stopped.wait(20)
 
 
+def test_a_closed_terminal_is_one_stop(tmp_path: Path) -> None:
+    """The shell and the system may both say so: the second time ends no drain early, a person's signal does."""
+    stops: list[str] = []
+    with closing(Endings(config_of(tmp_path), lambda: stops.append("stop"))) as watched:
+        watched.hang_up()
+        watched.hang_up()
+        assert len(stops) == 1
+        watched.stop()
+        watched.hang_up()
+        assert len(stops) == 2
+
+
 def test_a_signal_and_an_ending_together_are_one_stop(tmp_path: Path) -> None:
     """Who ends the training often ends the agent too: the drain that has begun is not cut short; a second signal is."""
     stops: list[str] = []
