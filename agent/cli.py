@@ -93,7 +93,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--config", type=Path, metavar="FILE", help="agent.yaml; flags and ML_LOGGER_AGENT_… go before it"
     )
-    parser.add_argument("--once", action="store_true", help="ship all there is, then exit")
+    parser.add_argument("--once", action="store_true", help="ship all there is now, then exit")
     parser.add_argument("--dry-run", action="store_true", help="print what retention would delete now, and do nothing")
     parser.add_argument("--json", action="store_true", help="status: one JSON object instead of a table")
     parser.add_argument("--no-probe", action="store_true", help="doctor: send no file to the receiver")
@@ -140,7 +140,10 @@ def _tell(order: _Order, text: str, begin: str = "ml-logger-agent: ") -> None:
     if order.config.log.format == "json":
         log.error("%s", text)
     else:
-        print(begin + order.secrets.hide(text), file=sys.stderr)
+        with contextlib.suppress(
+            OSError
+        ):  # the terminal was closed: what it can't be told does not change the exit code
+            print(begin + order.secrets.hide(text), file=sys.stderr)
 
 
 def _run(order: _Order) -> int:
