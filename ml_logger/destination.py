@@ -65,8 +65,10 @@ def _checked_prefix(given: str | os.PathLike[str] | None) -> str:
             f"prefix {prefix!r} leads out of the log directory", hint="use a relative path without '..'"
         )
     if any(is_hidden(part) and part != "." for part in parts):
-        hint = "use a name without a dot in front"
-        raise LogDirectoryError(f"prefix {prefix!r} is hidden, and hidden files are never shipped", hint=hint)
+        hint = "use a name without a dot in front, and without an ending such as .tmp, .part or ~"
+        raise LogDirectoryError(
+            f"prefix {prefix!r} is hidden or temporary, and such files are never shipped", hint=hint
+        )
     return prefix
 
 

@@ -46,6 +46,13 @@ AGENT_STATUS = "status.json"
 AGENT_LOCK = "agent.lock"
 """In it: what the agent last said of itself, and the lock that it holds for as long as it lives."""
 
+TEMPORARY_SUFFIXES = (".tmp", ".temp", ".part", ".partial", ".filepart", ".incomplete", ".crdownload", "~")
+"""What common writers put behind a name until the file is whole and gets its own, and editors behind that of a backup.
+
+They are those of checkpoint writers and downloads in general, of WinSCP, the Hugging Face hub, Chrome, Emacs and Vim. What has
+a leading dot anyway (``.x.swp``, ``.nfs…``, rsync's ``.x.a1b2c3``) needs no place here. Case matters, as in patterns.
+"""
+
 MAX_COMPONENT_BYTES = 255
 MAX_PATH_BYTES = 2048
 MAX_PATH_DEPTH = 64
@@ -66,13 +73,15 @@ _PART_NUMBER = re.compile(r"^[1-9][0-9]{0,17}\Z")
 def escape_key(key: str) -> str:
     """Return `key` as path text that is safe on every file system and that `unescape_key` turns back.
 
-    Percent-escaped (UTF-8, lone surrogates included) are the separators, what Windows forbids, control characters and a
-    leading dot. A result of more than 200 bytes goes on in a folder below: each piece but the last ends in a bare ``%``.
-    The empty key is ``%``.
+    Percent-escaped (UTF-8, lone surrogates included) are the separators, what Windows forbids, control characters, a
+    leading dot, and the begin of a temporary ending (`TEMPORARY_SUFFIXES`). A result of more than 200 bytes goes on in a folder
+    below: each piece but the last ends in a bare ``%``. The empty key is ``%``.
     """
-    if _PLAIN_KEY.match(key):
+    if _PLAIN_KEY.match(key) and not is_hidden(key):
         return key
     units = [_escape_character(c, is_first=i == 0) for i, c in enumerate(key)]
+    if ending := _temporary_ending(key):
+        units[-len(ending)] = _percent(ending[0])
     pieces, piece, size_bytes = [], "", 0
     for unit in units:
         if size_bytes + len(unit.encode()) > _KEY_PIECE_BYTES:
@@ -87,8 +96,23 @@ def escape_key(key: str) -> str:
 def _escape_character(character: str, *, is_first: bool) -> str:
     is_control = unicodedata.category(character) in ("Cc", "Cs")
     if character in _UNSAFE_IN_KEY or is_control or (is_first and character == "."):
-        return "".join(f"%{byte:02X}" for byte in character.encode("utf-8", "surrogatepass"))
+        return _percent(character)
     return character
+
+
+def _percent(character: str) -> str:
+    return "".join(f"%{byte:02X}" for byte in character.encode("utf-8", "surrogatepass"))
+
+
+def _temporary_ending(name: str) -> str:
+    return next((suffix for suffix in TEMPORARY_SUFFIXES if name.endswith(suffix) and name != suffix), "")
+
+
+def unhidden(name: str) -> str:
+    """Return the file name `name` as one that scanners do not pass over: ``%2Ex`` for ``.x``, ``x%2Etmp`` for ``x.tmp``."""
+    name = f"%2E{name[1:]}" if name.startswith(".") else name
+    ending = _temporary_ending(name)
+    return f"{name[: -len(ending)]}{_percent(ending[0])}{ending[1:]}" if ending else name
 
 
 def unescape_key(path: str) -> str:
@@ -135,8 +159,8 @@ def temporary_name(name: str, token: str) -> str:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether scanners pass over a file or folder of this name (dotfiles, temporary names included)."""
-    return name.startswith(".")
+    """Whether scanners pass over a file or folder of this name: a dotfile, or a temporary name (`TEMPORARY_SUFFIXES`)."""
+    return name.startswith(".") or (name.endswith(TEMPORARY_SUFFIXES) and name != "~")
 
 
 def matches_any(path: str, patterns: Sequence[str]) -> bool:

@@ -21,7 +21,7 @@ from . import image
 from .arrays import as_array, npy_writer, npz_writer, state_arrays
 from .encode import key_text, scalar
 from .encoder import Encoder
-from .layout import escape_key
+from .layout import escape_key, unhidden
 from .recording import Recording, check_name, never_raises
 
 _MOST_KEY_BYTES = 1000  # of the 2,048 of a path on the wire, which begins with the place of the run in the spool
@@ -161,8 +161,7 @@ class Media:
         from shutil import copyfileobj  # lazily: it imports every kind of archive
 
         source = Path(path).expanduser()
-        name = source.name if not source.name.startswith(".") else "%2E" + source.name[1:]
-        name = check_name(f"{_folder(namespace)}{name}")
+        name = check_name(f"{_folder(namespace)}{unhidden(source.name)}")
         if source.exists() and not source.is_file():  # opening a pipe would wait for whoever writes to it
             raise ValueError(f"{os.fspath(source)!r} is no file")
         with source.open("rb") as file:

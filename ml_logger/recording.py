@@ -281,7 +281,7 @@ def check_name(name: str) -> str:
     """Return `name` if a user's file may have it, else raise `BadPath`: absolute, ``..``, hidden, or the logger's own."""
     check_path(name)
     if any(map(is_hidden, name.split("/"))):
-        raise BadPath(f"path {name[:80]!a} is hidden, and hidden files are never shipped", path=name)
+        raise BadPath(f"path {name[:80]!a} is hidden or temporary, and such files are never shipped", path=name)
     first = name.partition("/")[0].casefold()  # of a folder too: it would stand in the stream's place
     if any(part_of(first, stream) is not None for stream in _OWN_STREAMS):
         raise BadPath(f"path {name[:80]!a} is a stream of the logger's own", path=name)

@@ -1,8 +1,8 @@
 """Proof: whether the receiver's mirror is, byte for byte, what the spool holds.
 
-Reads both trees and trusts nothing that agent or receiver remember. No part of the comparison are symlinks, dotfiles of the
-spool (temporary names, the agent's state) and the receiver's own folder in the mirror; a spool name is looked for under the
-name it is shipped as.
+Reads both trees and trusts nothing that agent or receiver remember. No part of the comparison are symlinks, dotfiles and
+temporary names of the spool (`layout.is_hidden`) and the receiver's own folder in the mirror; a spool name is looked for
+under the name it is shipped as.
 """
 
 from __future__ import annotations

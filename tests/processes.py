@@ -18,6 +18,8 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from ml_logger.layout import is_hidden
+
 TOKEN = "a-token-for-tests"
 BIN = Path(sys.executable).parent
 
@@ -290,8 +292,8 @@ def _raise(error: OSError) -> None:
 
 
 def read_spool(spool: Path, *, is_at_rest: bool = False) -> dict[bytes, bytes]:
-    """Return the spool's files as a scanner sees them: no dotfiles."""
-    return read_tree(spool, hidden=lambda name, _: name.startswith(b"."), is_at_rest=is_at_rest)
+    """Return the spool's files as a scanner sees them: no dotfiles, no temporary names."""
+    return read_tree(spool, hidden=lambda name, _: is_hidden(os.fsdecode(name)), is_at_rest=is_at_rest)
 
 
 def read_mirror(mirror: Path, *, is_at_rest: bool = False) -> dict[bytes, bytes]:

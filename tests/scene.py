@@ -14,7 +14,7 @@ from pathlib import Path
 from processes import Commands, Receiver, Running, assert_trees_equal, differences, read_mirror, read_spool, wait_until
 from relay import Relay
 
-from ml_logger.layout import remote_path
+from ml_logger.layout import is_hidden, remote_path
 
 TRAINING = Path(__file__).parent / "training.py"
 SCRIBBLING = Path(__file__).parent / "scribbling.py"
@@ -108,13 +108,13 @@ def scribble_at(folder: Path, number: int, offset_s: float) -> None:
 
 
 def _sizes(root: Path) -> dict[bytes, int]:
-    """Return the size of every file below `root` that has no dot before a name on its path."""
+    """Return the size of every file below `root` on whose path no name is hidden."""
     top, found = os.fsencode(root), {}
     for folder, folders, names in os.walk(top):
-        folders[:] = [name for name in folders if not name.startswith(b".")]
+        folders[:] = [name for name in folders if not is_hidden(os.fsdecode(name))]
         for name in names:
             path = os.path.join(folder, name)
-            if not name.startswith(b"."):
+            if not is_hidden(os.fsdecode(name)):
                 found[os.path.relpath(path, top)] = _maybe_size(path)
     return found
 

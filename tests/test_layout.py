@@ -32,6 +32,11 @@ stream_names = st.sampled_from([layout.METRICS, layout.TEXT, "log", "events.out.
 @example("..")
 @example("%2F")
 @example("train/loss")
+@example("~")
+@example("model.pt.tmp")
+@example("a~")
+@example("x" * 197 + ".part")
+@example("x" * 200 + "~")
 @example("é" * 200)
 @example("\ud800" * 100)
 @example("." * 500)
@@ -58,6 +63,9 @@ def test_two_keys_never_share_a_path(one: str, two: str) -> None:
         ("train/loss", "train%2Floss"),
         ("50%", "50%25"),
         (".hidden", "%2Ehidden"),
+        ("draft~", "draft%7E"),
+        ("model.tmp", "model%2Etmp"),
+        ("~", "~"),
         ("a.b", "a.b"),
         ("", "%"),
         ("größe 日本", "größe 日本"),
@@ -97,6 +105,24 @@ def test_a_temporary_name_is_hidden_and_fits() -> None:
         temporary = layout.temporary_name(name, "0" * 16)
         assert layout.is_hidden(temporary)
         assert len(temporary) <= 255
+
+
+@pytest.mark.parametrize(
+    "name", ["model.pt.tmp", "x.temp", "x.part", "x.partial", "x.filepart", "x.incomplete", "a.py~"]
+)
+def test_what_common_writers_call_their_half_files_is_hidden(name: str) -> None:
+    """Scanners pass over it, not over the name that it gets in the end, and a copy of it can be given one that is shipped."""
+    assert layout.is_hidden(name)
+    assert not layout.is_hidden(name.rstrip("~").rpartition(".")[0] or "x")
+    assert not layout.is_hidden(layout.unhidden(name))
+    assert layout.unescape_key(layout.unhidden(name)) == name
+
+
+@pytest.mark.parametrize("name", ["tmp", "part", "x.tmp.png", "x.parts", "tmp_x", "~", "~x", "x.TMP", "atmp"])
+def test_what_only_looks_like_it_is_shipped(name: str) -> None:
+    """An ending counts, as it is spelled, behind something."""
+    assert not layout.is_hidden(name)
+    assert layout.unhidden(name) == name
 
 
 @pytest.mark.parametrize(
