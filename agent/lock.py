@@ -1,4 +1,8 @@
-"""One agent a spool: a lock in the state directory that the kernel drops with the process, and who holds it.
+"""One agent a spool: locks that the kernel drops with the process, and who holds them.
+
+An agent locks the spool directory itself, a file in its state directory, and, where the two are apart, the same file in the
+spool's own state directory, if it may write there. The first keeps a second agent away, whatever its state directory; the
+second keeps two spools' memories apart; the files say who it is.
 
 Whoever only wants to know (status, doctor, drain) asks for the lock shared, without waiting, and gives it back at once: that
 fails exactly while an agent runs. An agent that starts in this very moment finds the lock shared, and tries again.
@@ -8,17 +12,20 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
 from ..errors import ConfigError, SpoolTaken
-from ..layout import AGENT_LOCK
+from ..layout import AGENT_DIR, AGENT_LOCK
+
+log = logging.getLogger(__name__)
 
 _TRIES = 200
 _PAUSE_S = 0.005
@@ -39,35 +46,108 @@ class Holder:
 
 @contextmanager
 def only_agent(state_dir: Path, spool: Path) -> Iterator[None]:
-    """Hold the lock that says this spool has an agent.
+    """Hold the locks that say this spool has an agent, and that this is its state directory.
 
-    Raises `SpoolTaken` if another process holds it, `ConfigError` if the state directory can't be written or locked.
+    Raises `SpoolTaken` if the spool has an agent, `ConfigError` if the state directory is another agent's, or can't be written
+    or locked.
+    """
+    with ExitStack() as stack:
+        if _is_spool_taken(spool, stack):
+            raise _taken(spool, state_dir)
+        is_own = state_dir == spool / AGENT_DIR
+        try:
+            is_ours = _try_hold(state_dir, stack)
+        except OSError as error:
+            raise _unusable(state_dir, error) from None
+        if not is_ours and is_own:
+            raise _taken(spool, state_dir)
+        if not is_ours:
+            raise ConfigError(
+                f"state directory {state_dir} is already used by an agent ({maybe_holder(state_dir) or Holder()})",
+                hint="give each agent a 'state_dir' of its own",
+            )
+        if not is_own:
+            _sign(spool, state_dir, stack)
+        yield
+
+
+def _is_spool_taken(spool: Path, stack: ExitStack) -> bool:
+    """Lock the spool itself until `stack` closes; return whether another agent has it locked.
+
+    So two agents find each other whatever state directories they use, also in a spool that they can't write to. Where a
+    directory can't be locked (NFS) only the state directories' locks are left, which is said.
     """
     try:
-        state_dir.mkdir(parents=True, exist_ok=True)
-        fd = os.open(state_dir / AGENT_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        fd = os.open(spool, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
-        raise _unusable(state_dir, "written", error) from None
+        raise ConfigError(f"spool {spool} can't be read: {error.strerror}", hint="is it gone?") from None
+    stack.callback(os.close, fd)
     try:
-        try:
-            is_ours = _try_take(fd)
-            if is_ours:
-                _write_holder(fd)
-        except OSError as error:
-            raise _unusable(state_dir, "locked", error) from None
-        if not is_ours:
-            raise SpoolTaken(
-                f"spool {spool} already has an agent ({_holder_in(fd)})", path=str(spool), hint="stop that one first"
-            )
-        yield
-    finally:
-        os.close(fd)
+        return not _try_flock(fd, fcntl.LOCK_EX)
+    except OSError as error:
+        log.warning(
+            "spool %s can't be locked (%s): a second agent with another state_dir would not be noticed",
+            spool,
+            error.strerror,
+        )
+        return False
 
 
-def _unusable(state_dir: Path, what: str, error: OSError) -> ConfigError:
-    return ConfigError(
-        f"state directory {state_dir} can't be {what}: {error.strerror}", hint="set 'state_dir' to one that can"
+def _sign(spool: Path, state_dir: Path, stack: ExitStack) -> None:
+    """Hold the lock in the spool's own state directory too, if that can be: there people and programs look for an agent.
+
+    Raises `SpoolTaken` if an agent has it, which was not to be seen by the spool's lock.
+    """
+    with contextlib.suppress(OSError):
+        if not _try_hold(spool / AGENT_DIR, stack):
+            raise _taken(spool, state_dir)
+
+
+def _taken(spool: Path, state_dir: Path) -> SpoolTaken:
+    return SpoolTaken(
+        f"spool {spool} already has an agent ({_who_has(spool, state_dir)})",
+        path=str(spool),
+        hint="stop that one first",
     )
+
+
+def _unusable(state_dir: Path, error: OSError) -> ConfigError:
+    return ConfigError(
+        f"state directory {state_dir} can't be written or locked: {error.strerror}",
+        hint="set 'state_dir' to one that can",
+    )
+
+
+def _try_hold(state_dir: Path, stack: ExitStack) -> bool:
+    """Hold the lock in `state_dir`, which is made if need be, until `stack` closes; False if an agent holds it."""
+    state_dir.mkdir(parents=True, exist_ok=True)
+    fd = os.open(state_dir / AGENT_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    stack.callback(os.close, fd)
+    is_ours = _try_take(fd)
+    if is_ours:
+        _write_holder(fd)
+    return is_ours
+
+
+def _who_has(spool: Path, state_dir: Path) -> Holder:
+    """Return who holds a lock of `spool`: as it signed, or as the kernel tells where it could not."""
+    for folder in (spool / AGENT_DIR, state_dir):
+        with contextlib.suppress(OSError):
+            if (holder := maybe_holder(folder)) is not None:
+                return holder
+    return _holder_by_kernel(spool)
+
+
+def _holder_by_kernel(spool: Path) -> Holder:
+    """Return the process of this machine that has the directory locked, by ``/proc/locks``; see ``proc_locks(5)``."""
+    with contextlib.suppress(OSError, ValueError):
+        status = spool.stat()
+        place = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+        for line in Path("/proc/locks").read_text(encoding="ascii").splitlines():
+            _, kind, _, _, pid, where, *_ = line.split()
+            if (kind, where) == ("FLOCK", place):
+                return Holder(int(pid), os.uname().nodename, "a time unknown")
+    return Holder()
 
 
 def _try_take(fd: int) -> bool:
