@@ -54,7 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     secrets = Secrets()
     try:
         arguments = _parse(argv)
-        load = partial(load_config, arguments.config, os.environ, _flags(arguments))
+        is_looking = arguments.command == "status"
+        load = partial(load_config, arguments.config, os.environ, _flags(arguments), is_for_looking=is_looking)
         if arguments.command == "doctor":
             settled = partial(_settled, load, arguments)
             return run_doctor(settled, _environ(arguments), secrets, with_probe=not arguments.no_probe)

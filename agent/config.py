@@ -126,10 +126,19 @@ class AgentConfig:
         return min(self.batch_bytes, max(self.max_bytes_per_s // 2, 4096))
 
 
-def load_config(file: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any]) -> AgentConfig:
-    """Return the checked config; raise `ConfigError` with file, line, key and mend."""
+def load_config(
+    file: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any], *, is_for_looking: bool = False
+) -> AgentConfig:
+    """Return the checked config; raise `ConfigError` with file, line, key and mend.
+
+    Where it `is_for_looking`, one spool that can be used is enough: of the others it is to be shown what is wrong.
+    """
     config = load_settings(AgentConfig, file=file, environ=environ, env_prefix=ENV_PREFIX, flags=flags)
-    return _check(_normal(config))
+    config = _normal(config)
+    wrong = [error for spool in config.spools() if (error := spool_trouble(spool)) is not None]
+    if wrong and not (is_for_looking and len(wrong) < len(config.spools())):
+        raise wrong[0]
+    return _check(config)
 
 
 def _normal(config: AgentConfig) -> AgentConfig:
@@ -185,26 +194,29 @@ def _check_server(server: str) -> None:
 def _check_spools(spools: tuple[Path, ...]) -> None:
     if not spools:
         raise ConfigError("key 'spool' names no directory", hint="give the directory the training logs to")
-    for spool in spools:
-        _check_spool(spool)
     if len(set(spools)) != len(spools):
         raise ConfigError("key 'spool' names a directory twice", hint="name each once")
+    for spool in spools:
+        if not set(spool.parents).isdisjoint(spools):
+            raise ConfigError(f"key 'spool': {spool} lies inside another one", hint="name the outer one alone")
 
 
-def _check_spool(spool: Path) -> None:
+def spool_trouble(spool: Path) -> ConfigError | None:
+    """Return why `spool` can't be shipped from, None if it can."""
     mend = "create it, or set 'spool' to the log directory of the training"
     try:
         is_directory = stat.S_ISDIR(spool.stat().st_mode)
     except (FileNotFoundError, NotADirectoryError):
         is_directory = False
     except OSError as error:
-        raise ConfigError(f"spool {spool} can't be read: {error.strerror}", hint=mend) from None
+        return ConfigError(f"spool {spool} can't be read: {error.strerror}", hint=mend)
     if not is_directory:
-        raise ConfigError(f"spool {spool} is not a directory", hint=mend)
+        return ConfigError(f"spool {spool} is not a directory", hint=mend)
     if not os.access(spool, os.R_OK | os.X_OK):
-        raise ConfigError(
+        return ConfigError(
             f"spool {spool} can't be read by this user", hint="change its permissions or the agent's user"
         )
+    return None
 
 
 def _check_url(key: str, url: str | None, *, like: str) -> None:

@@ -15,10 +15,12 @@ from typing import Literal
 
 import orjson
 
+from ..layout import AGENT_DIR
 from .amounts import bytes_text, count_text, duration_text, plain_text, time_text
-from .config import AgentConfig
+from .config import AgentConfig, spool_trouble
 from .lock import Holder, maybe_holder
 from .progress import Progress
+from .scanner import Problem
 from .status_file import Said, maybe_said
 from .survey import survey
 
@@ -55,9 +57,19 @@ class SpoolStatus:
 
 
 def status_of(config: AgentConfig, spool: Path, now: float) -> SpoolStatus:
-    """Return how far `spool` is at `now`, in seconds since the epoch; changes nothing."""
-    state_dir = config.state_dir_of(spool)
-    agent, trouble = _agent_in(state_dir)
+    """Return how far `spool` is at `now`, in seconds since the epoch; changes nothing.
+
+    What is wrong with the spool itself stands first among what is set aside.
+    """
+    status, wrong = _status_of(config, spool, now), spool_trouble(spool)
+    if wrong is None:
+        return status
+    aside = (Problem(str(spool), wrong.one_line()), *status.progress.aside)
+    return replace(status, progress=replace(status.progress, aside=aside))
+
+
+def _status_of(config: AgentConfig, spool: Path, now: float) -> SpoolStatus:
+    state_dir, agent, trouble = _agent_on(spool, config.state_dir_of(spool))
     said = maybe_said(state_dir, now)
     if agent is not None and said is not None and said.pid == agent.pid:
         return SpoolStatus(spool, agent, trouble, "agent", said.written_at, said.bytes_per_s, said.progress)
@@ -65,6 +77,14 @@ def status_of(config: AgentConfig, spool: Path, now: float) -> SpoolStatus:
     origin: Origin = "ledger" if counted.is_ledger_known else "walk"
     progress = counted.progress if said is None else _with_last_words(counted.progress, said)
     return SpoolStatus(spool, agent, trouble, origin, now, 0.0, progress)
+
+
+def _agent_on(spool: Path, state_dir: Path) -> tuple[Path, Holder | None, str | None]:
+    """Return where an agent speaks of `spool`, and who it is: one with another state directory speaks in the spool's own."""
+    agent, trouble = _agent_in(state_dir)
+    if agent is None and (elsewhere := _agent_in(spool / AGENT_DIR)[0]) is not None:
+        return spool / AGENT_DIR, elsewhere, None
+    return state_dir, agent, trouble
 
 
 def _agent_in(state_dir: Path) -> tuple[Holder | None, str | None]:

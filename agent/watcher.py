@@ -259,12 +259,17 @@ class Watcher:
         self.watches += 1
 
     def _say_once(self, error: OSError) -> None:
-        if not self._has_warned:
+        gone = next((spool for spool in self._spools if not spool.is_dir()), None)
+        if not self._has_warned and gone is not None:
+            log.warning(
+                "spool %s is gone, nothing is shipped from it until it is back: looking every scan_interval_s", gone
+            )
+        elif not self._has_warned:
             log.warning(
                 "can't watch the spool (%s): looking every scan_interval_s instead; raise fs.inotify.max_user_watches",
                 error,
             )
-            self._has_warned = True
+        self._has_warned = True
 
     @property
     def is_watching(self) -> bool:
