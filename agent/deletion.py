@@ -11,7 +11,10 @@ those it acknowledged. The file itself must be the one that was shipped, and fin
 A name is taken away before the last look: the file is renamed to a hidden one, looked at again `GRACE_S` later, and only then
 unlinked. Who replaces it meanwhile makes a new file under the name; who had found the name and was about to open it is seen,
 or what was written is, and the file is put back. So an `open` or `rename` that comes between look and deletion costs nothing.
-What a crash in between leaves are hidden files, whose bytes the receiver holds; the next `Broom` gives them their names back.
+What a crash in between leaves are hidden files; the next agent gives them their names back (`hiding`).
+
+No signature tells of every change, so the bytes have the last word: right before it is unlinked the nameless file is read once
+more, and its CRC must be that of what the receiver holds. A file whose bytes are others is put back and shipped anew.
 
 No folder is reached through a symlink.
 """
@@ -32,18 +35,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..layout import (
-    MAX_COMPONENT_BYTES,
     RUN,
     STREAM_PATTERNS,
-    digest_name,
-    is_hidden,
     matches_any,
     numbered,
     part_of,
-    temporary_name,
 )
 from ..wire import Held
-from . import local_file
+from . import hiding, local_file
 from .ledger import Entry
 from .scanner import LocalFile, signature_of
 
@@ -60,7 +59,6 @@ SOON_S = 60.0
 LATER_S = 600.0
 """After which time a file that had to be kept is looked at again: one in use, and one that a person must see to."""
 
-_ASIDE = re.compile(r"^\.(.+)\.going-[0-9a-f]{12}\Z", re.DOTALL)
 _PART = re.compile(r"^(.+)\.([1-9][0-9]{0,17})(\.[^.]*)?\Z", re.DOTALL)
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -89,12 +87,16 @@ class Errand:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A file that could not go yet, why, and after how many seconds to try again; `is_told` if a person should hear of it."""
+    """A file that could not go yet, why, and after how many seconds to try again.
+
+    `is_told` if a person should hear of it, `is_unlike` if its bytes are not those that the receiver holds.
+    """
 
     path: str
     reason: str
     again_in_s: float
     is_told: bool = False
+    is_unlike: bool = False
 
 
 @dataclass(slots=True)
@@ -134,7 +136,6 @@ class Broom:
         self._stat = stat
         self._wall_ns = wall_ns
         self._rest = rest
-        self._has_recovered = False
 
     def sweep(self, errand: Errand, *, is_rehearsal: bool = False) -> Swept:
         """Delete what may be deleted; a rehearsal only says what would be. Takes `GRACE_S` if anything is deleted.
@@ -149,24 +150,12 @@ class Broom:
                 if is_rehearsal:
                     self._rehearse(folders, files, held, swept)
                 else:
-                    self._recover()
                     self._sweep_files(folders, files, held, swept)
                     for folder in errand.folders:
                         self._sweep_folder(folders, folder, swept)
         except FileNotFoundError:
             pass  # the spool itself is away; what was done counts
         return swept
-
-    def _recover(self) -> None:
-        """Give the files that were left under hidden names their names back, once."""
-        if self._has_recovered:
-            return
-        self._has_recovered = True
-        for _, folders, names, folder_fd in os.fwalk(self._spool):
-            folders[:] = [folder for folder in folders if not is_hidden(folder)]
-            for match in filter(None, map(_ASIDE.match, names)):
-                with suppress(OSError):
-                    _put_back(folder_fd, match[0], match[1])
 
     # --- files
 
@@ -176,7 +165,7 @@ class Broom:
         for candidate, holding in zip(files, held, strict=True):
             with _noting(candidate, swept):
                 if self._has_leave(folders, candidate, holding, swept):
-                    swept.deleted.append(candidate)
+                    _rehearse_unlink(folders, candidate, swept)
 
     def _sweep_files(
         self, folders: _Folders, files: Sequence[Candidate], held: Sequence[Held | None], swept: Swept
@@ -190,10 +179,7 @@ class Broom:
             self._rest(GRACE_S)
         for aside in going:
             with _noting(aside.candidate, swept):
-                if _try_unlink(folders.open(aside.folder), aside):
-                    swept.deleted.append(aside.candidate)
-                else:
-                    swept.kept.append(Kept(aside.candidate.file.path, "it changed in the last moment", SOON_S))
+                _note_end(aside.candidate, _try_unlink(folders.open(aside.folder), aside), swept)
 
     def _has_leave(self, folders: _Folders, candidate: Candidate, held: Held | None, swept: Swept) -> bool:
         """Whether the file may be deleted as it is now; if not, why is noted. Raises OSError."""
@@ -243,6 +229,19 @@ class Broom:
             swept.removed_folders.append(folder)
 
 
+def _note_end(candidate: Candidate, kept: Kept | None, swept: Swept) -> None:
+    if kept is None:
+        swept.deleted.append(candidate)
+    else:
+        swept.kept.append(kept)
+
+
+def _rehearse_unlink(folders: _Folders, candidate: Candidate, swept: Swept) -> None:
+    folder, _, name = candidate.file.path.rpartition("/")
+    with _open_file(folders.open(folder), name) as fd:
+        _note_end(candidate, _why_bytes_kept(candidate, fd), swept)
+
+
 def _is_as_shipped(status: os.stat_result, candidate: Candidate) -> bool:
     return stat.S_ISREG(status.st_mode) and signature_of(status) == candidate.entry.seen
 
@@ -285,48 +284,50 @@ def _try_lease(fd: int) -> bool | None:
 
 def _take_name(folders: _Folders, candidate: Candidate) -> _Aside:
     folder, _, name = candidate.file.path.rpartition("/")
-    token = os.urandom(6).hex()
-    aside = f".{name}.going-{token}"
-    if len(os.fsencode(aside)) > MAX_COMPONENT_BYTES:
-        aside = temporary_name(name[:40], token)  # after a crash nobody finds it; its bytes are held all the same
-    folder_fd = folders.open(folder)
-    os.rename(name, aside, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
+    hidden = hiding.hide(folders.open(folder), name)
     folders.note_deleted(folder, name)
-    return _Aside(candidate, folder, name, aside)
+    return _Aside(candidate, folder, name, hidden)
 
 
-def _try_unlink(folder_fd: int, going: _Aside) -> bool:
-    """Look at a file without a name for the last time, and unlink it; else give it its name back and return False."""
+def _try_unlink(folder_fd: int, going: _Aside) -> Kept | None:
+    """Look at a file without a name for the last time, and unlink it; else give it its name back and return why."""
     try:
-        with _open_file(folder_fd, going.aside) as fd:
-            if _try_lease(fd) is not False and _is_as_shipped(os.fstat(fd), going.candidate):
-                os.unlink(going.aside, dir_fd=folder_fd)
-                return True
+        kept = _why_put_back(folder_fd, going)
     except OSError:
         with suppress(OSError):
-            _put_back(folder_fd, going.aside, going.name)
+            hiding.put_back(folder_fd, going.aside, going.name)
         raise
-    _put_back(folder_fd, going.aside, going.name)
-    return False
+    if kept is not None:
+        hiding.put_back(folder_fd, going.aside, going.name)
+    return kept
 
 
-def _put_back(folder_fd: int, aside: str, name: str) -> None:
-    """Give a file its name again; if something else has it by now, a name beside it: both are kept."""
-    try:
-        os.link(aside, name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd, follow_symlinks=False)
-    except OSError:  # the name is taken; or it is a folder, or there are no links here
-        beside = digest_name(name, os.fsencode(aside)) if _is_there(folder_fd, name) else name
-        os.rename(aside, beside, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
-    else:
-        os.unlink(aside, dir_fd=folder_fd)
+def _why_put_back(folder_fd: int, going: _Aside) -> Kept | None:
+    """Unlink the file while it is certainly what the receiver holds, or return why it is not; raises OSError."""
+    with _open_file(folder_fd, going.aside) as fd:
+        lease, before = _try_lease(fd), signature_of(os.fstat(fd))
+        seen = going.candidate.file.signature
+        if lease is False or before._replace(ctime_ns=seen.ctime_ns) != seen:  # the rename has moved that time itself
+            return Kept(going.candidate.file.path, "it changed in the last moment", SOON_S)
+        if (kept := _why_bytes_kept(going.candidate, fd)) is not None:
+            return kept
+        if signature_of(os.fstat(fd)) != before:  # where there are no leases somebody may have written meanwhile
+            return Kept(going.candidate.file.path, "it changed in the last moment", SOON_S)
+        hiding.unlink(folder_fd, going.aside)
+    return None
 
 
-def _is_there(folder_fd: int, name: str) -> bool:
-    try:
-        os.stat(name, dir_fd=folder_fd, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return True
+def _why_bytes_kept(candidate: Candidate, fd: int) -> Kept | None:
+    """Return why the file has to stay, if its bytes are not those that the receiver holds.
+
+    No time tells of every change: a store to a page that is mapped and dirty moves none, and of a long stream only the ends
+    are looked at before more of it is sent.
+    """
+    acked = candidate.entry.acked
+    if os.fstat(fd).st_size == acked.size and local_file.holds_prefix(fd, acked):
+        return None
+    reason = "its bytes are not those that the receiver holds: it is shipped anew"
+    return Kept(candidate.file.path, reason, SOON_S, is_told=True, is_unlike=True)
 
 
 class _Folders:

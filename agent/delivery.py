@@ -65,7 +65,8 @@ class Way(Protocol):
 class Question:
     """A file to agree on with the receiver: `entry` is what is known, `plain` its name where no other bytes have it.
 
-    `is_anew` if the file does not begin with the bytes that were shipped under `entry.remote`.
+    `is_anew` if the file does not begin with the bytes that were shipped under `entry.remote`; `is_unsure` if only a comparison
+    of all its bytes tells whether it does.
     """
 
     file: LocalFile
@@ -73,6 +74,7 @@ class Question:
     entry: Entry
     plain: str
     is_anew: bool = False
+    is_unsure: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,13 +205,15 @@ class Delivery:
     # --- questions
 
     def _ask(self, asked: Sequence[Question], report: Report) -> None:
-        known = [question for question in asked if not question.is_anew]
+        known = [question for question in asked if not question.is_anew and not question.is_unsure]
         held = self._way.stat([question.entry.remote for question in known]) if known else []
         for question, holding in zip(known, held, strict=True):
             report.verdicts.append(self._answer(question, holding))
         for question in asked:
             if question.is_anew:
                 report.verdicts.append(self._visit(question.file, partial(self._agree_anew, question, None)))
+            elif question.is_unsure:
+                report.verdicts.append(self._visit(question.file, partial(self._compare_all, question)))
 
     def _answer(self, question: Question, held: Held | None) -> Verdict:
         if held is None:  # nothing to compare
@@ -222,6 +226,23 @@ class Delivery:
             return Agreed(file, agree_on_whole(file, fd, entry, held))
         agreed = try_agree(file, fd, entry.remote, held)
         return self._agree_anew(question, entry.remote, fd) if agreed is None else Agreed(file, agreed)
+
+    def _compare_all(self, question: Question, fd: int) -> Verdict:
+        """Compare what was acknowledged with the file as it is; the receiver is asked only where they differ.
+
+        Else it would get back what a person deleted there, for no more than a `chmod` here.
+        """
+        file, entry = question.file, question.entry
+        crc = local_file.crc_of_prefix(fd, entry.acked.size)
+        if crc == entry.acked.crc:
+            is_done = entry.acked.size == file.signature.size
+            return Agreed(file, entry._replace(seen=file.signature, is_done=is_done))
+        if question.kind == "stream":
+            return self._agree_anew(question, None, fd)
+        is_read = entry.acked.size == file.signature.size and local_file.signature_now(fd) == file.signature
+        held = self._way.stat([entry.remote])[0]
+        is_there = is_read and held is not None and (held.size, held.crc) == (file.signature.size, crc)
+        return Agreed(file, Entry(entry.remote, held if is_there else entry.held, file.signature, is_there))
 
     def _agree_anew(self, question: Question, refused: str | None, fd: int) -> Verdict:
         return self._search_name(question.file, fd, question.plain, refused)

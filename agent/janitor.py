@@ -38,13 +38,20 @@ class Janitor:
         self._thread: threading.Thread | None = None
         self._is_closed = False
 
-    def turn(self) -> None:
+    def turn(self) -> list[str]:
         """Take note of what was done, and begin what is due; costs nothing where nothing is.
+
+        Returns the paths of files whose bytes were found to be others than those that the receiver holds.
 
         A receiver that can't be asked is no news to whoever ships: it is asked again later. What is unexpected is raised here.
         """
+        unlike: list[str] = []
         while not self._outcomes.empty():
-            self._take_in(self._outcomes.get())
+            unlike += self._take_in(self._outcomes.get())
+        self._begin()
+        return unlike
+
+    def _begin(self) -> None:
         errand = None if self._is_closed else self._retention.select()
         if errand is None:
             return
@@ -63,13 +70,14 @@ class Janitor:
             self._errands.put(None)
             self._thread.join(CLOSE_S)
 
-    def _take_in(self, outcome: _Outcome) -> None:
+    def _take_in(self, outcome: _Outcome) -> list[str]:
         if outcome.swept is not None:
             self._retention.note(outcome.swept)
-            return
+            return [kept.path for kept in outcome.swept.kept if kept.is_unlike]
         self._retention.put_back()
         if outcome.error is not None and not isinstance(outcome.error, MLLoggerError):
             raise outcome.error
+        return []
 
     def _serve(self) -> None:
         while (errand := self._errands.get()) is not None:

@@ -24,20 +24,20 @@ from .scanner import Signature
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 _CREATE_LINEAGE = "CREATE TABLE IF NOT EXISTS lineage (mark TEXT NOT NULL, era INTEGER NOT NULL)"
 _CREATE = """
 CREATE TABLE IF NOT EXISTS files (
     path BLOB PRIMARY KEY, remote TEXT NOT NULL, held_size INTEGER, held_crc INTEGER,
-    size INTEGER, mtime_ns INTEGER, ino INTEGER, dev INTEGER, is_done INTEGER NOT NULL,
+    size INTEGER, mtime_ns INTEGER, ctime_ns INTEGER, ino INTEGER, dev INTEGER, is_done INTEGER NOT NULL,
     head_crc INTEGER, tail_crc INTEGER, era INTEGER NOT NULL
 ) WITHOUT ROWID
 """
 _SELECT = """
-SELECT path, remote, held_size, held_crc, size, mtime_ns, ino, dev, is_done, head_crc, tail_crc, era FROM files
+SELECT path, remote, held_size, held_crc, size, mtime_ns, ctime_ns, ino, dev, is_done, head_crc, tail_crc, era FROM files
 """
-_INSERT = "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT = "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 class Entry(NamedTuple):
@@ -136,7 +136,11 @@ class Ledger:
         doubted = self._doubted.pop(path, None)
         # what was doubted and is held still, with nothing sent since, was there before the receiver's last start
         is_old = doubted is not None and entry.is_done and entry.held == doubted.held
-        self._entries[path] = entry._replace(era=doubted.era if doubted is not None and is_old else self._era)
+        before = doubted if is_old else self._entries.get(path)
+        is_old = is_old or (
+            before is not None and before.held == entry.held is not None
+        )  # only the file was looked at again
+        self._entries[path] = entry._replace(era=before.era if before is not None and is_old else self._era)
         self._unsaved.add(path)
 
     def doubt(self, path: str) -> None:
@@ -253,7 +257,7 @@ def _load(db: sqlite3.Connection) -> Iterator[tuple[str, Entry]]:
 
 def _to_row(path: str, entry: Entry) -> tuple[object, ...]:
     seen = entry.seen
-    state = (None,) * 4 if seen is None else (seen.size, seen.mtime_ns, seen.ino, seen.dev)
+    state = (None,) * len(Signature._fields) if seen is None else tuple(seen)
     ends = (None, None) if entry.mark is None else (entry.mark.head, entry.mark.tail)
     held = (None, None) if entry.held is None else (entry.held.size, entry.held.crc)
     return (os.fsencode(path), entry.remote, *held, *state, entry.is_done, *ends, entry.era)

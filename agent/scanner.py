@@ -21,11 +21,14 @@ from .config import AgentConfig
 class Signature(NamedTuple):
     """What tells one state of a file from another without reading it: size in bytes, times in ns, inode, device.
 
+    `ctime_ns` is the time of the inode's last change, which no program can set back; `chmod` and `link` move it too.
+
     A tuple, since a walk makes one for every file of the spool and compares it: three times as fast as a dataclass.
     """
 
     size: int
     mtime_ns: int
+    ctime_ns: int
     ino: int
     dev: int
 
@@ -47,7 +50,7 @@ class Problem:
 
 def signature_of(status: os.stat_result) -> Signature:
     """Return the signature in a stat result."""
-    return Signature(status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev)
+    return Signature(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev)
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,13 @@ from .couriers import Couriers
 from .deletion import Broom
 from .delivery import Delivery
 from .heart import CALL_TIMEOUT_S, Heart, Pulse
+from .hiding import recover
 from .ledger import Ledger
 from .lock import only_agent
 from .loop import Loop
 from .metrics import offering_metrics
 from .progress import Progress, sum_of
+from .scanner import Problem
 from .secret import Secrets
 from .settling import Clock
 from .status_file import StatusFile
@@ -116,10 +118,22 @@ def _open_shipper(
     couriers = Couriers([Delivery(spool, source, way) for way in ways], doorbell.ring)
     stack.callback(couriers.close)
     shipper = TellingShipper(spool, config, ledger, couriers, Clock(time.time_ns, time.monotonic), status)
+    shipper.note_lost(_recover(spool))
     if config.retention.is_on:
         broom = Broom(spool, open_way(is_urgent=False).stat, time.time_ns)
         stack.callback(shipper.hire_janitor(broom, doorbell.ring).close)
     return shipper
+
+
+def _recover(spool: Path) -> list[Problem]:
+    lost = recover(spool)
+    for problem in lost:
+        log.warning(
+            "%s can't have its name back after a deletion that was cut short: it %s",
+            ascii(problem.path),
+            problem.reason,
+        )
+    return lost
 
 
 def _open_way(

@@ -27,6 +27,7 @@ from .couriers import Job, Staff
 from .deletion import Broom
 from .delivery import Again, Agreed, Batch, Built, Missing, Question, Questions, Recall, Refused, Stored, Verdict, Work
 from .goal import Goal
+from .grown import Grown
 from .janitor import Janitor
 from .ledger import Entry, Ledger
 from .pieces import Piece, PieceReader
@@ -105,7 +106,9 @@ class Shipper:
         self._aside = Aside(clock)
         self._reader = PieceReader(self._settling, config.settle_s)
         self._agenda = Agenda(clock.steady_s)
+        self._grown = Grown(spool, self._settling, clock)
         self._unknown: set[str] = set()  # files that were there before the agent, and not in the ledger
+        self._unsure: set[str] = set()  # shipped files of which no signature tells whether their bytes are the same
         self._anew: set[str] = set()  # streams that do not begin with what was shipped of them
         self._stalls: Counter[str] = Counter()  # answers in a row that moved nothing forward
         self._tally = _Tally()
@@ -114,7 +117,9 @@ class Shipper:
         self._has_looked = False
         self._is_answered = False
         self._goal: Goal | None = None
+        self._is_first_look = True
         self._janitor: Janitor | None = None
+        self._lost: tuple[Problem, ...] = ()
         self._recall_s = clock.steady_s()  # when the receiver is to be asked whether it is what it was
         self._is_recalling = False
         self._next_save_s = clock.steady_s()
@@ -127,6 +132,10 @@ class Shipper:
         retention = Retention(config.retention, config.settle_s, self._ledger, self._walk, self._clock)
         self._janitor = Janitor(retention, broom, ring)
         return self._janitor
+
+    def note_lost(self, problems: Iterable[Problem]) -> None:
+        """Take note of files that lie under hidden names and can't have their own back; a person has to see to them."""
+        self._lost = tuple(problems)
 
     # --- one round
 
@@ -142,7 +151,7 @@ class Shipper:
         try:
             self._work()
             if self._janitor is not None:
-                self._janitor.turn()
+                self._compare(self._janitor.turn())
         finally:
             self._save_if_due()
         tally, self._tally = self._tally, _Tally()
@@ -212,7 +221,7 @@ class Shipper:
             backlog_files=len(ages_s),
             backlog_bytes=sum(self._unshipped_bytes(file) for file in self._agenda),
             oldest_unshipped_s=max(ages_s, default=None),
-            aside=tuple(self._aside.problems()),
+            aside=(*self._lost, *self._aside.problems()),
             runs_alive=self._alive.folders(),
         )
 
@@ -239,6 +248,7 @@ class Shipper:
             self._forget(path)
         for file in sorted(found.changed, key=lambda f: (f.signature.mtime_ns, f.path)):
             self._take_up(file)
+        self._is_first_look = False
         if not self._has_looked and not found.problems:
             self._ledger.forget_all_but(self._walk.paths())  # what went away while no agent ran
             self._has_looked = True
@@ -255,9 +265,10 @@ class Shipper:
     def _forget(self, path: str) -> None:
         self._agenda.drop(path)
         self._unknown.discard(path)
+        self._unsure.discard(path)
         self._anew.discard(path)
         self._stalls.pop(path, None)
-        for memory in (self._ledger, self._reader, self._aside, self._settling, self._alive):
+        for memory in (self._ledger, self._reader, self._aside, self._settling, self._alive, self._grown):
             memory.forget(path)
 
     def _take_up(self, file: LocalFile) -> None:
@@ -268,17 +279,41 @@ class Shipper:
                 self._unknown.add(file.path)
         elif entry.is_done and entry.seen == file.signature and file.path not in self._agenda:
             return
+        elif self._is_first_look and entry.seen != file.signature and self._kind(file) == "stream":
+            self._unsure.add(file.path)  # it may have been edited as well as grown while no agent looked
         if self._agenda.note(file):
             self._place(file)
+
+    def _compare(self, paths: Iterable[str]) -> None:
+        """Let what was acknowledged of files be compared with all their bytes; what differs is shipped anew."""
+        for path in paths:
+            file = self._walk.find(path)
+            if file is not None and not self._agenda.is_out(path):
+                self._unsure.add(path)
+                self._agenda.note(file)
+                self._place(file, is_complete=True)
 
     def _find_places(self, complete_paths: Iterable[str], *, is_everywhere: bool) -> None:
         """Find places for files that have waited for long enough, or for something that has happened now."""
         for path in complete_paths:
-            file = self._agenda.get(os.path.relpath(path, self._spool))
-            if file is not None and not self._agenda.is_out(file.path):
-                self._place(file, is_complete=True)
+            self._note_complete(os.path.relpath(path, self._spool))
+        self._compare(self._grown.take_quiet(self._walk.find))
         for file in self._agenda.take_due() + (self._agenda.take_held() if is_everywhere else []):
             self._place(file)
+
+    def _note_complete(self, path: str) -> None:
+        """Let a file go that needs not settle; a whole one that is shipped is compared, since its last writer let go of it.
+
+        A program that had it mapped may have written into it since, to a page that was dirty already: no time tells of that.
+        """
+        file, entry = self._agenda.get(path), self._ledger.get(path)
+        is_whole = kind_of(path, self._config.streams) == "whole"
+        if self._agenda.is_out(path):
+            self._unsure.update([path] if is_whole else [])
+        elif file is not None:
+            self._place(file, is_complete=True)
+        elif entry is not None and entry.is_done and is_whole:
+            self._compare((path,))
 
     def _place(self, file: LocalFile, *, is_complete: bool = False, first: bool = False) -> None:
         """Let `file` rest or settle as long as it has to, or queue it, at the head if it comes `first`."""
@@ -386,9 +421,21 @@ class Shipper:
     def _maybe_question(self, file: LocalFile) -> Question | None:
         """Return what to ask about `file` before any of it is sent, None if enough is known."""
         is_anew = file.path in self._anew
-        if is_anew or self._is_worth_asking(file):
-            return Question(file, self._kind(file), self._entry(file), self._plain_name(file), is_anew)
+        is_unsure = not is_anew and self._is_unsure(file)
+        if is_anew or is_unsure or self._is_worth_asking(file):
+            return Question(file, self._kind(file), self._entry(file), self._plain_name(file), is_anew, is_unsure)
         return None
+
+    def _is_unsure(self, file: LocalFile) -> bool:
+        """Whether all bytes are to be compared: it has changed, but not its size. A small whole file is read here and now."""
+        entry = self._ledger.get(file.path)
+        if entry is None or file.path in self._unknown:
+            return False
+        if file.path not in self._unsure:
+            is_same_size = file.signature.size == entry.acked.size > 0 and entry.seen not in (None, file.signature)
+            if not is_same_size or (self._kind(file) == "whole" and file.signature.size <= self._batch_bytes):
+                return False
+        return not self._reader.is_uploading(file)
 
     def _is_worth_asking(self, file: LocalFile) -> bool:
         """Whether it costs less to ask than to send in vain."""
@@ -587,6 +634,8 @@ class Shipper:
             self._continue_upload(piece.file, newest, held)
             return
         self._reader.end_upload(piece.file.path)
+        if piece.item.op == "append" and piece.item.offset > 0:
+            self._grown.note(piece.file.path)
         is_done = held.size == piece.signature.size
         self._remember(Entry(piece.item.path, held, piece.signature, is_done, piece.mark), piece.file, newest)
 
@@ -603,7 +652,9 @@ class Shipper:
     def _agree(self, verdict: Agreed, newest: LocalFile) -> None:
         file, entry = verdict.file, verdict.entry
         self._unknown.discard(file.path)
+        self._unsure.discard(file.path)
         self._anew.discard(file.path)
+        self._grown.forget(file.path)
         if self._kind(file) == "whole":
             if entry.is_done or entry.remote != self._entry(file).remote:
                 self._reader.end_upload(file.path)
@@ -619,6 +670,8 @@ class Shipper:
         self._ledger.put(file.path, entry._replace(is_done=entry.is_done and not is_news))
         if entry.is_done and not is_news:
             self._agenda.drop(file.path)
+            if file.path in self._unsure:
+                self._compare((file.path,))
         elif is_news or not self._place_tail(newest):
             self._place(newest, is_complete=not is_news, first=first)
 

@@ -26,7 +26,7 @@ def agenda(clock):
 
 
 def local(path, size=1):
-    return LocalFile(path, Signature(size, 0, 1, 1))
+    return LocalFile(path, Signature(size, 0, 0, 1, 1))
 
 
 def take_all(agenda, lane):

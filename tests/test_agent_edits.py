@@ -12,6 +12,8 @@ from direct import Pair
 from processes import Commands, assert_trees_equal, read_mirror, wait_until
 
 from ml_logger.agent import grown
+from ml_logger.agent.delivery import Packed
+from ml_logger.wire import Answer
 
 LINE = b"%04d\n"
 LINES = b"".join(LINE % number for number in range(5000))
@@ -137,6 +139,27 @@ def test_a_store_to_a_mapped_page_is_found_when_the_mapping_ends(commands: Comma
     assert path.stat() == before
     mapped.close()
     wait_until(lambda: is_held(tmp_path / "data/w.npy", b"later"), what=agent.tail())
+
+
+def test_a_file_that_is_closed_while_it_is_on_its_way_is_read_again(pair: Pair) -> None:
+    """What was stored into it behind the read, without moving a time, is shipped as well."""
+    pair.write("w.bin", b"0" * 5)
+    path, send = pair.spool / "w.bin", pair.transport.send
+    with path.open("r+b") as file:
+        mapped = mmap.mmap(file.fileno(), 5)
+    mapped[:] = b"first"
+
+    def change_and_send(packed: Packed) -> Answer:
+        pair.transport.send = send  # type: ignore[method-assign]
+        mapped[:] = b"later"
+        mapped.close()
+        pair.shipper._note_complete("w.bin")
+        return send(packed)
+
+    pair.transport.send = change_and_send  # type: ignore[method-assign]
+    pair.shipper.ship_once([str(path)])
+    pair.shipper.ship_once()
+    assert read_mirror(pair.data_dir) == {b"w.bin": b"later"}
 
 
 def is_held(path: Path, begin: bytes) -> bool:

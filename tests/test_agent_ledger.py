@@ -10,7 +10,9 @@ from ml_logger.agent.ledger import SCHEMA_VERSION, Entry, Ledger
 from ml_logger.agent.scanner import Signature
 from ml_logger.wire import NOTHING, Crc, Held, Lineage, Offset
 
-ENTRY = Entry("run/metrics.jsonl", Held(Offset(10), Crc(0xFFFFFFFF)), Signature(10, 2**62, 2**63 - 1, 3), is_done=True)
+ENTRY = Entry(
+    "run/metrics.jsonl", Held(Offset(10), Crc(0xFFFFFFFF)), Signature(10, 2**62, 2**61, 2**63 - 1, 3), is_done=True
+)
 
 
 def reopened(file: Path) -> Ledger:

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import json
 import logging
+import mmap
 import os
 import shutil
 import subprocess
@@ -28,15 +29,16 @@ from ml_logger import ML_Logger
 from ml_logger.agent import deletion, retention
 from ml_logger.agent.config import RetentionSettings
 from ml_logger.agent.deletion import Broom, Candidate, Errand, Swept
+from ml_logger.agent.hiding import recover
 from ml_logger.agent.janitor import Janitor
 from ml_logger.agent.ledger import Entry
 from ml_logger.agent.retention import Retention, plan
-from ml_logger.agent.scanner import LocalFile, Signature, Walk
+from ml_logger.agent.scanner import LocalFile, Signature, Walk, signature_of
 from ml_logger.agent.settling import Clock
 from ml_logger.errors import TryAgain
 from ml_logger.layout import remote_path
 from ml_logger.reader import Run
-from ml_logger.wire import Crc, Held, Offset
+from ml_logger.wire import Crc, Held, Offset, crc32
 
 LINE = b'{"_step": 1, "loss": 0.25}\n'
 SETTLE_S = 2.0
@@ -85,6 +87,16 @@ class Home:
             done.append(self.broom.sweep(errand))
             self.retention.note(done[-1])
         return done
+
+    def sweep_only(self, *, is_rehearsal: bool = False) -> Swept:
+        """Do the one errand that is due after a long time."""
+        self.ahead_s += OLD_S
+        self.walk.look(None)
+        errand = self.retention.select()
+        assert errand is not None
+        swept = self.broom.sweep(errand, is_rehearsal=is_rehearsal)
+        self.retention.note(swept)
+        return swept
 
     def names(self) -> set[str]:
         return {os.fsdecode(name) for name in read_spool(self.spool)}
@@ -346,6 +358,62 @@ def test_without_a_receiver_nothing_goes(make_home: MakeHome) -> None:
     assert home.names() == set()
 
 
+# --- what no time of the file tells
+
+
+def store_in_secret(home: Home, name: str, content: bytes) -> None:
+    """Write into a file through a page that is mapped and dirty already, which moves none of its times."""
+    path = home.spool / name
+    with path.open("r+b") as file, closing(mmap.mmap(file.fileno(), path.stat().st_size)) as mapped:
+        mapped[:3] = b"one"
+        home.ship()
+        before = path.stat()
+        mapped[:3] = content
+    assert path.stat() == before
+
+
+@pytest.mark.parametrize("name", ["run/w.npy", "run/w.log"])
+def test_bytes_that_the_receiver_never_had_stay_and_are_shipped(
+    make_home: MakeHome, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The file itself is read before it goes: if it is not what was acknowledged, it is put back and shipped, and goes then."""
+    home = make_home(keep_s=1.0)
+    home.pair.append(name, LINE)
+    store_in_secret(home, name, b"two")
+    before = read_spool(home.spool)
+    rehearsed = home.sweep_only(is_rehearsal=True)
+    swept = home.sweep_only()
+    assert [kept.reason for kept in rehearsed.kept] == [kept.reason for kept in swept.kept]
+    assert [kept.path for kept in swept.kept if kept.is_unlike] == [name]
+    assert swept.deleted == rehearsed.deleted == []
+    assert read_spool(home.spool) == before
+    assert caplog.text.count("its bytes are not those") == 1
+    home.ship()
+    assert set(before.values()) <= set(read_mirror(home.mirror).values())
+    home.sweep()
+    assert home.names() == set()
+
+
+def test_the_shipper_hears_of_other_bytes(make_home: MakeHome) -> None:
+    """What the janitor finds is compared and shipped anew, whatever times the file system gives to what was put back."""
+    home = make_home(keep_s=1.0)
+    home.pair.write("w.npy", LINE)
+    home.ship()
+    janitor = Janitor(home.retention, home.broom, lambda: None)
+    store_in_secret(home, "w.npy", b"two")
+    found: list[str] = []
+
+    def turned() -> bool:
+        home.ahead_s += OLD_S
+        home.walk.look(None)
+        found.extend(janitor.turn())
+        return bool(found)
+
+    wait_until(turned, 30)
+    janitor.close()
+    assert set(found) == {"w.npy"}
+
+
 # --- what happens between the plan and the deletion
 
 
@@ -499,7 +567,7 @@ def test_a_name_that_is_taken_again_keeps_both(make_home: MakeHome) -> None:
 
 
 def test_a_crash_in_the_middle_costs_nothing(make_home: MakeHome) -> None:
-    """What lies under hidden names when the agent is killed has its names back before the next agent deletes anything."""
+    """What lies under hidden names when the agent is killed, long ones too, has its names back with the next start."""
     home = make_home(keep_s=3600.0)
     long = "ü" * 127
     for name in ("run/a.log", "run/images/b.png", "c\n.npy", long):
@@ -518,9 +586,38 @@ def test_a_crash_in_the_middle_costs_nothing(make_home: MakeHome) -> None:
         home.sweep()
     assert read_spool(home.spool) == {}
     home.in_grace = lambda: None
-    home.new_broom().sweep(Errand())
-    assert before.pop(long.encode()) == LINE  # too long to carry both names
+    assert recover(home.spool) == []
     assert read_spool(home.spool) == before
+    assert not list(home.spool.rglob("*going*"))
+
+
+def test_what_cannot_have_its_name_back_is_told(make_home: MakeHome, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that has to stay under its hidden name is counted among what is set aside; nothing of it is lost."""
+    home = make_home()
+    home.pair.append("run/.a.log.going-0123456789ab", LINE)
+
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(os, "rename", refuse)
+    (problem,) = recover(home.spool)
+    assert problem.path == "run/a.log"
+    assert problem.reason == "lies under the hidden name '.a.log.going-0123456789ab': Read-only file system"
+    home.pair.shipper.note_lost([problem])
+    assert home.pair.shipper.progress().aside == (problem,)
+
+
+def test_hidden_files_have_their_names_back_without_retention(commands: Commands, tmp_path: Path) -> None:
+    """Whatever the config says by the next start; they are found, and shipped if they are not yet."""
+    spool, long = tmp_path / "spool", "x" * 250 + ".bin"
+    (spool / "run" / ".going-0123456789ab").mkdir(parents=True)
+    (spool / "run" / ".going-0123456789ab" / long).write_bytes(b"long")
+    (spool / "run" / ".a.log.going-0123456789ab").write_bytes(LINE)
+    receiver = commands.start_receiver(tmp_path / "data")
+    commands.drain(commands.write_agent_config(spool, receiver.url))
+    assert read_mirror(tmp_path / "data") == {b"run/a.log": LINE, f"run/{long}".encode(): b"long"}
+    assert not list((spool / "run").glob(".*"))
 
 
 def test_who_opens_a_log_in_the_last_moment_loses_nothing(tmp_path: Path) -> None:
@@ -547,10 +644,10 @@ def take(spool: Path, name: str, lines: list[bytes]) -> None:
             content, status = file.read(), os.fstat(file.fileno())
     except FileNotFoundError:
         return
-    state = Signature(status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev)
+    state = signature_of(status)
     if len(content) != state.size:
         return
-    held = Held(Offset(len(content)), Crc(0))
+    held = Held(Offset(len(content)), crc32(content))
     candidate = Candidate(LocalFile(name, state), Entry(name, held, state, is_done=True), 0.0, "test")
     broom = Broom(
         spool, lambda paths: [held for _ in paths], lambda: time.time_ns() + 10**12, lambda _: time.sleep(0.02)
@@ -692,7 +789,7 @@ def test_a_plan_takes_what_it_must_and_no_more(
     made: list[tuple[int, int, str]], keep_s: int | None, bound: int | None
 ) -> None:
     """For any files: only shipped and settled ones go; all old ones; and of the others the oldest, just to the bound."""
-    files = [LocalFile(str(i), Signature(size, (1000 - age) * 10**9, i, 1)) for i, (size, age, _) in enumerate(made)]
+    files = [LocalFile(str(i), Signature(size, (1000 - age) * 10**9, 0, i, 1)) for i, (size, age, _) in enumerate(made)]
     known = {
         f.path: entry_of(f.path, f.signature)._replace(is_done=state == "yes")
         for f, (_, _, state) in zip(files, made, strict=True)
@@ -729,7 +826,7 @@ def test_a_plan_takes_what_it_must_and_no_more(
 
 def test_it_costs_nothing_while_nothing_is_due(tmp_path: Path) -> None:
     """With 100,000 files a call takes microseconds, and the files are looked at once, until one of them gets old."""
-    state = Signature(1000, 0, 1, 1)
+    state = Signature(1000, 0, 0, 1, 1)
     files = [LocalFile(f"runs/{n // 50}/images/{n}.png", state) for n in range(100_000)]
     entries = {f.path: entry_of(f.path, state) for f in files}
     now_s, walks = [0.0], [0]
