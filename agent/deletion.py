@@ -326,8 +326,13 @@ def _why_bytes_kept(candidate: Candidate, fd: int) -> Kept | None:
     acked = candidate.entry.acked
     if os.fstat(fd).st_size == acked.size and local_file.holds_prefix(fd, acked):
         return None
-    reason = "its bytes are not those that the receiver holds: it is shipped anew"
-    return Kept(candidate.file.path, reason, SOON_S, is_told=True, is_unlike=True)
+    return Kept(
+        candidate.file.path,
+        "its bytes are not those that the receiver holds: it is shipped anew",
+        SOON_S,
+        is_told=True,
+        is_unlike=True,
+    )
 
 
 class _Folders:

@@ -54,6 +54,8 @@ def config_of(tmp_path: Path, *lines: str, environ: dict[str, str] | None = None
         "spool: agent.yaml",
         "spool: []",
         "spool: [spool, spool]",
+        "spool: [spool, .]",
+        "spool: [spool, missing]",
         'token_file: "a\\0b"',
         'state_dir: ""',
         "server: http://a..b",

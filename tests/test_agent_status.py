@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
+import stat
 import threading
 import time
 from collections.abc import Callable
@@ -28,7 +31,7 @@ from ml_logger.agent.secret import Secrets
 from ml_logger.agent.status import status_of
 from ml_logger.agent.status_file import Said, StatusFile, decode_said, encode_said, maybe_said
 from ml_logger.agent.survey import survey
-from ml_logger.errors import SpoolTaken
+from ml_logger.errors import ConfigError, MLLoggerError, SpoolTaken
 from ml_logger.layout import AGENT_DIR, AGENT_LOCK, AGENT_STATUS
 from ml_logger.wire import Crc, Held, Offset
 
@@ -470,6 +473,90 @@ def test_looking_keeps_no_agent_from_starting(tmp_path: Path) -> None:
         for looker in lookers:
             looker.join()
     assert None in looks
+
+
+def refusal(state_dir: Path, spool: Path, kind: type[MLLoggerError] = SpoolTaken) -> str:
+    """Return what an agent is told that may not start."""
+    with pytest.raises(kind) as caught, only_agent(state_dir, spool):
+        raise AssertionError
+    return str(caught.value)
+
+
+def test_one_spool_has_one_agent_whatever_its_state_directory(tmp_path: Path) -> None:
+    """The spool itself is locked, so an agent with another state directory is refused, and told who runs."""
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    for first, second in (("one", "two"), (spool / AGENT_DIR, "two"), ("one", spool / AGENT_DIR)):
+        with only_agent(tmp_path / first, spool):
+            assert f"already has an agent (pid {os.getpid()} on" in refusal(tmp_path / second, spool)
+    with only_agent(tmp_path / "two", spool):
+        pass
+
+
+def test_two_spools_have_no_state_directory_in_common(tmp_path: Path) -> None:
+    """It is the directory that is taken, and the message says so, and who has it."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    said = f"state directory {tmp_path}/state is already used by an agent (pid {os.getpid()} on"
+    with only_agent(tmp_path / "state", tmp_path / "a"):
+        assert said in refusal(tmp_path / "state", tmp_path / "b", ConfigError)
+    with only_agent(tmp_path / "state", tmp_path / "b"):
+        pass
+
+
+def test_a_spool_that_cannot_be_signed_is_locked_all_the_same(tmp_path: Path) -> None:
+    """Where nothing can be written into the spool, the kernel tells which process has it."""
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    (spool / AGENT_DIR).touch()  # no folder can be made there, as on a file system that is mounted for reading
+    with only_agent(tmp_path / "one", spool):
+        assert "already has an agent" in refusal(tmp_path / "two", spool)
+
+
+def test_where_a_directory_cannot_be_locked_the_state_directory_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As on NFS: that is said once, and two agents with one state directory still find each other."""
+    spool, flock = tmp_path / "spool", fcntl.flock
+    spool.mkdir()
+
+    def refuse_folders(fd: int, kind: int) -> None:
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        flock(fd, kind)
+
+    monkeypatch.setattr(fcntl, "flock", refuse_folders)
+    with only_agent(spool / AGENT_DIR, spool):
+        assert caplog.text.count("can't be locked (Bad file descriptor)") == 1
+        assert f"pid {os.getpid()} on" in refusal(spool / AGENT_DIR, spool)
+
+
+def test_an_agent_with_a_state_directory_elsewhere_is_seen(commands: Commands, spool: Path, tmp_path: Path) -> None:
+    """By whoever looks with another config, or through a link; a second one ends at once and says who runs."""
+    link = tmp_path / "link"
+    link.symlink_to(spool)
+    one = commands.write_agent_config(spool, "http://127.0.0.1:1", state_dir=str(tmp_path / "one"))
+    agent = commands.start_agent(one)
+    wait_until(lambda: maybe_said(spool / AGENT_DIR, 0.0), what=agent.tail())
+    two = commands.write_agent_config(link, "http://127.0.0.1:1", file_name="two.yaml", state_dir=str(tmp_path / "two"))
+    second = commands.start("ml-logger-agent", "--config", two)
+    assert second.wait() == 2, second.tail()
+    assert f"already has an agent (pid {agent.process.pid} on" in second.stderr
+    asked = commands.start("ml-logger-agent", "status", "--config", two)
+    asked.wait()
+    assert f"running: pid {agent.process.pid} on" in asked.stdout
+
+
+def test_a_spool_that_is_gone_is_shown_beside_a_good_one(commands: Commands, spool: Path, tmp_path: Path) -> None:
+    """`status` tells how far the good one is, and what is wrong with the other; only an agent refuses to start."""
+    config = commands.write_agent_config([spool, tmp_path / "gone"], "http://127.0.0.1:1")
+    asked = commands.start("ml-logger-agent", "status", "--json", "--config", config)
+    assert asked.wait() == 1, asked.tail()
+    good, gone = orjson.loads(asked.stdout)["spools"]
+    assert (good["spool"], good["aside"]) == (str(spool), [])
+    assert "is not a directory" in gone["aside"][0]["reason"]
+    started = commands.start("ml-logger-agent", "--config", config)
+    assert started.wait() == 2, started.tail()
 
 
 # --- secrets

@@ -186,6 +186,20 @@ def test_a_spool_that_went_away_ends_the_watch(ear, tmp_path):
     other.close()
 
 
+def test_a_spool_that_is_gone_is_said_as_that(tmp_path, caplog):
+    """Not as a limit of the system, which a person would raise in vain; once, until it is back."""
+    there, gone = tmp_path / "there", tmp_path / "gone"
+    there.mkdir()
+    doorbell = Doorbell()
+    watcher = Watcher([there, gone], doorbell)
+    for _ in range(3):
+        watcher.ensure_alive()
+    assert caplog.text.count(f"spool {gone} is gone") == 1
+    assert "max_user_watches" not in caplog.text
+    watcher.stop()
+    doorbell.close()
+
+
 def test_too_few_watches_for_a_new_folder(ear, tmp_path, monkeypatch, caplog):
     """At the limit of watches the watch ends, it is said once, and nobody tries again at every turn."""
 
