@@ -164,3 +164,19 @@ def test_a_file_that_is_closed_while_it_is_on_its_way_is_read_again(pair: Pair) 
 
 def is_held(path: Path, begin: bytes) -> bool:
     return path.exists() and path.read_bytes().startswith(begin)
+
+
+def test_a_rename_to_the_final_name_ships_at_once(commands: Commands, tmp_path: Path) -> None:
+    """A file is passed over while it has a temporary name, and need not settle once it has its own."""
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    receiver = commands.start_receiver(tmp_path / "data")
+    agent = commands.start_agent(commands.write_agent_config(spool, receiver.url, settle_s=3600.0))
+    (spool / "m.log").write_bytes(b"line\n")
+    wait_until(lambda: is_held(tmp_path / "data/m.log", b"line"), what=agent.tail())  # it watches by now
+    for number in range(3):
+        (spool / f"{number}.pt.tmp").write_bytes(b"weights")
+        (spool / f"{number}.pt.tmp").rename(spool / f"{number}.pt")
+    (spool / "half.pt.tmp").write_bytes(b"weig")
+    wait_until(lambda: len(read_mirror(tmp_path / "data")) == 4, what=agent.tail())
+    assert_trees_equal(spool, tmp_path / "data")

@@ -489,6 +489,7 @@ def test_one_spool_has_one_agent_whatever_its_state_directory(tmp_path: Path) ->
     for first, second in (("one", "two"), (spool / AGENT_DIR, "two"), ("one", spool / AGENT_DIR)):
         with only_agent(tmp_path / first, spool):
             assert f"already has an agent (pid {os.getpid()} on" in refusal(tmp_path / second, spool)
+            assert str(maybe_holder(spool / AGENT_DIR)) in refusal(tmp_path / second, spool)
     with only_agent(tmp_path / "two", spool):
         pass
 
@@ -510,7 +511,7 @@ def test_a_spool_that_cannot_be_signed_is_locked_all_the_same(tmp_path: Path) ->
     spool.mkdir()
     (spool / AGENT_DIR).touch()  # no folder can be made there, as on a file system that is mounted for reading
     with only_agent(tmp_path / "one", spool):
-        assert "already has an agent" in refusal(tmp_path / "two", spool)
+        assert f"already has an agent (pid {os.getpid()} on" in refusal(tmp_path / "two", spool)
 
 
 def test_where_a_directory_cannot_be_locked_the_state_directory_is(
