@@ -11,7 +11,7 @@ DEMO_STAMP := $(DEMO_VENV)/.installed-demo
 
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --editable
 
-.PHONY: help demo test soak bench bench-shipping check venv clean
+.PHONY: help demo test soak bench bench-shipping fuzz check venv clean
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
@@ -37,6 +37,12 @@ bench: venv  ## what the client, the receiver, shipping and an idle agent cost; 
 
 bench-shipping: venv  ## shipping beside rsync, rclone and curl, as far as they are installed
 	$(BIN)/python -m bench.shipping --peers
+
+# for so many seconds; what it finds is kept in build/fuzz/
+FUZZ_SECONDS ?= 300
+fuzz: venv  ## fuzz what decodes requests, for FUZZ_SECONDS=300
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check 'atheris>=2.3'
+	$(BIN)/python -m fuzz.wire $(FUZZ_SECONDS)
 
 check: venv  ## ruff, and mypy strict on the three packages
 	$(BIN)/ruff check .
