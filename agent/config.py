@@ -14,6 +14,7 @@ from ..errors import BadPath, ConfigError
 from ..journal import LogSettings
 from ..layout import AGENT_DIR, STREAM_PATTERNS, check_path
 from ..settings import MAX_TIME_S, load_settings, read_token
+from .rights import may
 
 ENV_PREFIX = "ML_LOGGER_AGENT_"
 
@@ -212,7 +213,7 @@ def spool_trouble(spool: Path) -> ConfigError | None:
         return ConfigError(f"spool {spool} can't be read: {error.strerror}", hint=mend)
     if not is_directory:
         return ConfigError(f"spool {spool} is not a directory", hint=mend)
-    if not os.access(spool, os.R_OK | os.X_OK):
+    if not may(spool, os.R_OK | os.X_OK):
         return ConfigError(
             f"spool {spool} can't be read by this user", hint="change its permissions or the agent's user"
         )
@@ -235,7 +236,7 @@ def _check_url(key: str, url: str | None, *, like: str) -> None:
 
 def _check_tls(tls: TlsSettings) -> None:
     for key, file in vars(tls).items():
-        if file is not None and not os.access(file, os.R_OK):
+        if file is not None and not may(file, os.R_OK):
             raise ConfigError(f"key 'tls.{key}': {file} can't be read", hint="check path and permissions")
     if tls.key_file is not None and tls.cert_file is None:
         raise ConfigError("key 'tls.key_file' stands without 'tls.cert_file'", hint="name the certificate too")

@@ -20,6 +20,7 @@ from typing import NamedTuple
 from ..errors import ConfigError
 from ..wire import NOTHING, Crc, Held, Lineage, Offset
 from .local_file import Mark
+from .rights import may
 from .scanner import Signature
 
 log = logging.getLogger(__name__)
@@ -82,7 +83,7 @@ class Ledger:
         self._db = self._open()
 
     def _open(self) -> sqlite3.Connection:
-        if self._file.exists() and not os.access(self._file, os.R_OK | os.W_OK):
+        if self._file.exists() and not may(self._file, os.R_OK | os.W_OK):
             raise ConfigError(f"ledger {self._file} can't be written", hint="it is another user's: set 'state_dir'")
         try:
             return self._connect()

@@ -19,6 +19,7 @@ from .amounts import bytes_text, count_text
 from .config import AgentConfig, current_token
 from .finding import Finding
 from .lock import maybe_holder
+from .rights import may
 
 LEAST_FREE_BYTES = 256 << 20
 LEAST_FREE_INODES = 10_000
@@ -69,7 +70,7 @@ def _count(spool: Path) -> _Count:
             if stat.S_ISREG(status.st_mode):
                 count.files += 1
                 count.size_bytes += status.st_size
-                if not os.access(path, os.R_OK):
+                if not may(path, os.R_OK):
                     note(path)
     return count
 
@@ -79,7 +80,7 @@ def check_state(state_dir: Path) -> Iterator[Finding]:
     kind = _file_system_of(state_dir)
     if not state_dir.exists():
         above = next(folder for folder in state_dir.parents if folder.exists())
-        if os.access(above, os.W_OK | os.X_OK):
+        if may(above, os.W_OK | os.X_OK):
             yield Finding("ok", "state", f"{state_dir} is made when the agent starts")
         else:
             yield Finding("FAIL", "state", f"{state_dir} can't be made", "set 'state_dir' to one that can")
