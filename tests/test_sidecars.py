@@ -17,7 +17,8 @@ from processes import BIN, Commands, assert_trees_equal, clean_environment, read
 from ml_logger.agent.config import load_config
 
 ROOT = Path(__file__).parent.parent
-JOB, USER_DATA = re.findall(r"^```bash\n(.*?)^```$", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE | re.DOTALL)
+(JOB,) = re.findall(r"^```bash\n(.*?)^```$", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE | re.DOTALL)
+USER_DATA = (ROOT / "config/ec2-user-data.sh").read_text("utf-8")
 CONTAINERS = json.loads((ROOT / "config/aws-batch-job.json").read_text("utf-8"))["ecsProperties"]["taskProperties"][0]
 
 TRAIN = """
