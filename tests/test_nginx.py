@@ -20,7 +20,7 @@ from test_server_certificate import make_certificate
 
 ROOT = Path(__file__).parent.parent
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
-ODD_NAME = "epoch 1%2F2?é#.txt"
+ODD_NAME = "epoch 1%2F2?é#+.txt"
 
 pytestmark = pytest.mark.skipif(
     (NGINX is None or shutil.which("openssl") is None) and "CI" not in os.environ,
@@ -134,7 +134,6 @@ def test_all_is_shipped_through_nginx(commands: Commands, tmp_path: Path, open_f
     receiver.restart()
     assert agent.terminate(60) == 0, agent.tail()
     assert_trees_equal(spool, receiver.data_dir)
-    assert "POST /v1" not in front.access_log or not path
     assert front.ask("GET", f"{path}/v1/files/run/{quote(ODD_NAME)}").content == b"odd\n"
     doctor = commands.run("ml-logger-agent", "doctor", "--config", config)
     assert doctor.wait() == 0, doctor.tail()
@@ -156,8 +155,10 @@ def test_what_the_receiver_refuses_is_said_through_nginx(
 
 
 def test_long_paths_come_through(commands: Commands, tmp_path: Path, open_front: OpenFront) -> None:
-    """The longest path the receiver takes is asked for percent-encoded and below a path, and is answered by itself."""
+    """A path near the longest that the receiver takes, percent-encoded and below a path, leads to its file."""
+    path = Path("mirror", *["é" * 100] * 8, "end")
+    (tmp_path / path).parent.mkdir(parents=True)
+    (tmp_path / path).write_bytes(b"found")
     front = open_front(commands.start_receiver(tmp_path / "mirror"))
-    folder = quote("é" * 100) + "/"
-    answer = front.ask("GET", f"/ml-logger/v1/files/{folder * 10}end")
-    assert (answer.status_code, "error" in answer.json()) == (404, True), answer.text
+    answer = front.ask("GET", "/ml-logger/v1/files/" + quote(str(path.relative_to("mirror"))))
+    assert (answer.status_code, answer.content) == (200, b"found"), answer.text
