@@ -55,7 +55,10 @@ def signature_of(status: os.stat_result) -> Signature:
 
 @dataclass(frozen=True)
 class Findings:
-    """What a look at the spool found: files that are new or changed, paths that are gone, folders that can't be listed."""
+    """What a look at the spool found: files that are new or changed, paths that are gone, folders that can't be listed.
+
+    A file is told once, in the state it was seen in last; one that is among the changed and the gone was deleted and made anew.
+    """
 
     changed: tuple[LocalFile, ...]
     gone: tuple[str, ...]
@@ -106,7 +109,7 @@ class Walk:
         self._steady_s = steady_s
         self._folders: dict[str, _Folder] = {}
         self._problems: dict[str, Problem] = {}
-        self._changed: list[LocalFile] = []
+        self._changed: dict[str, LocalFile] = {}  # by path: one look may see a file twice
         self._gone: list[str] = []
         self._size_bytes = 0
         self._next_due_s = 0.0  # no folder is due before
@@ -131,8 +134,8 @@ class Walk:
         """
         for folder in self._wanted(places):
             self._visit(folder)
-        found = Findings(tuple(self._changed), tuple(self._gone), tuple(self._problems.values()))
-        self._changed, self._gone = [], []
+        found = Findings(tuple(self._changed.values()), tuple(self._gone), tuple(self._problems.values()))
+        self._changed, self._gone = {}, []
         return found
 
     def next_look_in_s(self) -> float:
@@ -175,7 +178,12 @@ class Walk:
             if folder is not None and folder.files.get(name) == file.signature:
                 del folder.files[name]
                 self._size_bytes -= file.signature.size
-                self._gone.append(file.path)
+                self._tell_gone([file.path])
+
+    def _tell_gone(self, paths: Iterable[str]) -> None:
+        for path in paths:
+            self._changed.pop(path, None)
+            self._gone.append(path)
 
     def _wanted(self, places: Collection[str] | None) -> list[str]:
         if places is None or not self._folders:
@@ -222,7 +230,7 @@ class Walk:
         before = folder.files.pop(name, None)
         if before is not None:
             self._size_bytes -= before.size
-            self._gone.append(path)
+            self._tell_gone([path])
             self._note_busy(folder)
         return True
 
@@ -231,7 +239,7 @@ class Walk:
         if before != signature and self._is_included(path):
             folder.files[name] = signature
             self._size_bytes += signature.size - (0 if before is None else before.size)
-            self._changed.append(LocalFile(path, signature))
+            self._changed[path] = LocalFile(path, signature)
             self._note_busy(folder)
         return True
 
@@ -279,8 +287,9 @@ class Walk:
         return max(self._quiet_interval_s, min(self._cost_s / QUIET_SHARE, MAX_QUIET_S))
 
     def _compare(self, path: str, before: _Folder, files: dict[str, Signature]) -> None:
-        self._changed += [LocalFile(_join(path, n), s) for n, s in files.items() if before.files.get(n) != s]
-        self._gone += [_join(path, name) for name in before.files.keys() - files.keys()]
+        changed = [LocalFile(_join(path, n), s) for n, s in files.items() if before.files.get(n) != s]
+        self._changed.update((file.path, file) for file in changed)
+        self._tell_gone(_join(path, name) for name in before.files.keys() - files.keys())
         self._size_bytes += _size_of(files) - _size_of(before.files)
 
     def _note_unlisted(self, path: str, error: OSError) -> None:
@@ -299,7 +308,7 @@ class Walk:
         if folder is not None:
             self._size_bytes -= _size_of(folder.files)
             self._cost_s -= folder.cost_s
-            self._gone += [_join(path, name) for name in folder.files]
+            self._tell_gone(_join(path, name) for name in folder.files)
             for name in folder.folders:
                 self._forget(_join(path, name))
 

@@ -6,7 +6,7 @@ told to fail before or after the store has done its work.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -85,6 +85,7 @@ class Pair:
         self.settings = settings
         self.source = source_of(self.spool)
         self.now_s = 1000.0
+        self.meanwhile: Callable[[], None] | None = None
         for folder in (self.spool, self.data_dir, self.state_dir):
             folder.mkdir(parents=True, exist_ok=True)
         self.open_receiver()
@@ -99,9 +100,16 @@ class Pair:
             self.ledger.close()
         self.ledger = Ledger(self.state_dir / "ledger.sqlite")
         config = AgentConfig(spool=self.spool, server="http://unused", **self.settings)  # type: ignore[arg-type]
-        clock = Clock(wall_ns=lambda: int(self.now_s * 1e9), steady_s=lambda: self.now_s)
+        clock = Clock(wall_ns=lambda: int(self.now_s * 1e9), steady_s=self.read_clock)
         staff = OneAtATime(Delivery(self.spool, self.source, self.transport))
         self.shipper = Shipper(self.spool, config, self.ledger, staff, clock)
+
+    def read_clock(self) -> float:
+        """Tell the time; what happens `meanwhile` happens now, once: in a look, after the files named and before a folder."""
+        happens, self.meanwhile = self.meanwhile, None
+        if happens is not None:
+            happens()
+        return self.now_s
 
     def restart_receiver(self) -> None:
         """Close the store and open it anew over the same data; the agent's core goes on."""

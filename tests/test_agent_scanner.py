@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from ml_logger.agent.scanner import QUIET_SHARE, Walk
+from ml_logger.agent.scanner import QUIET_SHARE, Walk, signature_of
 
 
 class Watched:
@@ -19,8 +19,16 @@ class Watched:
             exclude=exclude,
             interval_s=5.0,
             quiet_interval_s=60.0,
-            steady_s=lambda: self.now_s,
+            steady_s=self.read_clock,
         )
+        self.meanwhile = None
+
+    def read_clock(self):
+        """Tell the time; what happens `meanwhile` happens now, once: in a look, after the files named and before a folder."""
+        happens, self.meanwhile = self.meanwhile, None
+        if happens is not None:
+            happens()
+        return self.now_s
 
     def changes(self, folders=None):
         """Look, and return the paths that changed and those that are gone."""
@@ -229,6 +237,32 @@ def test_a_busy_folder_is_looked_into_all_the_same(tmp_path):
         (tmp_path / "m.jsonl").write_bytes(b"x" * number)
         found |= watched.changes(["m.jsonl"])[0]
     assert found == {"m.jsonl", "unheard"}
+
+
+@pytest.mark.parametrize("then_s", [-3600, 3600])
+def test_a_file_that_changes_within_a_look_is_told_as_it_was_last(tmp_path, then_s):
+    """Named, and found in another state with its folder in the same look, it is told once; its times may have gone back."""
+    watched = Watched(tmp_path)
+    file = tmp_path / "f"
+    file.touch()
+    watched.changes()
+    file.write_bytes(b"1")
+    at_s = file.stat().st_mtime + then_s
+    watched.now_s += 5.0
+    watched.meanwhile = lambda: os.utime(file, (at_s, at_s))
+    (told,) = watched.walk.look(["f"]).changed
+    assert told == watched.walk.find("f")
+    assert told.signature == signature_of(file.stat())
+
+
+def test_a_file_that_goes_within_a_look_is_gone(tmp_path):
+    """Named, and not found with its folder in the same look, it is not told as changed as well."""
+    watched = Watched(tmp_path)
+    watched.changes()
+    (tmp_path / "f").touch()
+    watched.now_s += 5.0
+    watched.meanwhile = (tmp_path / "f").unlink
+    assert watched.changes(["f"]) == (set(), {"f"})
 
 
 def test_a_named_file_that_became_something_else(tmp_path):

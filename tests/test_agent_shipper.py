@@ -81,6 +81,19 @@ def test_what_is_answered_is_shipped_before_more_is_asked(pair):
     assert_equal(pair)
 
 
+def test_a_file_whose_times_go_back_while_it_is_looked_at(pair):
+    """As `shutil.copy2` and tar set them: the file is shipped as it is at last, not kept for its next change."""
+    pair.shipper.ship_once()
+    pair.write("model.pt", b"1")
+    model = pair.spool / "model.pt"
+    pair.now_s = model.stat().st_mtime
+    pair.meanwhile = lambda: os.utime(model, (1.0, 1.0))
+    pair.shipper.ship_once([str(model)], [str(model)])
+    pair.now_s += 2.0
+    pair.shipper.ship_once((), ())
+    assert_equal(pair)
+
+
 def test_a_growing_stream_ships_whole_lines_only(pair):
     """The unfinished last line waits for its end; the mirror never holds half a record of a living writer."""
     pair.append("m.jsonl", LINE + b'{"_st')
