@@ -117,17 +117,17 @@ class Agenda:
 
     def settle(self, path: str, wait_s: float) -> None:
         """Let `path` wait for `wait_s` seconds for what may still be written to it."""
-        self._leave_waiting(path)
+        self._leave(path)
         self._settling.set(path, wait_s)
 
     def hold(self, path: str) -> None:
         """Let `path` wait until its writer writes on or goes."""
-        self._leave_waiting(path)
+        self._leave(path)
         self._held.add(path)
 
     def rest(self, path: str, wait_s: float) -> None:
         """Leave `path` alone for `wait_s` seconds."""
-        self._leave_waiting(path)
+        self._leave(path)
         self._resting.set(path, wait_s)
 
     def take(self, lane: Lane) -> LocalFile | None:
@@ -158,8 +158,7 @@ class Agenda:
 
     def drop(self, path: str) -> None:
         """Take `path` off the agenda: it is done, or gone. One on its way stays so until it is back."""
-        self._leave_waiting(path)
-        self._queued.pop(path, None)
+        self._leave(path)
         self._files.pop(path, None)
         self._since_s.pop(path, None)
 
@@ -187,6 +186,10 @@ class Agenda:
     def settles_in_s(self) -> float | None:
         """Return in how many seconds the first file may have settled, None if none is settling."""
         return self._settling.next_in_s()
+
+    def _leave(self, path: str) -> None:
+        self._queued.pop(path, None)
+        self._leave_waiting(path)
 
     def _leave_waiting(self, path: str) -> None:
         self._held.discard(path)

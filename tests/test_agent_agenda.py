@@ -83,6 +83,19 @@ def test_a_file_changes_its_lane(agenda):
     assert take_all(agenda, "live") == ["a"]
 
 
+@pytest.mark.parametrize("wait", [Agenda.settle, Agenda.rest, lambda agenda, path, _: agenda.hold(path)])
+def test_a_file_that_has_to_wait_leaves_its_queue(agenda, clock, wait):
+    """One that is written to while it is queued settles again; it is not sent meanwhile, nor a second time when it is due."""
+    agenda.note(local("a"))
+    agenda.queue("a", "bulk")
+    wait(agenda, "a", 2.0)
+    assert agenda.take("bulk") is None
+    clock.now_s += 2.0
+    for file in agenda.take_due() + agenda.take_held():
+        agenda.queue(file.path, "bulk")
+    assert take_all(agenda, "bulk") == ["a"]
+
+
 def test_settling_resting_and_held_files_come_back(agenda, clock):
     """Each at its time; one that is queued meanwhile does not come back a second time."""
     for path in "abcd":
