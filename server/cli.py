@@ -97,7 +97,6 @@ def run(config: ServerConfig) -> None:
         require_safe_bind(config.host, door)
     certificate = Certificate(config.tls_cert, config.tls_key) if config.tls_cert and config.tls_key else None
     start_logging(config.log)
-    _warn_of_risks(config, door)
     _raise_descriptor_limit()
     keep_freed_memory()
     # Half of the slots: a disk that stands still under one run leaves the others as many.
@@ -131,6 +130,7 @@ async def _serve(config: ServerConfig, store: Store, door: Door, certificate: Ce
         runner, url = await start_site(app, config.host, config.port, stop_timeout_s=config.stop_timeout_s, tls=tls)
     except (OSError, ValueError) as error:  # ValueError: a host name that no resolver takes
         raise _why_not_bound(config, error) from None
+    _warn_of_risks(config, door)  # not before: one who can't be started is told that in one line
     gc.freeze()  # what is loaded by now stays: no collection has to look at it again
     print(url, flush=True)
     _log.info("storing in %s", config.data_dir)
