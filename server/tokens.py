@@ -49,13 +49,17 @@ class _BadLine(Exception):
 
 
 class TokenFile:
-    """The tokens in a file, read again when it changes; raises `ConfigError` if it can't be read at the start."""
+    """The tokens in a file, read again when it changes; raises `ConfigError` if it can't be read, or is empty, at the start."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
         self._tokens: tuple[Token, ...] = ()
         self._state: tuple[int, ...] | None = None
         self._state, self._tokens = self._state_now(), _tokens_in(file)
+        if not self._tokens:  # later it may be, once all are revoked
+            raise ConfigError(
+                f"token file {file} is empty", hint="'ml-logger-server token add NAME --token-file FILE' adds a token"
+            )
 
     def current(self) -> Sequence[Token]:
         """Return whom the file lets in now."""

@@ -217,7 +217,7 @@ def store(tmp_path: Path) -> Iterator[LocalStore]:
 @pytest.fixture
 def open_site(store: LocalStore, file: Path) -> Iterator[Site]:
     """A receiver with the tokens of `file`, whose session shows none."""
-    file.write_bytes(b"")
+    add_token(file, Caller("operator"))
     with serving(store, Door(TokenFile(file).current)) as site:
         yield site
 
@@ -377,7 +377,7 @@ def test_everybody_is_let_in_only_if_that_is_said(commands: Commands, tmp_path: 
 def test_tokens_are_taken_from_the_command_of_a_running_receiver(commands: Commands, tmp_path: Path) -> None:
     """`token add` beside the running receiver lets an agent in, `token revoke` keeps it out; no token is in its log."""
     file = tmp_path / "tokens"
-    file.touch()
+    add_token(file, Caller("operator"))
     running = commands.start(
         "ml-logger-server", "--data-dir", tmp_path / "data", "--port", 0, "--host", "0.0.0.0", "--token-file", file
     )
