@@ -9,6 +9,7 @@ Decoders accept any bytes and raise `BadBatch` or `BadAnswer`; nothing else esca
 
 from __future__ import annotations
 
+import re
 import sys
 import zlib
 from collections.abc import Sequence
@@ -345,7 +346,10 @@ def encode_stat_request(paths: Sequence[str]) -> bytes:
 
 
 def decode_stat_request(body: bytes, *, max_paths: int) -> list[str]:
-    """Return the paths asked for; raise `BadBatch` if they are no list of strings, `BatchTooLarge` past `max_paths`."""
+    """Return the paths asked for; raise `BadBatch` if they are no list of strings, `BatchTooLarge` past `max_paths`.
+
+    A digest request has the same body.
+    """
     record = _load_object(body)
     paths = record.get("paths")
     if not isinstance(paths, list) or not all(isinstance(p, str) for p in paths):
@@ -374,6 +378,61 @@ def decode_stat_answer(body: bytes, paths: Sequence[str]) -> list[Held | None]:
         return [None if f.get("held") is None else _held_from_json(f["held"]) for f in files]
     except BadBatch as error:
         raise BadAnswer(f"the answer to a stat is not one of this protocol: {error}") from None
+
+
+# --- digests
+
+MAX_DIGEST_LINE_BYTES = 64 << 10
+"""No line of the answer to a digest request is longer: a path of 2048 bytes has at most 12 KiB when it is escaped."""
+
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+_MAX_REASON = 2000
+
+
+class Digest(NamedTuple):
+    """What a receiver holds of one file: its size in bytes and the SHA-256 of all of it, as 64 lower-case hex digits."""
+
+    size: Offset
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """What stands in for the digest of a file that the receiver could not read to its end, and why."""
+
+    reason: str
+
+
+def encode_digest(path: str, digest: Digest | Unreadable | None) -> bytes:
+    """Return one line, without its newline, of the answer to a digest request."""
+    record: dict[str, Any] = {"path": path, "held": None}
+    if isinstance(digest, Digest):
+        record["held"] = {"size": digest.size, "sha256": digest.sha256}
+    elif digest is not None:
+        record["error"] = " ".join(digest.reason.split())[:_MAX_REASON]
+    return orjson.dumps(record)
+
+
+def decode_digest(line: bytes, path: str) -> Digest | Unreadable | None:
+    """Return what one line says of `path`, None if nothing is held; raise `BadAnswer` if it answers another question."""
+    try:
+        record = _load_object(line)
+        if record.get("path") != path or "held" not in record:
+            raise BadBatch("it does not speak of the path that was asked for")
+        if record.get("error") is not None:
+            return Unreadable(_string(record, "error", most=_MAX_REASON))
+        return None if record["held"] is None else _digest_from_json(record["held"])
+    except BadBatch as error:
+        raise BadAnswer(f"the answer about digests is not one of this protocol: {error}") from None
+
+
+def _digest_from_json(record: object) -> Digest:
+    if not isinstance(record, dict):
+        raise BadBatch("what is held must be an object with size and sha256")
+    sha256 = _string(record, "sha256", most=64)
+    if not _SHA256.match(sha256):
+        raise BadBatch("sha256 must be 64 lower-case hex digits")
+    return Digest(Offset(_integer(record, "size")), sha256)
 
 
 # --- lineage

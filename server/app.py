@@ -37,6 +37,7 @@ def make_app(store: Store, door: Door, limits: Limits, marks: Marks) -> web.Appl
             web.post("/v1/lineage", guarded("write", shipping.lineage)),
             web.post("/v1/heartbeat", guarded("write", shipping.heartbeat)),
             web.get("/v1/agents", guarded("read", shipping.agents)),
+            web.post("/v1/digest", guarded("read", reading.digest)),
             web.get("/v1/files/{path:.*}", guarded("read", reading.read_file)),
             web.get("/v1/list", guarded("read", reading.list_folder)),
             web.get("/v1/list/{path:.*}", guarded("read", reading.list_folder)),

@@ -1,7 +1,9 @@
-"""The calls that read back: the bytes of a file, the names in a folder."""
+"""The calls that read back: the bytes of a file, their digest, the names in a folder."""
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 from collections.abc import Iterable
 from urllib.parse import unquote_to_bytes
 
@@ -9,7 +11,8 @@ import orjson
 from aiohttp import web
 
 from .. import wire
-from ..errors import BadPath, NotHeld
+from ..errors import BadPath, NotHeld, StoreError
+from ..wire import Digest, Offset, Unreadable
 from .answers import Refused, json_answer
 from .auth import OUTSIDE, Caller
 from .bodies import Intake
@@ -17,6 +20,13 @@ from .byterange import maybe_range
 from .store import Entry, Listing, Store, StoredFile
 
 _READ_BYTES = 1 << 18
+_DIGEST_BYTES = 1 << 20
+_SIGN_OF_LIFE_BYTES = 16 << 20
+"""Of a file that is digested, after so many an empty line tells whoever waits that it goes on."""
+
+_MOST_DIGESTING = 2
+"""So many threads read for digests at a time; all requests for them take turns, piece by piece."""
+
 _LIST_LIMIT = 1000
 
 
@@ -25,6 +35,7 @@ class Reading:
 
     def __init__(self, store: Store, intake: Intake) -> None:
         self._store, self._intake = store, intake
+        self._digesting = asyncio.Semaphore(_MOST_DIGESTING)
 
     async def list_folder(self, request: web.Request, caller: Caller) -> web.Response:
         """Answer ``GET /v1/list/<folder>``."""
@@ -94,6 +105,54 @@ class Reading:
                 raise ConnectionResetError("the file became shorter while it was read")
             await response.write(chunk)
         await response.write_eof()
+
+    async def digest(self, request: web.Request, caller: Caller) -> web.StreamResponse:
+        """Answer ``POST /v1/digest``, line by line as they are computed; of what is not the caller's nothing is held."""
+        paths = await self._intake.work_on(request, self._paths_to_digest)
+        response = web.StreamResponse(headers={"X-Content-Type-Options": "nosniff"})
+        response.content_type = "application/x-ndjson"
+        await response.prepare(request)
+        for path in paths:
+            found = await self._maybe_digest(response, path) if caller.may_enter(path) else None
+            await response.write(wire.encode_digest(path, found) + b"\n")
+        await response.write_eof()
+        return response
+
+    def _paths_to_digest(self, body: bytes) -> list[str]:
+        return wire.decode_stat_request(body, max_paths=self._intake.limits.max_paths)
+
+    async def _maybe_digest(self, response: web.StreamResponse, path: str) -> Digest | Unreadable | None:
+        """Return the digest of a file as long as it was when it was opened."""
+        try:
+            file = await self._intake.in_thread(self._store.open, path)
+        except (BadPath, NotHeld):
+            return None
+        except StoreError as error:
+            return Unreadable(error.one_line())
+        try:
+            return await self._digest(response, file)
+        except StoreError as error:
+            return Unreadable(error.one_line())
+        finally:
+            file.close()
+
+    async def _digest(self, response: web.StreamResponse, file: StoredFile) -> Digest | Unreadable:
+        digest = hashlib.sha256()
+        for start in range(0, file.size, _DIGEST_BYTES):
+            wanted = min(_DIGEST_BYTES, file.size - start)
+            async with self._digesting:
+                length = await self._intake.in_thread(_feed, digest, file, start, wanted)
+            if length < wanted:
+                return Unreadable("the file became shorter while it was read")
+            if start and start % _SIGN_OF_LIFE_BYTES == 0:
+                await response.write(b"\n")
+        return Digest(Offset(file.size), digest.hexdigest())
+
+
+def _feed(digest: hashlib._Hash, file: StoredFile, start: int, length: int) -> int:
+    chunk = file.read(start, length)
+    digest.update(chunk)
+    return len(chunk)
 
 
 def require_inside(caller: Caller, path: str) -> None:

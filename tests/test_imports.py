@@ -29,7 +29,10 @@ FOREIGN_OWNERS = {
 PURE_IMPORTS = {
     "errors": {"typing"},
     "layout": {"collections.abc", "fnmatch", "functools", "hashlib", "os", "re", "unicodedata", "urllib.parse"},
-    "wire": {"collections.abc", "dataclasses", "sys", "typing", "zlib", "orjson", "backports.zstd", "compression.zstd"},
+    "wire": {
+        *("collections.abc", "dataclasses", "re", "sys", "typing", "zlib", "orjson"),
+        *("backports.zstd", "compression.zstd"),
+    },
 }
 """What the modules without I/O may import from outside; of `os` only the names below."""
 

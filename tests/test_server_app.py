@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import threading
 from collections.abc import Iterator
@@ -17,8 +18,9 @@ from ml_logger import wire
 from ml_logger.errors import StoreError, StoreFull
 from ml_logger.server.config import Limits
 from ml_logger.server.local_store import LocalStore
+from ml_logger.server.store import StoredFile
 from ml_logger.version import __version__
-from ml_logger.wire import Held, Manifest, Outcome
+from ml_logger.wire import Digest, Held, Manifest, Offset, Outcome, Unreadable
 
 LINES = b"".join(b'{"_step":%d}\n' % n for n in range(100))
 TOKEN = "a-token-for-tests"
@@ -320,6 +322,60 @@ def test_a_large_file_is_streamed(site: Site, store: LocalStore, tmp_path: Path)
     content = bytes(range(256)) * 8000
     (tmp_path / "data" / "large").write_bytes(content)
     assert site.get("/v1/files/large").content == content
+
+
+def digests(site: Site, *paths: str) -> dict[str, Digest | Unreadable | None]:
+    answer = site.post("/v1/digest", wire.encode_stat_request(paths))
+    assert answer.status_code == 200, answer.text
+    lines = [line for line in answer.content.split(b"\n") if line]
+    return {path: wire.decode_digest(line, path) for path, line in zip(paths, lines, strict=True)}
+
+
+def digest_of(content: bytes) -> Digest:
+    return Digest(Offset(len(content)), hashlib.sha256(content).hexdigest())
+
+
+def test_digests_are_of_what_is_held(site: Site, tmp_path: Path) -> None:
+    """Size and SHA-256 for what is there, null for the rest, hostile paths included, in the order of the question."""
+    send(site, append("a/m", LINES), commit("w", b""))
+    (tmp_path / "data/large").write_bytes(large := bytes(range(256)) * 8001)
+    found = digests(site, "large", "none", "a/m", "../a/m", "a", ".ml-logger/locks", "w")
+    assert list(found.values()) == [digest_of(large), None, digest_of(LINES), None, None, None, digest_of(b"")]
+    require_error(site.post("/v1/digest", b'{"paths": 3}'), 400, "paths")
+    require_error(site.post("/v1/digest", wire.encode_stat_request(["x"] * 21)), 413, "21 paths")
+
+
+def test_a_long_digest_gives_signs_of_life(site: Site, tmp_path: Path) -> None:
+    """While a large file is read empty lines come, so that nobody takes the receiver for dead."""
+    with (tmp_path / "data/large").open("wb") as file:
+        file.truncate(64 << 20)
+    answer = site.post("/v1/digest", wire.encode_stat_request(["large"])).content
+    assert answer.startswith(b"\n\n\n{")
+
+
+class Unruly(LocalStore):
+    """A store of files that grow or shrink once they are open, or can't be opened."""
+
+    def open(self, path: str) -> StoredFile:
+        if path == "bad":
+            raise StoreError("the disk failed: Input/output error")
+        file = super().open(path)
+        with (self._tree.root / path).open("r+b") as other:
+            other.truncate(2 if path == "shrinks" else 1000)
+        return file
+
+
+def test_files_that_change_or_fail_while_they_are_digested(tmp_path: Path) -> None:
+    """A file is digested up to its size when it was opened; one without a digest says why, and costs no other its own."""
+    store = Unruly(tmp_path / "data")
+    with serving(store) as site:
+        send(site, *(append(path, LINES[:20]) for path in ("bad", "shrinks", "grows")))
+        assert digests(site, "bad", "shrinks", "grows") == {
+            "bad": Unreadable("the disk failed: Input/output error"),
+            "shrinks": Unreadable("the file became shorter while it was read"),
+            "grows": digest_of(LINES[:20]),
+        }
+    store.close()
 
 
 def test_what_is_not_there_or_not_allowed(site: Site) -> None:

@@ -246,6 +246,7 @@ CALLS: dict[str, tuple[Right, str, str, bytes]] = {
     "lineage": ("write", "POST", "/v1/lineage", b'{"v":1,"mark":null}'),
     "agents": ("read", "GET", "/v1/agents", b""),
     "list": ("read", "GET", "/v1/list", b""),
+    "digest": ("read", "POST", "/v1/digest", b'{"v":1,"paths":["x"]}'),
     "file": ("read", "GET", "/v1/files/m", b""),
 }
 
@@ -275,6 +276,8 @@ def test_two_prefixes_are_two_worlds(open_site: Site, file: Path, store: LocalSt
         assert content_of(store, "team-b/m") == LINES
         held = a.post("/v1/stat", wire.encode_stat_request(["team/m", "team-b/m"]))
         assert [entry["held"] is None for entry in held.json()["files"]] == [False, True]
+        lines = a.post("/v1/digest", wire.encode_stat_request(["team/m", "team-b/m"])).content.splitlines()
+        assert [orjson.loads(line)["held"] is None for line in lines] == [False, True]
         assert a.get("/v1/files/team/m").content == LINES
         for path in ("/v1/files/team-b/m", "/v1/files/team-b/none", "/v1/list/team-b", "/v1/list/none"):
             assert (a.get(path).status_code, a.get(path).json()) == (403, {"error": "outside the prefix of this token"})

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ml_logger import wire
 from ml_logger.errors import BadAnswer, BadBatch, BatchTooLarge
-from ml_logger.wire import NOTHING, Crc, Held, Item, Manifest, Offset, Outcome, crc32
+from ml_logger.wire import NOTHING, Crc, Digest, Held, Item, Manifest, Offset, Outcome, Unreadable, crc32
 
 LIMITS = {"max_manifest_bytes": 1 << 16, "max_items": 10}
 
@@ -324,3 +324,34 @@ def test_a_stat_request_over_the_limit_is_too_large() -> None:
     assert len(wire.decode_stat_request(body, max_paths=3)) == 3
     with pytest.raises(BatchTooLarge, match="3 paths"):
         wire.decode_stat_request(body, max_paths=2)
+
+
+SHA = "0123456789abcdef" * 4
+
+
+@pytest.mark.parametrize("found", [Digest(Offset(8), SHA), Unreadable("the disk failed"), None])
+@given(path=texts)
+def test_a_digest_comes_back(found: Digest | Unreadable | None, path: str) -> None:
+    """What a receiver says of one file survives the wire: its digest, why there is none, or that nothing is held."""
+    line = wire.encode_digest(path, found)
+    assert b"\n" not in line
+    assert wire.decode_digest(line, path) == found
+
+
+@given(st.binary(max_size=200) | json_values.map(lambda value: json.dumps(value).encode()))
+@example(wire.encode_digest("a", Digest(Offset(8), SHA)).replace(b'"a"', b'"b"'))
+@example(wire.encode_digest("a", Digest(Offset(8), SHA.upper())))
+@example(wire.encode_digest("a", Digest(Offset(8), SHA[:-1])))
+@example(wire.encode_digest("a", Digest(Offset(8), SHA)).replace(b"8", b"-8"))
+@example(b'{"path":"a"}')
+@example(b'{"path":"a","held":7}')
+@example(b'{"path":"a","held":null,"error":7}')
+@example(b"<html>")
+def test_no_other_line_is_a_digest(line: bytes) -> None:
+    """Whatever stands in a line that is no digest of the path is `BadAnswer`, cut anywhere too; nothing else escapes."""
+    with pytest.raises(BadAnswer):
+        wire.decode_digest(line, "a")
+    whole = wire.encode_digest("a", Digest(Offset(8), SHA))
+    for size in range(len(whole)):
+        with pytest.raises(BadAnswer):
+            wire.decode_digest(whole[:size], "a")
