@@ -6,12 +6,9 @@ rotated and a second machine with the same run name are all answered by comparin
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import os
 from collections.abc import Callable, Sequence
 from itertools import dropwhile
-from pathlib import Path
 
 from .. import layout
 from ..wire import Held
@@ -21,26 +18,7 @@ from .scanner import LocalFile
 
 log = logging.getLogger(__name__)
 
-NAME_WINDOW_BYTES = 16 << 20
-"""How much of a stream is looked at for a name of its own, where its plain name holds other bytes."""
-
 Stat = Callable[[Sequence[str]], list[Held | None]]
-
-
-def source_of(spool: Path) -> str:
-    """Return who this sender is: a digest of the machine and the spool's path, the same after every restart."""
-    try:
-        machine = Path("/etc/machine-id").read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError):
-        machine = ""
-    identity = "\0".join((machine, os.uname().nodename, os.fspath(spool)))
-    return hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:16]
-
-
-def plain_name(path: str, remote_prefix: str) -> str:
-    """Return the name a local path has on the receiver unless other bytes are there."""
-    name = layout.remote_path(path)
-    return f"{remote_prefix}/{name}" if remote_prefix else name
 
 
 def agree_on_stream(
@@ -48,11 +26,11 @@ def agree_on_stream(
 ) -> Entry | None:
     """Return the name and position to go on from, or None if every name holds other bytes.
 
-    The candidates follow from the stream's first lines (`layout.diverged_names`), the last one from the sender.
+    The candidates follow from the stream's first lines, the last one from the sender (`layout.other_names`).
     `refused` is a name the receiver has already answered `diverged` for: the search goes on behind it.
     """
-    content = local_file.read_range(fd, 0, min(file.signature.size, NAME_WINDOW_BYTES))
-    names = [plain, *layout.diverged_names(plain, content), own_name(plain, source)]
+    content = local_file.read_range(fd, 0, min(file.signature.size, layout.NAME_WINDOW_BYTES))
+    names = [plain, *layout.other_names(plain, content, source)]
     if refused in names:
         names = list(dropwhile(lambda name: name != refused, names))[1:]
     for name in names:
@@ -80,8 +58,3 @@ def agree_on_whole(file: LocalFile, fd: int, before: Entry, held: Held | None) -
     if held is None or not is_same or local_file.signature_now(fd) != file.signature:
         return Entry(before.remote, before.held, file.signature)
     return Entry(before.remote, held, file.signature, is_done=True)
-
-
-def own_name(plain: str, source: str) -> str:
-    """Return the name of a file of this sender where another sender's file has the plain one; both are kept."""
-    return layout.digest_name(plain, source.encode())

@@ -21,7 +21,7 @@ from ..errors import BatchRefused, TooLarge
 from ..version import __version__
 from ..wire import NOTHING, PAYLOAD_CORRUPT, Answer, Held, Lineage, Manifest, Outcome
 from . import local_file
-from .agreement import agree_on_stream, agree_on_whole, own_name, try_agree
+from .agreement import agree_on_stream, agree_on_whole, try_agree
 from .ledger import Entry
 from .pieces import Piece, maybe_following
 from .planner import Kind
@@ -355,7 +355,7 @@ class Delivery:
         return self._search_name(piece.file, fd, piece.plain, piece.item.path)
 
     def _ship_under_own_name(self, piece: Piece) -> Verdict:
-        name = own_name(piece.plain, self._source)
+        name = layout.own_name(piece.plain, self._source)
         if piece.item.path == name:
             return Refused(piece.file, f"the receiver holds other bytes under {name}")
         return Agreed(piece.file, Entry(name, None, piece.signature))

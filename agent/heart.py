@@ -16,10 +16,10 @@ from pathlib import Path
 
 from .. import wire
 from ..errors import BadPath, MLLoggerError
-from ..layout import check_path
+from ..layout import check_path, plain_name
+from ..source import source_of
 from ..version import __version__
 from ..wire import Heartbeat, SpoolBeat
-from .agreement import plain_name, source_of
 from .amounts import plain_text
 from .call import Caller
 from .status_file import StatusFile

@@ -14,9 +14,9 @@ import orjson
 from .. import wire
 from ..errors import MLLoggerError, WireError
 from ..layout import escape_key
+from ..source import source_of
 from ..version import __version__
 from ..wire import NOTHING, Held, Item, Manifest, Offset
-from .agreement import source_of
 from .amounts import duration_text
 from .call import Caller, Reply
 from .config import AgentConfig

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..errors import ConfigError, TryAgain
 from ..layout import AGENT_DIR
-from .agreement import source_of
+from ..source import source_of
 from .call import Caller
 from .config import AgentConfig, current_token
 from .couriers import Couriers

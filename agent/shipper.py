@@ -19,7 +19,6 @@ from ..errors import BadAnswer, BadPath, MLLoggerError, StopSending, TimedOut, T
 from ..wire import NOTHING, Held
 from . import local_file
 from .agenda import LANES, Agenda, Lane
-from .agreement import plain_name
 from .alive import RunsAlive
 from .aside import Aside
 from .config import AgentConfig
@@ -352,7 +351,7 @@ class Shipper:
         return Entry(self._plain_name(file), None) if entry is None else entry
 
     def _plain_name(self, file: LocalFile) -> str:
-        return plain_name(file.path, self._config.remote_prefix)
+        return layout.plain_name(file.path, self._config.remote_prefix)
 
     # --- handing out
 

@@ -53,6 +53,9 @@ They are those of checkpoint writers and downloads in general, of WinSCP, the Hu
 a leading dot anyway (``.x.swp``, ``.nfs…``, rsync's ``.x.a1b2c3``) needs no place here. Case matters, as in patterns.
 """
 
+NAME_WINDOW_BYTES = 16 << 20
+"""How much of a stream is looked at for a name of its own, where its plain name holds other bytes."""
+
 MAX_COMPONENT_BYTES = 255
 MAX_PATH_BYTES = 2048
 MAX_PATH_DEPTH = 64
@@ -260,6 +263,12 @@ def _escape_for_wire(character: str) -> str:
     return character
 
 
+def plain_name(local_path: str, remote_prefix: str) -> str:
+    """Return the name a local path has on the receiver unless other bytes are there."""
+    name = remote_path(local_path)
+    return f"{remote_prefix}/{name}" if remote_prefix else name
+
+
 def digest_name(path: str, content: bytes) -> str:
     """Return `path` with a short digest of `content` in it: ``a/metrics.jsonl`` becomes ``a/metrics~1f2e3d4c.jsonl``.
 
@@ -297,3 +306,16 @@ def diverged_names(path: str, content: bytes) -> Iterator[str]:
             end, seen = newline + 1, seen + 1
         yield digest_name(path, content[:end])
         wanted *= 2
+
+
+def own_name(plain: str, source: str) -> str:
+    """Return the name of a file of this sender where another sender's file has the plain one; both are kept."""
+    return digest_name(plain, source.encode())
+
+
+def other_names(plain: str, content: bytes, source: str) -> list[str]:
+    """Return all names a file may be shipped under where the plain one holds other bytes, in order.
+
+    `content` is its first `NAME_WINDOW_BYTES`; whole files are shipped under the last of these names only.
+    """
+    return [*diverged_names(plain, content), own_name(plain, source)]

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ml_logger import wire
-from ml_logger.agent.agreement import source_of
 from ml_logger.agent.config import AgentConfig
 from ml_logger.agent.couriers import OneAtATime
 from ml_logger.agent.delivery import Delivery, Packed
@@ -22,6 +21,7 @@ from ml_logger.errors import MLLoggerError, TooLarge
 from ml_logger.server.lineage import Marks
 from ml_logger.server.local_store import LocalStore
 from ml_logger.server.store import Store
+from ml_logger.source import source_of
 from ml_logger.wire import Answer, Held, Lineage, Manifest
 
 

@@ -14,7 +14,6 @@ from processes import TOKEN, Commands, assert_trees_equal, wait_until
 from proxy import HTML, Answer, Behaviour, Drip, Drop, Hold, Proxy
 from serving import Site, serving
 
-from ml_logger.agent.agreement import source_of
 from ml_logger.agent.call import Caller
 from ml_logger.agent.causes import unanswered
 from ml_logger.agent.config import AgentConfig, TlsSettings
@@ -24,6 +23,7 @@ from ml_logger.agent.scanner import Problem
 from ml_logger.agent.status_file import StatusFile
 from ml_logger.errors import ConfigError, TryAgain
 from ml_logger.server.local_store import LocalStore
+from ml_logger.source import source_of
 from ml_logger.version import __version__
 
 OpenProxy = Callable[[tuple[str, int]], Proxy]
