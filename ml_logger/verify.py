@@ -47,9 +47,7 @@ def compare_trees(
     spool: str | os.PathLike[str], mirror: str | os.PathLike[str], progress: Progress = iter
 ) -> Comparison:
     """Compare every file under `spool` with its namesake under `mirror`; `progress` may wrap the list of pairs."""
-    shipped = {
-        remote_path(path): file for path, file in _files(Path(spool), skip=lambda path: is_hidden(path.name)).items()
-    }
+    shipped = spool_files(Path(spool))
     held = _files(Path(mirror), skip=lambda path: path.parts == (RECEIVER_DIR,))
     pairs = [(path, file, held[path]) for path, file in sorted(shipped.items()) if path in held]
     found = Comparison(missing=sorted(shipped.keys() - held.keys()), extra=sorted(held.keys() - shipped.keys()))
@@ -60,6 +58,12 @@ def compare_trees(
         if offset is not None:
             found.differs.append((path, offset))
     return found
+
+
+def spool_files(spool: Path) -> dict[str, Path]:
+    """Return every file of a spool by the name it is shipped as."""
+    found = _files(spool, skip=lambda path: is_hidden(path.name))
+    return {remote_path(path): file for path, file in found.items()}
 
 
 def first_difference(one: Path, other: Path) -> tuple[int, int | None]:

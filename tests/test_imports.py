@@ -14,11 +14,11 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FOLDERS = {"ml_logger": ROOT / "ml_logger", "ml_logger.agent": ROOT / "agent", "ml_logger.server": ROOT / "server"}
 
-SHARED = {"errors", "layout", "wire", "settings", "version", "journal"}
+SHARED = {"errors", "layout", "wire", "settings", "version", "journal", "source"}
 """All that agent and receiver know of the package above them."""
 
 FOREIGN_OWNERS = {
-    "requests": {"ml_logger.agent.transport"},
+    "requests": {"ml_logger.agent.transport", "ml_logger.remote"},
     "watchdog": {"ml_logger.agent.watcher"},
     "aiohttp": {
         f"ml_logger.server.{name}" for name in ("admission", "answers", "app", "bodies", "reading", "shipping")
@@ -108,7 +108,7 @@ def test_parts_do_not_know_each_other(module: str) -> None:
 
 @pytest.mark.parametrize("package", sorted(FOREIGN_OWNERS))
 def test_a_package_with_one_door_has_one_door(package: str) -> None:
-    """requests is imported by transport alone, watchdog by watcher alone, aiohttp by the HTTP side of the receiver alone."""
+    """Each foreign package with a door of its own is imported there and nowhere else."""
     users = {m for m in modules() if any(name.split(".")[0] == package for name in imports_of(m))}
     assert users == FOREIGN_OWNERS[package]
 
