@@ -1,7 +1,7 @@
 """``ml-logger-server``: reads the config, starts the receiver, says its URL, and stops at SIGTERM or SIGINT.
 
-A command as the first word (``token``) does something else with the receiver's files; its module says what. Exit codes: 0
-after a signal, 2 for what the person who started it can mend (one line on stderr).
+A command as the first word (``token``, ``check``) does something else with the receiver's files; its module says what. Exit
+codes: 0 after a signal, 2 for what the person who started it can mend (one line on stderr).
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from ..version import __version__
 from .app import make_app, start_site
 from .auth import Door, door_for, is_loopback, require_safe_bind
 from .certificate import Certificate
+from .check_cli import main as check
 from .config import ENV_PREFIX, ServerConfig, load_config
 from .lineage import Marks
 from .local_store import LocalStore
@@ -33,7 +34,7 @@ from .store import Store
 from .token_cli import main as token
 from .tokens import TokenFile
 
-_COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"token": token}
+_COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"check": check, "token": token}
 
 _log = logging.getLogger(__name__)
 

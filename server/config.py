@@ -60,6 +60,14 @@ def token_file_in(file: Path | None, environ: Mapping[str, str]) -> Path | None:
     return load_settings(ServerConfig, file=file, environ=environ, env_prefix=ENV_PREFIX, flags=flags).token_file
 
 
+def data_dir_in(file: Path | None, environ: Mapping[str, str], flag: Path | None) -> Path:
+    """Return the data directory that a flag, the environment or a config names; raises `ConfigError`."""
+    if file is None and flag is None and not environ.get(ENV_PREFIX + "DATA_DIR"):
+        raise ConfigError("no data directory is given", hint="add --data-dir DIR or --config FILE")
+    flags = {"data_dir": flag}
+    return load_settings(ServerConfig, file=file, environ=environ, env_prefix=ENV_PREFIX, flags=flags).data_dir
+
+
 def _require_ranges(config: ServerConfig) -> None:
     if not 0 <= config.port <= 65535:
         raise ConfigError(f"port {config.port} is none", hint="give one from 0 (any free one) to 65535")

@@ -30,6 +30,7 @@ from .checksums import Checksums
 from .disk import Disk
 from .fresh_file import TMP_DIR
 from .housekeeper import Housekeeper
+from .inspection import Inspection
 from .lanes import Lanes
 from .local_round import STAGE_DIR, Round, Task, outcome
 from .locked_file import Raced
@@ -38,7 +39,7 @@ from .nul_end import begin_notes
 from .recovery import Recovery
 from .redo_log import RedoLog
 from .stamp import Stamp, try_stamp
-from .store import Entry, Listing, Store, StoredFile
+from .store import Entry, Finding, Listing, Store, StoredFile
 from .tree import Tree, fitting, remove_unlocked
 from .turns import Turns
 
@@ -236,6 +237,11 @@ class LocalStore(Store):
             finally:
                 os.close(fd)
         return Listing(tuple(entries), page[limit - 1] if len(page) > limit else None)
+
+    def check(self, *, repair: bool = False) -> Iterator[Finding]:
+        """See `Store.check`."""
+        with _translated():
+            yield from Inspection(self._tree, repair=repair, upload_keep_s=STAGE_KEEP_S).findings()
 
 
 class _LocalFile(StoredFile):

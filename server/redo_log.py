@@ -20,7 +20,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
+from ..errors import NotHeld
 from ..layout import RECEIVER_DIR
+from .disk import Disk
 from .locked_file import write_all
 from .redo_record import (
     NO_MARK,
@@ -75,6 +77,56 @@ class Ticket:
 
     segment: _Segment
     offset: int
+
+
+def abandoned_records(tree: Tree) -> dict[str, list[tuple[int, Change]]]:
+    """Return the changes in segments that nobody has locked, by the segment's name, with the times of their records.
+
+    Their bytes are left out: a payload is empty, and None still that of an intent.
+    """
+    try:
+        folder_fd = tree.open_folder(REDO_DIR)
+    except NotHeld:
+        return {}
+    try:
+        names = sorted(name for name in os.listdir(folder_fd) if name.endswith(_SUFFIX))  # noqa: PTH208  # a descriptor
+        found = {name: _records_unless_locked(tree.disk, name, folder_fd) for name in names}
+    finally:
+        os.close(folder_fd)
+    return {name: records for name, records in found.items() if records}
+
+
+def _records_unless_locked(disk: Disk, name: str, folder_fd: int) -> list[tuple[int, Change]]:
+    try:
+        fd = disk.open_file(name, os.O_RDONLY, folder_fd)
+    except FileNotFoundError:
+        return []
+    try:
+        # Held for this moment only, and shared, by which a receiver that comes for it knows that nobody has it.
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(fd, fcntl.LOCK_UN)
+        return [(time_ns, _without_bytes(change)) for time_ns, change in read_records(fd)]
+    except BlockingIOError:
+        return []
+    finally:
+        os.close(fd)
+
+
+def _without_bytes(change: Change) -> Change:
+    return change if change.payload is None else change._replace(payload=memoryview(b""))
+
+
+def _try_lock(fd: int) -> bool:
+    """Lock a segment; whether no other receiver has it. Who only looks at it has it shared, for a moment, and is waited for."""
+    while True:
+        with suppress(BlockingIOError):
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        fcntl.flock(fd, fcntl.LOCK_UN)
 
 
 class RedoLog:
@@ -314,10 +366,8 @@ class RedoLog:
             fd = self._disk.open_file(name, flags, self._folder_fd)
         except FileNotFoundError:
             return None
-        with suppress(BlockingIOError):
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.fstat(fd).st_nlink:
-                return _Segment(name, fd)
+        if _try_lock(fd) and os.fstat(fd).st_nlink:
+            return _Segment(name, fd)
         os.close(fd)
         return None
 

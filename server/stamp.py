@@ -47,6 +47,20 @@ def maybe_stamp(fd: int) -> Stamp | None:
     return Stamp(found[1], found[2]) if found else Stamp(value, "")
 
 
+def is_stamp_torn(fd: int) -> bool:
+    """Whether an open file has a stamp that no version has written."""
+    try:
+        value = os.getxattr(fd, _ATTRIBUTE)
+        text = value.decode()
+    except UnicodeDecodeError:
+        return True
+    except OSError as error:
+        if error.errno in _NONE:
+            return False
+        raise
+    return not text or ("\0" in text and _STAMPED.match(text) is None)
+
+
 def try_stamp(fd: int, stamp: Stamp) -> bool:
     """Stamp an open file; False where the file system has no such attributes."""
     try:

@@ -7,7 +7,7 @@ own item and writes nothing; the same batch applied again changes nothing. One c
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,6 +30,22 @@ class Listing:
 
     entries: tuple[Entry, ...]
     next_after: str | None
+
+
+FindingKind = Literal[
+    "redo", "crc", "temporary", "staged", "unreadable", "link", "special", "name", "nul-tail", "torn-line", "stamp"
+]
+"""What can be found (docs/DURABILITY.md says what each is)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is not as it should be; `path` is in the tree, with bytes that are not UTF-8 as surrogates (PEP 383)."""
+
+    kind: FindingKind
+    path: str
+    detail: str
+    is_mended: bool = False
 
 
 class StoredFile(ABC):
@@ -70,6 +86,10 @@ class Store(ABC):
     @abstractmethod
     def list(self, folder: str, *, after: str = "", limit: int = 1000) -> Listing:
         """Return up to `limit` entries of a folder (empty: the root) with names past `after`; `BadPath` or `NotHeld`."""
+
+    @abstractmethod
+    def check(self, *, repair: bool = False) -> Iterator[Finding]:
+        """Yield what is not as it should be, while the store is in use; with `repair` mend what is no acknowledged byte."""
 
     @abstractmethod
     def close(self) -> None:

@@ -48,6 +48,23 @@ def store(place: Reopening) -> Store:
     return place.store
 
 
+# --- checking
+
+
+def test_a_healthy_store_has_no_findings(place: Reopening) -> None:
+    """Streams, whole files and a half sent upload are as they should be, after a restart too; mending changes nothing."""
+    apply(
+        place.store, append("a/m.jsonl", LINES), append("events.out.tfevents.1", b"no line"), commit("w.txt", b"whole")
+    )
+    apply(place.store, append("nuls.log", LINES + bytes(10) + b"\n"), stage("large", OTHER, 0, CUT))
+    for reopen in (False, True):
+        store = place.reopen() if reopen else place.store
+        assert list(store.check()) == []
+        assert list(store.check(repair=True)) == []
+        assert content_of(store, "a/m.jsonl") == LINES
+    assert results(place.store, commit("large", OTHER, CUT)) == ["stored"]
+
+
 # --- streams
 
 
