@@ -126,6 +126,18 @@ def test_pure_modules_do_no_io(name: str) -> None:
     assert used <= PURE_OS_NAMES
 
 
+@pytest.mark.parametrize("module", sorted(m for m in modules() if owner(m) in ("server", "shared")))
+def test_nothing_from_the_wire_can_be_run(module: str) -> None:
+    """Receiver and shared modules know no pickle, no shell and no other process, and run no text as code."""
+    runs_code = {"pickle", "marshal", "shelve", "subprocess", "code", "importlib", "runpy", "dill", "joblib"}
+    assert not runs_code & {name.split(".")[0] for name in imports_of(module)}
+    tree = ast.parse(modules()[module].read_text(encoding="utf-8"))
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    assert not {"eval", "exec", "compile", "__import__"} & {n.func.id for n in calls if isinstance(n.func, ast.Name)}
+    on_os = {n.func.attr for n in calls if isinstance(n.func, ast.Attribute) and ast.unparse(n.func.value) == "os"}
+    assert not {name for name in on_os if name.startswith(("system", "popen", "exec", "spawn", "posix_spawn"))}
+
+
 def test_errors_import_nothing_of_ours() -> None:
     """The error tree is a leaf: any module can raise from it."""
     assert list(ours("ml_logger.errors")) == []

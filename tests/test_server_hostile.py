@@ -109,6 +109,7 @@ def test_after_the_whole_table_all_is_well(tmp_path: Path) -> None:
         receiver = commands.start_receiver(tmp_path / "data")
         for attack in ATTACKS:
             answer_to(receiver.address, attack.request)
+        assert TOKEN.encode() not in Path(f"/proc/{receiver.running.process.pid}/cmdline").read_bytes()
         assert resident_mib(receiver.running.process.pid) < MOST_MIB
         spool = tmp_path / "spool"
         spool.mkdir()
