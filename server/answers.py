@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 
 from aiohttp import web
 
@@ -58,6 +59,20 @@ def error_answer(status: int, message: str, headers: dict[str, str] | None = Non
     """Return an answer with one line that says why."""
     extra = {"Retry-After": str(_RETRY_AFTER_S[status])} if status in _RETRY_AFTER_S else {}
     return json_answer(wire.encode_error(message), status=status, headers={**extra, **(headers or {})})
+
+
+def raw_error(status: int, message: str) -> bytes:
+    """Return the same as bytes, for a connection on which there is no request to answer; it is closed after it."""
+    body = wire.encode_error(message) + b"\n"
+    lines = [
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+        "Connection: close",
+    ]
+    if status in _RETRY_AFTER_S:
+        lines.append(f"Retry-After: {_RETRY_AFTER_S[status]}")
+    return "\r\n".join([*lines, "", ""]).encode() + body
 
 
 def json_answer(body: bytes, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:

@@ -14,6 +14,7 @@ from .answers import errors_as_json, json_answer
 from .auth import Door
 from .bodies import Intake
 from .config import Limits
+from .connections import Connections, GuardedRunner
 from .lineage import Marks
 from .patience import Patience
 from .reading import Reading
@@ -21,6 +22,7 @@ from .shipping import Shipping
 from .store import Store
 
 _READ_BYTES = 1 << 18
+_CONNECTIONS = web.AppKey("connections", Connections)
 
 
 def make_app(store: Store, door: Door, limits: Limits, marks: Marks) -> web.Application:
@@ -28,7 +30,9 @@ def make_app(store: Store, door: Door, limits: Limits, marks: Marks) -> web.Appl
     intake = Intake(limits)
     shipping, reading = Shipping(store, intake, marks), Reading(store, intake)
     doorkeeper = Doorkeeper(door, Patience(time.monotonic))
-    app = web.Application(middlewares=[errors_as_json, doorkeeper.middleware()])
+    connections = Connections(limits)
+    app = web.Application(middlewares=[connections.middleware(), errors_as_json, doorkeeper.middleware()])
+    app[_CONNECTIONS] = connections
     app.add_routes(
         [
             web.get("/healthz", healthz),
@@ -62,9 +66,16 @@ async def start_site(
 
     Raises `OSError` if the address can't be bound.
     """
-    # auto_decompress would expand a body before any bound of ours is looked at.
-    runner = web.AppRunner(
-        app, access_log=None, auto_decompress=False, shutdown_timeout=stop_timeout_s, read_bufsize=_READ_BYTES
+    connections = app[_CONNECTIONS]
+    limits = connections.limits
+    runner = GuardedRunner(
+        app,
+        connections,
+        access_log=None,
+        auto_decompress=False,  # else a body is expanded before any bound of ours is looked at
+        keepalive_timeout=limits.idle_timeout_s + limits.header_timeout_s,  # ours come first
+        shutdown_timeout=stop_timeout_s,
+        read_bufsize=_READ_BYTES,
     )
     await runner.setup()
     try:

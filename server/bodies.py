@@ -9,6 +9,7 @@ the answer is 503. So a slow client costs its connection, and no slot.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -97,24 +98,40 @@ class _Body:
     def __init__(self, intake: Intake) -> None:
         self._intake = intake
         self.taken_bytes = 0
+        self._heard_s = time.monotonic()
 
     async def read(self, request: web.Request) -> list[bytes]:
         limits, promised = self._intake.limits, request.content_length
         if promised is not None and promised > limits.max_body_bytes:
             raise BatchTooLarge(f"body of {promised} bytes, more than {limits.max_body_bytes}")
         try:
-            chunks = await asyncio.wait_for(self._read(request), limits.body_timeout_s)
-        except asyncio.TimeoutError:
-            raise Refused(408, f"the body did not arrive within {limits.body_timeout_s:g} s") from None
+            chunks = await self._in_time(asyncio.ensure_future(self._read(request)))
         except (ClientError, ConnectionError, web.PayloadAccessError) as error:
             raise BadBatch(f"the body was cut: {type(error).__name__}") from None
         if promised is not None and promised != self.taken_bytes:
             raise BadBatch(f"the body has {self.taken_bytes} bytes, {promised} were promised")
         return chunks
 
+    async def _in_time(self, reading: asyncio.Future[list[bytes]]) -> list[bytes]:
+        """Return what `reading` does. It is looked at when it may be late, not at every piece."""
+        limits = self._intake.limits
+        end_s = time.monotonic() + limits.body_timeout_s
+        try:
+            while not reading.done():
+                now_s = time.monotonic()
+                if now_s >= end_s:
+                    raise Refused(408, f"body_timeout_s: the body did not arrive within {limits.body_timeout_s:g} s")
+                if now_s >= self._heard_s + limits.stall_timeout_s:
+                    raise Refused(408, f"stall_timeout_s: not a byte of the body for {limits.stall_timeout_s:g} s")
+                await asyncio.wait({reading}, timeout=min(end_s, self._heard_s + limits.stall_timeout_s) - now_s)
+            return reading.result()
+        finally:
+            reading.cancel()
+
     async def _read(self, request: web.Request) -> list[bytes]:
         chunks = []
         async for chunk in request.content.iter_any():
+            self._heard_s = time.monotonic()
             self.taken_bytes += len(chunk)
             self._intake.take_room(len(chunk))
             if self.taken_bytes > self._intake.limits.max_body_bytes:

@@ -16,6 +16,7 @@ import resource
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ..errors import ConfigError, UsageError
@@ -26,7 +27,7 @@ from .app import make_app, start_site
 from .auth import Door, door_for, is_loopback, require_safe_bind
 from .certificate import Certificate
 from .check_cli import main as check
-from .config import ENV_PREFIX, ServerConfig, load_config
+from .config import ENV_PREFIX, Limits, ServerConfig, load_config
 from .lineage import Marks
 from .local_store import LocalStore
 from .memory import keep_freed_memory
@@ -98,13 +99,13 @@ def run(config: ServerConfig) -> None:
         require_safe_bind(config.host, door)
     certificate = Certificate(config.tls_cert, config.tls_key) if config.tls_cert and config.tls_key else None
     start_logging(config.log)
-    _raise_descriptor_limit()
+    limits = _with_descriptors(config.limits, _raise_descriptor_limit())
     keep_freed_memory()
     # Half of the slots: a disk that stands still under one run leaves the others as many.
     share = max(1, config.limits.max_requests_in_memory // 2)
     store = LocalStore(config.data_dir, min_free_bytes=config.min_free_bytes, most_a_run=share)
     try:
-        asyncio.run(_serve(config, store, door, certificate))
+        asyncio.run(_serve(replace(config, limits=limits), store, door, certificate))
     finally:
         store.close()
 
@@ -157,7 +158,17 @@ def _why_not_bound(config: ServerConfig, error: OSError | ValueError) -> UsageEr
     )
 
 
-def _raise_descriptor_limit() -> None:
-    """Take as many open files as the system allows without asking: 1,024 are few for many agents."""
+def _raise_descriptor_limit() -> int:
+    """Take as many open files as the system allows without asking, and return how many: 1,024 are few for many agents."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+def _with_descriptors(limits: Limits, descriptors: int) -> Limits:
+    """Leave half of the descriptors for the files: a connection too many must not be what makes a write fail."""
+    most = descriptors // 2
+    if descriptors == resource.RLIM_INFINITY or limits.max_connections <= most:
+        return limits
+    _log.warning("max_connections is %d, since only %d files may be open (ulimit -n)", most, descriptors)
+    return replace(limits, max_connections=most)

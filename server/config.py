@@ -18,14 +18,19 @@ _MIB = 1 << 20
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request may cost; sizes in bytes, times in seconds."""
+    """What one request or connection may cost; sizes in bytes, times in seconds."""
 
     max_body_bytes: int = 64 * _MIB
     max_expanded_bytes: int = 64 * _MIB
     max_manifest_bytes: int = 4 * _MIB
     max_items: int = 10_000
     max_paths: int = 10_000
+    header_timeout_s: float = 20.0
     body_timeout_s: float = 120.0
+    stall_timeout_s: float = 30.0
+    idle_timeout_s: float = 120.0
+    max_connections: int = 4096
+    max_connections_a_client: int = 256
     max_requests_in_memory: int = 8
 
 

@@ -163,3 +163,9 @@ def test_the_version() -> None:
         [sys.executable, "-m", "ml_logger.server", "--version"], capture_output=True, text=True, check=True
     )
     assert said.stdout == f"ml-logger-server {__version__}\n"
+
+
+def test_few_descriptors_bound_the_connections(commands: Commands, tmp_path: Path) -> None:
+    """Where few files may be open, connections get half of them, and the log says so."""
+    receiver = commands.start_receiver(tmp_path / "data", before=("prlimit", "--nofile=1000:1000", "--"))
+    assert "max_connections is 500, since only 1000 files may be open" in receiver.running.stderr
