@@ -1,7 +1,7 @@
 """Typed settings from a YAML file, the environment and flags; what agent and receiver configs are made of.
 
-A config is a frozen dataclass whose fields are the keys: scalars, lists of strings, ``X | None``, ``Literal``s and nested
-dataclasses. Precedence: flag, environment, file, default. An unknown or ill-typed key is refused with file, line, key and
+A config is a frozen dataclass whose fields are the keys: scalars, lists of strings, mappings from strings to scalars, ``X | None``,
+``Literal``s and nested dataclasses. Precedence: flag, environment, file, default. An unknown or ill-typed key is refused with file, line, key and
 the nearest known key; nothing is ever guessed. The only file read is the one that is named.
 """
 
@@ -225,6 +225,10 @@ def _try_convert(value: Any, wanted: Any, place: _Place, name: str) -> Any:
         element = typing.get_args(wanted)[0]
         fits = isinstance(value, (list, tuple)) and all(isinstance(v, str) for v in value)
         return tuple(_try_scalar(v, element, place, name) for v in value) if fits else _MISFIT
+    if typing.get_origin(wanted) is Mapping:
+        element = typing.get_args(wanted)[1]
+        fits = isinstance(value, dict)
+        return {k: _convert(v.value, element, v.place, f"{name}.{k}") for k, v in value.items()} if fits else _MISFIT
     if typing.get_origin(wanted) is Literal:
         return value if value in typing.get_args(wanted) else _MISFIT
     return _try_scalar(value, wanted, place, name)
@@ -260,6 +264,8 @@ def _type_name(wanted: Any) -> str:
         return "a mapping"
     if typing.get_origin(wanted) is tuple:
         return "a list of strings"
+    if typing.get_origin(wanted) is Mapping:
+        return "a mapping"
     if typing.get_origin(wanted) is Literal:
         return " or ".join(f"'{option}'" for option in typing.get_args(wanted))
     names = {str: "a string", int: "a whole number", float: "a number", bool: "true or false", Path: "a path"}

@@ -41,6 +41,7 @@ class Example:
     is_quiet: bool = False
     compression: Literal["zstd", "none"] = "zstd"
     retry: Retry = field(default_factory=Retry)
+    quotas: Mapping[str, int] = field(default_factory=dict)
 
 
 def load(
@@ -65,6 +66,18 @@ def test_every_kind_of_key_is_understood(tmp_path: Path) -> None:
     got = load(tmp_path, "spool: [a, b]\nstate_dir: x\nbatch_bytes: 9\nis_quiet: true\nretry: {initial_s: 3}\n")
     assert got == Example(("a", "b"), state_dir=tmp_path / "x", batch_bytes=9, is_quiet=True, retry=Retry(3.0))
     assert isinstance(got.retry.initial_s, float)
+
+
+def test_a_mapping_has_any_keys(tmp_path: Path) -> None:
+    """Keys of a mapping are a person's own, its values have one type; what does not fit is named with its key and line."""
+    assert load(tmp_path, "spool: a\nquotas:\n  team/a: 5\n  7: 8\n").quotas == {"team/a": 5, "7": 8}
+    assert load(tmp_path, "spool: a", {"EX_QUOTAS": "{b: 3}"}).quotas == {"b": 3}
+    assert "example.yaml, line 3: key 'quotas.b' must be a whole number, not 'much'" in refusal(
+        tmp_path, "spool: a\nquotas:\n  b: much\n"
+    )
+    assert "line 4: key 'b' is given twice" in refusal(tmp_path, "spool: a\nquotas:\n  b: 1\n  b: 2\n")
+    assert "key 'quotas' must be a mapping, not [1]" in refusal(tmp_path, "spool: a\nquotas: [1]\n")
+    assert "key 'quotas' must be a mapping, not None" in refusal(tmp_path, "spool: a\nquotas:\n")
 
 
 def test_a_key_with_no_value_is_none_where_that_is_allowed(tmp_path: Path) -> None:
