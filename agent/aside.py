@@ -17,7 +17,7 @@ REST_S = 600.0
 @dataclass(frozen=True, slots=True)
 class _Rest:
     reason: str
-    signature: Signature
+    signature: Signature | None
     until_s: float
 
 
@@ -28,10 +28,11 @@ class Aside:
         self._clock = clock
         self._rests: dict[str, _Rest] = {}
 
-    def put(self, file: LocalFile, reason: str) -> None:
-        """Set `file` aside in the state it is in."""
+    def put(self, file: LocalFile, reason: str, *, is_lasting: bool = False) -> None:
+        """Set `file` aside in the state it is in; one that `is_lasting` rests whatever changes in it."""
         log.warning("set aside %s: %s", ascii(file.path), reason)
-        self._rests[file.path] = _Rest(reason, file.signature, self._clock.steady_s() + REST_S)
+        signature = None if is_lasting else file.signature
+        self._rests[file.path] = _Rest(reason, signature, self._clock.steady_s() + REST_S)
 
     def rest_left_s(self, file: LocalFile) -> float:
         """Return for how long `file` is to be left alone; one that has changed or rested long enough is not aside any more."""
@@ -39,7 +40,7 @@ class Aside:
         if rest is None:
             return 0.0
         left_s = rest.until_s - self._clock.steady_s()
-        if rest.signature == file.signature and left_s > 0:
+        if rest.signature in (None, file.signature) and left_s > 0:
             return left_s
         del self._rests[file.path]
         return 0.0

@@ -19,7 +19,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 from .. import layout
 from ..errors import BatchRefused, TooLarge
 from ..version import __version__
-from ..wire import NOTHING, PAYLOAD_CORRUPT, Answer, Held, Lineage, Manifest, Outcome
+from ..wire import NOTHING, OVER_QUOTA, PAYLOAD_CORRUPT, Answer, Held, Lineage, Manifest, Outcome
 from . import local_file
 from .agreement import agree_on_stream, agree_on_whole, try_agree
 from .ledger import Entry
@@ -141,10 +141,11 @@ class Built:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The file can't be shipped as it is."""
+    """The file can't be shipped as it is; `is_lasting` says that no change of it can help."""
 
     file: LocalFile
     reason: str
+    is_lasting: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,7 +330,8 @@ class Delivery:
         if outcome.result != "rejected":
             return self._visit(piece.file, lambda fd: self._reposition(piece, outcome, fd))
         if not (outcome.reason or "").startswith(PAYLOAD_CORRUPT):
-            return Refused(piece.file, f"the receiver refuses it: {outcome.reason}")
+            is_lasting = (outcome.reason or "").startswith(OVER_QUOTA)
+            return Refused(piece.file, f"the receiver refuses it: {outcome.reason}", is_lasting)
         report.is_damaged = True
         return Again(piece.file)
 

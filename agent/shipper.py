@@ -605,7 +605,7 @@ class Shipper:
             self._stalls.pop(file.path, None)
             self._acknowledge(verdict.piece, newest)
         elif isinstance(verdict, Refused):
-            self._aside.put(file, verdict.reason)
+            self._aside.put(file, verdict.reason, is_lasting=verdict.is_lasting)
             self._place(newest)
         elif isinstance(verdict, Missing):
             self._agenda.settle(file.path, self._config.settle_s)

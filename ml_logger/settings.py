@@ -1,8 +1,8 @@
 """Typed settings from a YAML file, the environment and flags; what agent and receiver configs are made of.
 
-A config is a frozen dataclass whose fields are the keys: scalars, lists of strings, mappings from strings to scalars, ``X | None``,
-``Literal``s and nested dataclasses. Precedence: flag, environment, file, default. An unknown or ill-typed key is refused with file, line, key and
-the nearest known key; nothing is ever guessed. The only file read is the one that is named.
+A config is a frozen dataclass whose fields are the keys: scalars, lists of strings, mappings from strings to scalars,
+``X | None``, ``Literal``s and nested dataclasses. Precedence: flag, environment, file, default. An unknown or ill-typed key is
+refused with file, line, key and the nearest known key; nothing is ever guessed. The only file read is the one that is named.
 """
 
 from __future__ import annotations

@@ -48,6 +48,9 @@ RESULTS: tuple[Result, ...] = ("stored", "already", "behind", "ahead", "diverged
 PAYLOAD_CORRUPT = "payload corrupt"
 """How the reason of a `rejected` begins if the bytes were damaged on the way: the only rejection worth a resend."""
 
+OVER_QUOTA = "quota:"
+"""How the reason of a `rejected` begins where its folder has no room: no change of the file can help."""
+
 _MAX_INT = 2**63 - 1
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 import time
+from collections.abc import AsyncIterator, Mapping
+from functools import partial
 
 import orjson
 from aiohttp import web
@@ -17,6 +20,7 @@ from .config import Limits
 from .connections import Connections, GuardedRunner
 from .lineage import Marks
 from .patience import Patience
+from .quotas import Quotas
 from .reading import Reading
 from .shipping import Shipping
 from .store import Store
@@ -25,10 +29,13 @@ _READ_BYTES = 1 << 18
 _CONNECTIONS = web.AppKey("connections", Connections)
 
 
-def make_app(store: Store, door: Door, limits: Limits, marks: Marks) -> web.Application:
-    """Return the application; its threads end with it, `store` is the caller's to close."""
+def make_app(
+    store: Store, door: Door, limits: Limits, marks: Marks, quotas: Mapping[str, int] | None = None
+) -> web.Application:
+    """Return the application; its threads end with it, `store` is the caller's to close. `quotas` are bytes by folder."""
     intake = Intake(limits)
-    shipping, reading = Shipping(store, intake, marks), Reading(store, intake)
+    room = Quotas(store.usage, quotas or {})
+    shipping, reading = Shipping(store, intake, marks, room), Reading(store, intake)
     doorkeeper = Doorkeeper(door, Patience(time.monotonic))
     connections = Connections(limits)
     app = web.Application(middlewares=[connections.middleware(), errors_as_json, doorkeeper.middleware()])
@@ -48,7 +55,14 @@ def make_app(store: Store, door: Door, limits: Limits, marks: Marks) -> web.Appl
         ]
     )
     app.on_cleanup.append(intake.close)
+    app.cleanup_ctx.append(partial(_counting, room))
     return app
+
+
+async def _counting(quotas: Quotas, _app: web.Application) -> AsyncIterator[None]:
+    quotas.start()
+    yield
+    await asyncio.to_thread(quotas.stop)
 
 
 async def healthz(_request: web.Request) -> web.Response:

@@ -126,7 +126,7 @@ async def _serve(config: ServerConfig, store: Store, door: Door, certificate: Ce
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     marks = Marks(config.data_dir)
-    app = make_app(store, door, config.limits, marks)
+    app = make_app(store, door, config.limits, marks, config.quotas)
     try:
         tls = None if certificate is None else certificate.context
         runner, url = await start_site(app, config.host, config.port, stop_timeout_s=config.stop_timeout_s, tls=tls)

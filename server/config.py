@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigError
+from ..errors import BadPath, ConfigError
 from ..journal import LogSettings
+from ..layout import check_path
 from ..settings import MAX_NUMBER, MAX_TIME_S, load_settings
 
 ENV_PREFIX = "ML_LOGGER_SERVER_"
@@ -46,6 +47,7 @@ class ServerConfig:
     tls_cert: Path | None = None
     tls_key: Path | None = None
     min_free_bytes: int = 256 * _MIB
+    quotas: Mapping[str, int] = field(default_factory=dict)
     stop_timeout_s: float = 30.0
     limits: Limits = field(default_factory=Limits)
     log: LogSettings = field(default_factory=LogSettings)
@@ -78,6 +80,8 @@ def _require_ranges(config: ServerConfig) -> None:
         raise ConfigError(f"port {config.port} is none", hint="give one from 0 (any free one) to 65535")
     if config.min_free_bytes < 0:
         raise ConfigError(f"min_free_bytes is {config.min_free_bytes}", hint="give 0 or more")
+    for folder, most_bytes in config.quotas.items():
+        _require_quota(folder, most_bytes)
     numbers = {f"limits.{key}": value for key, value in dataclasses.asdict(config.limits).items()}
     if (config.tls_cert is None) != (config.tls_key is None):
         raise ConfigError("tls_cert and tls_key go together", hint="give both, as PEM files, or neither")
@@ -85,3 +89,12 @@ def _require_ranges(config: ServerConfig) -> None:
         most = MAX_TIME_S if name.endswith("_s") else MAX_NUMBER
         if not 0 < value <= most:
             raise ConfigError(f"{name} is {value}", hint=f"give a number above 0, at most {most:.0f}")
+
+
+def _require_quota(folder: str, most_bytes: int) -> None:
+    try:
+        check_path(folder)
+    except BadPath as error:
+        raise ConfigError(f"quotas: {error}", hint="give a folder as its files name it: team-a or team-a/ann") from None
+    if most_bytes < 0:
+        raise ConfigError(f"quotas.{folder} is {most_bytes}", hint="give 0 or more bytes")

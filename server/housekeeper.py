@@ -31,9 +31,9 @@ class Housekeeper:
             if not self._is_stopped:
                 self._work()
 
-    def stop(self) -> None:
-        """End the thread; what it is at is finished first."""
+    def stop(self, timeout_s: float | None = None) -> None:
+        """End the thread; what it is at is finished first, for which `timeout_s` seconds are waited, or as long as it takes."""
         self._is_stopped = True
         self._bell.set()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(timeout_s)

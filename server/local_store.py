@@ -243,6 +243,19 @@ class LocalStore(Store):
         with _translated():
             yield from Inspection(self._tree, repair=repair, upload_keep_s=STAGE_KEEP_S).findings()
 
+    def usage(self, folder: str) -> int:
+        """See `Store.usage`."""
+        check_path(folder)
+        with _translated():
+            try:
+                fd = self._tree.open_folder(folder)
+            except (BadPath, NotHeld):
+                return 0
+            try:
+                return sum(_size(name, below_fd) for _, _, names, below_fd in os.fwalk(dir_fd=fd) for name in names)
+            finally:
+                os.close(fd)
+
 
 class _LocalFile(StoredFile):
     def __init__(self, path: str, fd: int) -> None:
@@ -328,6 +341,15 @@ def _is_listed(entry: os.DirEntry[str], folder: str) -> bool:
     """Whether an entry is a plain file or a folder with a name that the wire can carry, and not the receiver's own."""
     is_plain = entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False)
     return is_plain and _is_storable(f"{folder}/{entry.name}" if folder else entry.name)
+
+
+def _size(name: str, folder_fd: int) -> int:
+    """Return the size of a plain file, 0 of what is none or has gone."""
+    try:
+        found = os.stat(name, dir_fd=folder_fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return 0
+    return found.st_size if stat.S_ISREG(found.st_mode) else 0
 
 
 def _maybe_entry(name: str, folder_fd: int) -> Entry | None:

@@ -18,6 +18,7 @@ from .auth import OUTSIDE, Caller
 from .bodies import Intake
 from .heartbeats import Heartbeats
 from .lineage import Marks
+from .quotas import Quotas
 from .store import Store
 
 _FLUSH_STEP_S = 0.25
@@ -29,8 +30,8 @@ _log = logging.getLogger(__name__)
 class Shipping:
     """The handlers, and what they share."""
 
-    def __init__(self, store: Store, intake: Intake, marks: Marks) -> None:
-        self._store, self._intake, self._marks = store, intake, marks
+    def __init__(self, store: Store, intake: Intake, marks: Marks, quotas: Quotas) -> None:
+        self._store, self._intake, self._marks, self._quotas = store, intake, marks, quotas
         self._heartbeats = Heartbeats(time.monotonic)
 
     async def stat(self, request: web.Request, caller: Caller) -> web.Response:
@@ -59,12 +60,14 @@ class Shipping:
         return wire.encode_outcomes(outcomes, next_flush_s=self._next_flush_s(), mark=mark)
 
     def _apply(self, caller: Caller, manifest: Manifest, payloads: Sequence[memoryview]) -> list[Outcome]:
-        own = [index for index, item in enumerate(manifest.items) if caller.may_enter(item.path)]
-        if len(own) == len(manifest.items):
-            return self._store.apply(manifest, payloads)
-        part = replace(manifest, items=tuple(manifest.items[index] for index in own))
-        found = dict(zip(own, self._store.apply(part, [payloads[index] for index in own]), strict=True))
-        return [found.get(index) or refusal(item, OUTSIDE) for index, item in enumerate(manifest.items)]
+        items = manifest.items
+        with self._quotas.admitting(items) as admission:
+            reasons = {**admission.refused, **_outside(caller, items)}
+            own = [index for index in range(len(items)) if index not in reasons]
+            part = manifest if not reasons else replace(manifest, items=tuple(items[index] for index in own))
+            found = dict(zip(own, self._store.apply(part, [payloads[index] for index in own]), strict=True))
+            admission.stored.update(index for index, outcome in found.items() if outcome.result == "stored")
+        return [found.get(index) or refusal(item, reasons[index]) for index, item in enumerate(items)]
 
     def _next_flush_s(self) -> float:
         """Return how long agents had better wait between batches: nothing, unless as many wait for a slot as there are."""
@@ -87,6 +90,11 @@ class Shipping:
     async def agents(self, _request: web.Request, caller: Caller) -> web.Response:
         """Answer ``GET /v1/agents``: those whose tokens are confined to where the caller may look."""
         return json_answer(wire.encode_agents(self._heartbeats.agents(caller.may_enter)))
+
+
+def _outside(caller: Caller, items: Sequence[Item]) -> dict[int, str]:
+    """Return the places of the items that are not the caller's to write, and why they are refused."""
+    return {index: OUTSIDE for index, item in enumerate(items) if not caller.may_enter(item.path)}
 
 
 def refusal(item: Item, reason: str) -> Outcome:

@@ -92,5 +92,9 @@ class Store(ABC):
         """Yield what is not as it should be, while the store is in use; with `repair` mend what is no acknowledged byte."""
 
     @abstractmethod
+    def usage(self, folder: str) -> int:
+        """Return how many bytes the files below a folder have together, 0 where there is none; `BadPath`."""
+
+    @abstractmethod
     def close(self) -> None:
         """Let go of everything the store holds."""

@@ -11,7 +11,7 @@ from processes import assert_trees_equal, differences, read_mirror, read_spool
 from ml_logger import layout
 from ml_logger.agent.shipper import QUESTION_BYTES
 from ml_logger.errors import StopSending, TryAgain
-from ml_logger.wire import encode_stat_request
+from ml_logger.wire import Outcome, encode_stat_request
 
 LINE = b'{"_step": 1, "loss": 0.25}\n'
 
@@ -371,6 +371,25 @@ def test_a_rejected_file_blocks_nothing_and_is_tried_again(pair):
     assert names(pair) == {"y.log"}
     (pair.data_dir / "x.log").rmdir()
     assert pair.shipper.ship_once().left != ()
+    pair.now_s += 601
+    pair.shipper.ship_once()
+    assert_equal(pair)
+
+
+def test_a_file_over_a_quota_rests_however_it_changes(pair, monkeypatch):
+    """What no change can help is tried again after its rest alone, and then arrives by itself once there is room."""
+    real = pair.transport.store.apply
+
+    def full(manifest, payloads):
+        reason = "quota: 'run' holds 5 of 5 bytes, 27 more wanted"
+        return [Outcome(i.path, i.op, "rejected", i.offset, i.length, i.crc, reason=reason) for i in manifest.items]
+
+    monkeypatch.setattr(pair.transport.store, "apply", full)
+    for _ in range(5):
+        pair.append("run/m.jsonl", LINE)
+        assert [p.path for p in pair.shipper.ship_once().left] == ["run/m.jsonl"]
+    assert len(pair.transport.sent) == 1
+    monkeypatch.setattr(pair.transport.store, "apply", real)
     pair.now_s += 601
     pair.shipper.ship_once()
     assert_equal(pair)

@@ -456,3 +456,17 @@ def test_two_first_commits_of_one_name(store: Store) -> None:
     assert sorted(outcomes.values()) == ["diverged"] * 5 + ["stored"]
     (winner,) = [n for n, result in outcomes.items() if result == "stored"]
     assert content_of(store, "w") == contents[winner]
+
+
+# --- usage
+
+
+def test_usage_is_what_the_files_below_a_folder_have(store: Store) -> None:
+    """Bytes of all files below, however deep; nothing for what is no folder; a staged copy is not there yet."""
+    apply(store, append("a/m", LINES), append("a/b/c/m", LINES), commit("a/w", OTHER), append("ab", LINES))
+    apply(store, stage("a/large", LINES * 2, 0, CUT))
+    assert store.usage("a") == 2 * len(LINES) + len(OTHER)
+    assert store.usage("a/b") == len(LINES)
+    assert [store.usage(path) for path in ("none", "a/none", "ab", "ab/c")] == [0, 0, 0, 0]
+    with pytest.raises(BadPath):
+        store.usage("../a")
