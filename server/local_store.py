@@ -38,6 +38,7 @@ from .locks import PathLocks
 from .nul_end import begin_notes
 from .recovery import Recovery
 from .redo_log import RedoLog
+from .spelling import keep_apart
 from .stamp import Stamp, try_stamp
 from .store import Entry, Finding, Listing, Store, StoredFile
 from .tree import Tree, fitting, remove_unlocked
@@ -124,10 +125,18 @@ class LocalStore(Store):
             fd = self._tree.disk.open_file(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, folder_fd)
             self._tree.has_attributes = try_stamp(fd, Stamp("probe", ""))
             os.close(fd)
+            self._tree.is_case_blind = self._is_there(name.upper(), folder_fd)
             self._tree.disk.unlink(name, folder_fd)
             self._tree.notes_nuls = begin_notes(folder_fd, is_new=is_new)
         finally:
             os.close(folder_fd)
+
+    def _is_there(self, name: str, folder_fd: int) -> bool:
+        try:
+            os.close(self._tree.disk.open_file(name, os.O_RDONLY, folder_fd))
+        except FileNotFoundError:
+            return False
+        return True
 
     # --- keeping house
 
@@ -189,9 +198,13 @@ class LocalStore(Store):
                     outcomes[index] = refusal
         with _translated(), self._lanes.enter(task.item.path for task in tasks):
             for works in _cut_into_rounds(tasks):
-                for some in _portions(sorted(works)):
+                for some in self._portions(works):
                     outcomes.update(self._run_round(manifest, {path: works[path] for path in some}))
         return [outcomes[index] for index in range(len(manifest.items))]
+
+    def _portions(self, works: Iterable[str]) -> Iterator[Sequence[str]]:
+        for paths in keep_apart(sorted(works)) if self._tree.is_case_blind else [sorted(works)]:
+            yield from _portions(paths)
 
     def _run_round(self, manifest: Manifest, works: dict[str, list[Task]]) -> dict[int, Outcome]:
         refused: dict[int, Outcome] = {}
@@ -218,7 +231,7 @@ class LocalStore(Store):
             folder_fd = self._tree.open_folder(folder)
             try:
                 with fitting(path):
-                    fd = self._tree.disk.open_file(name, os.O_RDONLY, folder_fd)
+                    fd = self._tree.open_file(path, name, os.O_RDONLY, folder_fd)
             finally:
                 os.close(folder_fd)
             return _LocalFile(path, fd)

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from ..errors import BadPath, NotHeld, UsageError
 from .disk import Disk
+from .spelling import require_own_name
 
 Identity = tuple[int, int]
 """Device and inode of a folder."""
@@ -74,13 +75,14 @@ class Tree:
     """Opens folders and files below `root`; raises `UsageError` if `root` can't be made or written.
 
     `device` is that of the root. Once that is known, `has_attributes` says whether its file system keeps extended attributes,
-    and `notes_nuls` whether a stream's NULs that were acknowledged are noted (`nul_end`).
+    `is_case_blind` whether it takes names that differ only in case for one (`spelling`), and `notes_nuls` whether a stream's
+    NULs that were acknowledged are noted (`nul_end`).
     """
 
     def __init__(self, root: Path, disk: Disk) -> None:
         self.root = root
         self.disk = disk
-        self.has_attributes = self.notes_nuls = False
+        self.has_attributes = self.is_case_blind = self.notes_nuls = False
         self._durable: set[Identity] = set()
         self._guard = threading.Lock()
         try:
@@ -118,6 +120,7 @@ class Tree:
             try:
                 with fitting(path):
                     below = self._enter(name, fd, create=create)
+                self._require_own_name(path, name, fd, below)
             finally:
                 os.close(fd)
             fd = below
@@ -139,6 +142,21 @@ class Tree:
         with self._guard:
             self._durable.discard(_identity(below))  # a number used again after a folder was removed
         return below
+
+    def _require_own_name(self, path: str, name: str, folder_fd: int, fd: int) -> None:
+        """Close `fd` and raise `BadPath` if the file or folder that was opened as `name` has another name."""
+        if self.is_case_blind:
+            try:
+                require_own_name(path, name, folder_fd)
+            except BaseException:
+                os.close(fd)
+                raise
+
+    def open_file(self, path: str, name: str, flags: int, folder_fd: int) -> int:
+        """Return a descriptor of the file `name` in a folder, which is at `path`; raises `BadPath` if it has another name."""
+        fd = self.disk.open_file(name, flags, folder_fd)
+        self._require_own_name(path, name, folder_fd, fd)
+        return fd
 
     def sync_folder(self, path: str, settled: set[Identity]) -> None:
         """Make the entries of the folder `path` durable, and remember that the folders `settled` now are."""
@@ -173,9 +191,9 @@ class Folders:
         disk, (folder, _, name) = self._tree.disk, path.rpartition("/")
         with fitting(path):
             try:
-                if disk.opens_paths and folder not in self._open:
+                if disk.opens_paths and not self._tree.is_case_blind and folder not in self._open:
                     return disk.open_file(path, flags, self._tree.root_fd)
-                return disk.open_file(name, flags, self.find(folder).fd)
+                return self._tree.open_file(path, name, flags, self.find(folder).fd)
             except (FileNotFoundError, NotHeld):
                 return None
 

@@ -10,12 +10,19 @@ from machine import Machine
 
 _MOUNTS = {
     "tmpfs": "mount -t tmpfs -o size=1m none {folder}",
+    "vfat": "truncate -s 40M {folder}.img; mkfs.vfat {folder}.img; mount -o loop {folder}.img {folder}",
+    "ext4-casefold": "truncate -s 40M {folder}.img; mkfs.ext4 -q -O casefold {folder}.img; "
+    "mount -o loop {folder}.img {folder}; chattr +F {folder}",
+    "xfs-case-blind": "truncate -s 320M {folder}.img; mkfs.xfs -q -n version=ci {folder}.img; "
+    "mount -o loop {folder}.img {folder}",
     "ext4": "truncate -s 2M {folder}.img; mkfs.ext4 -q -O ^has_journal {folder}.img; mount -o loop {folder}.img {folder}",
 }
 
 
 class SmallDisk:
-    """A disk of one or two MB mounted on `folder` (made if missing) on a machine of its own, from now until `end`.
+    """A disk of one or two MB, some more where its kind takes no less, on `folder` on a machine of its own until `end`.
+
+    The folder is made if it is missing.
 
     Who has not entered `machine` sees an empty folder there, and the disk's content under `seen`.
     """
