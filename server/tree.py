@@ -115,7 +115,8 @@ class Tree:
         return Folder(path, fd, met[-1][1][0] if met else self.device, news)
 
     def _walk(self, path: str, *, create: bool, met: list[tuple[str, Identity]]) -> int:
-        fd, walked = os.dup(self.root_fd), ""
+        # Opened anew: copies of one descriptor share how far a listing is, and two threads would take names from each other.
+        fd, walked = self.disk.open_folder(".", self.root_fd), ""
         for name in path.split("/") if path else ():
             try:
                 with fitting(path):

@@ -470,3 +470,19 @@ def test_usage_is_what_the_files_below_a_folder_have(store: Store) -> None:
     assert [store.usage(path) for path in ("none", "a/none", "ab", "ab/c")] == [0, 0, 0, 0]
     with pytest.raises(BadPath):
         store.usage("../a")
+
+
+def test_listings_at_the_same_time_are_whole(store: Store) -> None:
+    """Many who list the top at a time each see every name."""
+    apply(store, *(append(f"{number:03d}/m", LINES) for number in range(100)))
+    found: list[int] = []
+
+    def look() -> None:
+        found.extend(len(store.list("").entries) for _ in range(50))
+
+    threads = [threading.Thread(target=look) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert found == [100] * 400
