@@ -13,8 +13,8 @@ _MOUNTS = {
     "vfat": "truncate -s 40M {folder}.img; mkfs.vfat {folder}.img; mount -o loop {folder}.img {folder}",
     "ext4-casefold": "truncate -s 40M {folder}.img; mkfs.ext4 -q -O casefold {folder}.img; "
     "mount -o loop {folder}.img {folder}; chattr +F {folder}",
-    "xfs-case-blind": "truncate -s 320M {folder}.img; mkfs.xfs -q -n version=ci {folder}.img; "
-    "mount -o loop {folder}.img {folder}",
+    "ntfs-case-blind": "truncate -s 40M {folder}.img; mkfs.ntfs -q -F -Q {folder}.img; "
+    "lowntfs-3g -o ignore_case {folder}.img {folder}",
     "ext4": "truncate -s 2M {folder}.img; mkfs.ext4 -q -O ^has_journal {folder}.img; mount -o loop {folder}.img {folder}",
 }
 

@@ -16,7 +16,7 @@ from ml_logger.server.disk import Disk
 from ml_logger.server.local_store import LocalStore
 
 LINES = b'{"_step":0}\n' * 3
-BLIND = ("vfat", "ext4-casefold", "xfs-case-blind")
+BLIND = ("vfat", "ext4-casefold", "ntfs-case-blind")
 
 
 class BlindDisk(Disk):
