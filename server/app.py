@@ -10,7 +10,7 @@ from aiohttp import web
 
 from ..version import __version__
 from .admission import Doorkeeper, guarded
-from .answers import errors_as_json, json_answer
+from .answers import errors_as_json, json_answer, other_versions
 from .auth import Door
 from .bodies import Intake
 from .config import Limits
@@ -28,7 +28,7 @@ def make_app(store: Store, door: Door, limits: Limits, marks: Marks) -> web.Appl
     intake = Intake(limits)
     shipping, reading = Shipping(store, intake, marks), Reading(store, intake)
     doorkeeper = Doorkeeper(door, Patience(time.monotonic))
-    app = web.Application(middlewares=[errors_as_json, doorkeeper.middleware()])
+    app = web.Application(middlewares=[errors_as_json, doorkeeper.middleware(), other_versions])
     app.add_routes(
         [
             web.get("/healthz", healthz),
