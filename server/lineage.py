@@ -181,11 +181,10 @@ class Marks:
 
     def _drop_old(self, fd: int) -> None:
         """Drop very old marks."""
-        if len(self._marks) <= MOST_MARKS:
-            return
-        marks = _marks_in(os.pread(fd, os.fstat(fd).st_size, 0))[-_KEPT_MARKS:]
-        os.ftruncate(fd, 0)
-        os.write(fd, "".join(f"{kind} {mark}\n" for kind, mark in marks).encode())
+        marks = _marks_in(os.pread(fd, os.fstat(fd).st_size, 0))
+        if len(marks) > MOST_MARKS:
+            os.ftruncate(fd, 0)
+            os.write(fd, "".join(f"{kind} {mark}\n" for kind, mark in marks[-_KEPT_MARKS:]).encode())
 
 
 def _marks_in(content: bytes) -> list[tuple[str, str]]:
