@@ -2,36 +2,57 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 import time
+from collections.abc import Sequence
 
-import orjson
 from aiohttp import web
 
-from ..version import __version__
-from .admission import Doorkeeper, guarded
-from .answers import errors_as_json, json_answer, other_versions
+from .admission import OPEN_PATHS, Doorkeeper, guarded
+from .answers import errors_as_json, other_versions
 from .auth import Door
 from .bodies import Intake
 from .config import Limits
+from .figures import Figures
+from .health import Health, counting
 from .lineage import Marks
+from .listening import bind, close_all, url_of
 from .patience import Patience
 from .reading import Reading
 from .shipping import Shipping
+from .siblings import Siblings
 from .store import Store
 
 _READ_BYTES = 1 << 18
 
 
-def make_app(store: Store, door: Door, limits: Limits, marks: Marks) -> web.Application:
-    """Return the application; its threads end with it, `store` is the caller's to close."""
-    intake = Intake(limits)
-    shipping, reading = Shipping(store, intake, marks), Reading(store, intake)
-    doorkeeper = Doorkeeper(door, Patience(time.monotonic))
-    app = web.Application(middlewares=[errors_as_json, doorkeeper.middleware(), other_versions])
+def make_app(
+    store: Store,
+    door: Door,
+    limits: Limits,
+    marks: Marks,
+    *,
+    figures: Figures | None = None,
+    siblings: Siblings | None = None,
+    metrics_open: bool = False,
+) -> web.Application:
+    """Return the application; its threads end with it, `store` is the caller's to close.
+
+    `figures` and `siblings` are what it shares with other workers; with `metrics_open` its metrics need no token.
+    """
+    figures = figures or Figures()
+    intake = Intake(limits, figures)
+    shipping, reading = Shipping(store, intake, marks, figures, siblings or Siblings()), Reading(store, intake)
+    health = Health(store, intake, figures, lambda: len(shipping.heartbeats))
+    open_paths = OPEN_PATHS | {"/metrics"} if metrics_open else OPEN_PATHS
+    doorkeeper = Doorkeeper(door, Patience(time.monotonic), figures, open_paths)
+    app = web.Application(middlewares=[counting(figures), errors_as_json, doorkeeper.middleware(), other_versions])
     app.add_routes(
         [
-            web.get("/healthz", healthz),
+            web.get("/healthz", health.healthz),
+            web.get("/readyz", health.readyz),
+            web.get("/metrics", health.open_metrics if metrics_open else guarded("read", health.metrics)),
             web.post("/v1/stat", guarded("write", shipping.stat)),
             web.post("/v1/batch", guarded("write", shipping.batch)),
             web.post("/v1/lineage", guarded("write", shipping.lineage)),
@@ -43,35 +64,38 @@ def make_app(store: Store, door: Door, limits: Limits, marks: Marks) -> web.Appl
             web.get("/v1/list/{path:.*}", guarded("read", reading.list_folder)),
         ]
     )
+    app.on_startup.append(shipping.start)
     app.on_cleanup.append(intake.close)
     return app
-
-
-async def healthz(_request: web.Request) -> web.Response:
-    """Answer ``GET /healthz``: the process is up."""
-    return json_answer(orjson.dumps({"ok": True, "version": __version__}))
 
 
 # --- running
 
 
 async def start_site(
-    app: web.Application, host: str, port: int, *, stop_timeout_s: float, tls: ssl.SSLContext | None = None
+    app: web.Application,
+    host: str,
+    port: int,
+    *,
+    stop_timeout_s: float,
+    tls: ssl.SSLContext | None = None,
+    sockets: Sequence[socket.socket] | None = None,
 ) -> tuple[web.AppRunner, str]:
     """Bind and start; return the runner, whose ``cleanup`` stops within `stop_timeout_s`, and the URL.
 
-    Raises `OSError` if the address can't be bound.
+    `sockets` are those for `host`, where they are bound already. Raises `UsageError` if the address can't be bound.
     """
+    sockets = bind(host, port) if sockets is None else sockets
     # auto_decompress would expand a body before any bound of ours is looked at.
     runner = web.AppRunner(
         app, access_log=None, auto_decompress=False, shutdown_timeout=stop_timeout_s, read_bufsize=_READ_BYTES
     )
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port, ssl_context=tls).start()
+        for one in sockets:
+            await web.SockSite(runner, one, ssl_context=tls).start()
     except OSError:
         await runner.cleanup()
+        close_all(sockets)
         raise
-    bound = runner.addresses[0]
-    shown = f"[{host}]" if ":" in host else host
-    return runner, f"{'http' if tls is None else 'https'}://{shown}:{bound[1]}"
+    return runner, url_of(host, sockets, is_tls=tls is not None)

@@ -25,6 +25,14 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class Vitals:
+    """How a store is: calls that waited for the disk since it was opened, bytes acknowledged and not yet at their place."""
+
+    disk_waits: int
+    unsettled_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Listing:
     """Entries sorted by name; `next_after` is the `after` of the next page, None on the last one."""
 
@@ -90,6 +98,18 @@ class Store(ABC):
     @abstractmethod
     def check(self, *, repair: bool = False) -> Iterator[Finding]:
         """Yield what is not as it should be, while the store is in use; with `repair` mend what is no acknowledged byte."""
+
+    @abstractmethod
+    def probe(self) -> None:
+        """Write a little where it harms nothing, so that a store which can't take data raises why."""
+
+    @abstractmethod
+    def free_bytes(self) -> int:
+        """Return how many bytes there is room for, the floor not counted."""
+
+    @abstractmethod
+    def vitals(self) -> Vitals:
+        """Return how it is; this one never blocks."""
 
     @abstractmethod
     def close(self) -> None:
