@@ -58,6 +58,8 @@ def work(shared: Shared, post: Post) -> int:
     """Be the worker at `post` until it is told to stop, or its parent is gone; return the exit code."""
     shared.figures.take_row(post.number)
     shared.siblings.number = post.number
+    if shared.certificate is not None:
+        shared.certificate.refresh()  # the parent knows the one of its own start
     try:
         with open_store(shared.config) as store:
             asyncio.run(serve(shared, store, on_ready=lambda _url: post.say_ready(), lifeline_fd=post.lifeline_fd))
@@ -77,7 +79,7 @@ async def serve(
     config = shared.config
     stop = Stop(config.stop_timeout_s, ends_once=lifeline_fd is not None)
     if lifeline_fd is not None:
-        asyncio.get_running_loop().add_reader(lifeline_fd, stop.ask)
+        _watch_lifeline(lifeline_fd, stop)
     runner, url = await _start(shared, store)
     gc.freeze()  # what is loaded by now stays: no collection has to look at it again
     on_ready(url)
@@ -90,6 +92,16 @@ async def serve(
     for task in beside:
         task.cancel()
     await asyncio.gather(*beside, return_exceptions=True)
+
+
+def _watch_lifeline(fd: int, stop: Stop) -> None:
+    loop = asyncio.get_running_loop()
+
+    def on_end() -> None:
+        loop.remove_reader(fd)
+        stop.ask()
+
+    loop.add_reader(fd, on_end)
 
 
 async def _start(shared: Shared, store: Store) -> tuple[web.AppRunner, str]:

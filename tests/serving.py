@@ -51,6 +51,7 @@ def serving(
     limits: Limits | None = None,
     marks: Marks | None = None,
     tls: ssl.SSLContext | None = None,
+    metrics_open: bool = False,
 ) -> Iterator[Site]:
     """Serve `store` behind `door` until the block ends; without `marks` each time with a new lineage.
 
@@ -61,19 +62,25 @@ def serving(
     with ExitStack() as stack:
         if marks is None:
             marks = Marks(Path(stack.enter_context(tempfile.TemporaryDirectory())))
-        yield stack.enter_context(_serving(store, door, token, limits, marks, tls))
+        yield stack.enter_context(_serving(store, door, token, limits, marks, tls, metrics_open))
 
 
 @contextmanager
 def _serving(
-    store: Store, door: Door, token: str | None, limits: Limits | None, marks: Marks, tls: ssl.SSLContext | None
+    store: Store,
+    door: Door,
+    token: str | None,
+    limits: Limits | None,
+    marks: Marks,
+    tls: ssl.SSLContext | None,
+    metrics_open: bool,
 ) -> Iterator[Site]:
     started: list[str] = []
     is_up, loop = threading.Event(), asyncio.new_event_loop()
     stop = asyncio.Event()
 
     async def serve() -> None:
-        app = make_app(store, door, limits or Limits(), marks)
+        app = make_app(store, door, limits or Limits(), marks, metrics_open=metrics_open)
         runner, url = await start_site(app, "127.0.0.1", 0, stop_timeout_s=5, tls=tls)
         started.append(url)
         is_up.set()
