@@ -68,9 +68,8 @@ class Figures:
 
     def count_request(self, path: str, status: int) -> None:
         """Count a request for a URL's `path` that was answered with `status`."""
-        parts = path.split("/", 3)
-        name = parts[2] if parts[1] == "v1" and len(parts) > 2 else parts[1]
-        call = name if name in CALLS else OTHER
+        words = path.removeprefix("/v1").split("/", 2)
+        call = words[1] if len(words) > 1 and words[1] in CALLS else OTHER
         self._add(("request", call, str(status if status in STATUSES else 0)))
 
     def count_batch(self, results: list[Result], seconds: float) -> None:

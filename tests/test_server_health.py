@@ -187,7 +187,11 @@ def test_every_call_is_counted_by_its_name(tmp_path: Path) -> None:
 
 
 def test_rows_add_up_and_outlive_their_worker() -> None:
-    """A worker that is started again goes on with the counts of the dead one; its states begin anew."""
+    """A worker that is started again goes on with the counts of the dead one; its states begin anew. Any path is counted."""
+    figures = Figures(3)
+    for path in ("", "host:80", "/", "//", "/v1", "/v1/", "/v1stat", "/nowhere"):
+        figures.count_request(path, 404)
+    assert figures.requests() == [("other", "404", 8.0)]
     figures = Figures(3)
     for number in (0, 2, 2):
         figures.take_row(number)
