@@ -218,6 +218,16 @@ def test_workers_know_each_others_marks(tmp_path):
     assert late.since(given.pop()).since == "same"
 
 
+def test_two_that_make_a_mark_at_once_make_one(tmp_path):
+    """Who gets the file's lock second finds the mark of the other, and takes it for its own."""
+    first = Marks(tmp_path)
+    workers = [forked(first) for _ in range(3)]
+    for worker in workers:
+        worker._add("roll")
+    assert len((tmp_path / ".ml-logger" / NAME).read_bytes().splitlines()) == 2
+    assert len({worker._current for worker in workers}) == 1
+
+
 def test_a_stop_of_one_receiver_is_none_of_the_others(tmp_path):
     """What the other acknowledges after it stands behind a mark of its own, so that a kill of that one is noticed."""
     staying, stopping = Marks(tmp_path), Marks(tmp_path)
