@@ -246,7 +246,7 @@ def error_for(status: int, answer: bytes, retry_after: str | None) -> ShipError 
     if status in (401, 403):
         return StopSending(said, hint="check the token ('token_file' or $ML_LOGGER_TOKEN) against the receiver's")
     if status == 426:
-        return StopSending(said, hint="upgrade the agent or the receiver")
+        return StopSending(said, hint="agent and receiver do not speak the same version: upgrade the older one")
     if status == 413:
         return TooLarge(said)
     if status in (400, 422):

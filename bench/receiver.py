@@ -205,34 +205,12 @@ def _side_by_side(work: Callable[[int], None]) -> None:
 # --- the store
 
 
-class CountingDisk(Disk):
-    """The real disk, with the waits for it counted."""
-
-    def __init__(self) -> None:
-        self.syncs = 0
-
-    def sync(self, fd: int) -> None:
-        """Count, and wait."""
-        self.syncs += 1
-        super().sync(fd)
-
-    def sync_data(self, fd: int) -> None:
-        """Count, and wait."""
-        self.syncs += 1
-        super().sync_data(fd)
-
-    def sync_all(self, fd: int) -> None:
-        """Count, and wait."""
-        self.syncs += 1
-        super().sync_all(fd)
-
-
 def _in_store(work: Callable[[LocalStore, Tally], None]) -> Work:
     def run(folder: Path, tally: Tally) -> None:
-        disk = CountingDisk()
+        disk = Disk()
         store = LocalStore(folder / "data", disk=disk)
         work(store, tally)
-        tally.syncs = disk.syncs
+        tally.syncs = disk.waits.count
         began = time.perf_counter()
         store.close()
         tally.settle_s += time.perf_counter() - began

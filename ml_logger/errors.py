@@ -9,7 +9,8 @@
     │   └── LogDirectoryError the client's directory or prefix
     ├── WireError             the bytes of a request or an answer break the protocol
     │   ├── BadBatch          manifest or framing; nothing of the batch was applied
-    │   │   └── BatchTooLarge past a size limit of the receiver; answered with 413, a smaller one may pass
+    │   │   ├── BatchTooLarge past a size limit of the receiver; answered with 413, a smaller one may pass
+    │   │   └── OtherVersion  of another version of the protocol; answered with 426
     │   ├── BadPath           a path that no receiver may store
     │   └── BadAnswer         an answer that does not acknowledge what was sent (a middlebox, another version)
     ├── ShipError             what the agent met on its way to the receiver
@@ -76,6 +77,10 @@ class BadBatch(WireError):
 
 class BatchTooLarge(BadBatch):
     """A body, manifest or list past a limit of the receiver; a smaller one may pass."""
+
+
+class OtherVersion(BadBatch):
+    """A body of a version of the protocol that is not spoken here."""
 
 
 class BadPath(WireError):

@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple, NewType, cast
 
 import orjson
 
-from .errors import BadAnswer, BadBatch, BatchTooLarge
+from .errors import BadAnswer, BadBatch, BatchTooLarge, OtherVersion
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -202,8 +202,7 @@ def split_batch(body: bytes, *, max_manifest_bytes: int, max_items: int) -> tupl
     if newline < 0:
         raise BadBatch("no newline after the manifest")
     record = _load_object(body[:newline])
-    if record.get("v") != VERSION:
-        raise BadBatch(f"manifest version {ascii(record.get('v'))[:40]}, this receiver speaks {VERSION}")
+    _require_version(record, "manifest")
     items = record.get("items")
     if not isinstance(items, list):
         raise BadBatch("items must be a list")
@@ -354,6 +353,7 @@ def decode_stat_request(body: bytes, *, max_paths: int) -> list[str]:
     A digest request has the same body.
     """
     record = _load_object(body)
+    _require_version(record, "stat", default=VERSION)
     paths = record.get("paths")
     if not isinstance(paths, list) or not all(isinstance(p, str) for p in paths):
         raise BadBatch("paths must be a list of strings")
@@ -465,6 +465,7 @@ def encode_lineage_request(known: str | None) -> bytes:
 def decode_lineage_request(body: bytes) -> str | None:
     """Return the mark asked about; raise `BadBatch` if it is none."""
     record = _load_object(body)
+    _require_version(record, "lineage", default=VERSION)
     return None if record.get("mark") is None else _string(record, "mark", most=_MAX_MARK)
 
 
@@ -555,8 +556,7 @@ def decode_heartbeat(body: bytes) -> Heartbeat:
     if len(body) > MAX_HEARTBEAT_BYTES:
         raise BatchTooLarge(f"a heartbeat of {len(body)} bytes, more than {MAX_HEARTBEAT_BYTES}")
     record = _load_object(body)
-    if record.get("v") != VERSION:
-        raise BadBatch(f"heartbeat version {ascii(record.get('v'))[:40]}, this receiver speaks {VERSION}")
+    _require_version(record, "heartbeat")
     spools = record.get("spools")
     if not isinstance(spools, list) or len(spools) > MAX_HEARTBEAT_SPOOLS:
         raise BadBatch(f"spools must be a list of at most {MAX_HEARTBEAT_SPOOLS}")
@@ -639,6 +639,14 @@ def _load_object(body: bytes) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise BadBatch("not a JSON object")
     return record
+
+
+def _require_version(record: dict[str, Any], what: str, *, default: int | None = None) -> None:
+    version = record.get("v", default)
+    if type(version) is int and version == VERSION:
+        return
+    kind = OtherVersion if type(version) is int else BadBatch
+    raise kind(f"{what} version {ascii(version)[:40]}, this receiver speaks {VERSION}")
 
 
 def _string(record: dict[str, Any], key: str, *, most: int, default: str | None = None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextvars import ContextVar
 
 from aiohttp import web
@@ -12,11 +12,12 @@ from aiohttp.typedefs import Middleware
 
 from .answers import Handler, Refused
 from .auth import Caller, Door, Right
+from .figures import Figures
 from .patience import Patience, wait_s
 
 CallerHandler = Callable[[web.Request, Caller], Awaitable[web.StreamResponse]]
 
-OPEN_PATHS = ("/healthz",)
+OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 """What needs no token."""
 
 MOST_WAITING = 200
@@ -32,8 +33,11 @@ _log = logging.getLogger(__name__)
 class Doorkeeper:
     """The middleware that answers 401 to whom `door` does not know, whatever they ask for, and ever later."""
 
-    def __init__(self, door: Door, patience: Patience) -> None:
-        self._door, self._patience = door, patience
+    def __init__(
+        self, door: Door, patience: Patience, figures: Figures, open_paths: Collection[str] = OPEN_PATHS
+    ) -> None:
+        self._door, self._patience, self._figures = door, patience, figures
+        self._open_paths = open_paths
         self._waiting = 0
 
     def middleware(self) -> Middleware:
@@ -41,7 +45,7 @@ class Doorkeeper:
 
         @web.middleware
         async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
-            if request.path not in OPEN_PATHS:
+            if request.path not in self._open_paths:
                 caller = self._door.maybe_caller(request.headers.get("Authorization"))
                 if caller is None:
                     await self._turn_away(request.remote or "")
@@ -53,6 +57,7 @@ class Doorkeeper:
 
     async def _turn_away(self, address: str) -> None:
         count = self._patience.fail(address)
+        self._figures.add("failed_logins", 1)
         if count in _TOLD_FAILURES:
             _log.warning("%d requests without a valid token from %s", count, address)
         if self._waiting >= MOST_WAITING:

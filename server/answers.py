@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
 from aiohttp import web
 
 from .. import wire
-from ..errors import BadBatch, BadPath, BatchTooLarge, MLLoggerError, NotHeld, StoreBusy, StoreError, StoreFull
+from ..errors import (
+    BadBatch,
+    BadPath,
+    BatchTooLarge,
+    MLLoggerError,
+    NotHeld,
+    OtherVersion,
+    StoreBusy,
+    StoreError,
+    StoreFull,
+)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _STATUSES: tuple[tuple[type[MLLoggerError], int], ...] = (
     (BatchTooLarge, 413),
+    (OtherVersion, 426),
     (BadBatch, 400),
     (BadPath, 400),
     (NotHeld, 404),
@@ -22,6 +34,7 @@ _STATUSES: tuple[tuple[type[MLLoggerError], int], ...] = (
     (StoreBusy, 503),
     (StoreError, 500),
 )
+_VERSION_IN_PATH = re.compile(r"/v(0|[1-9][0-9]{0,8})(?=/|\Z)", re.ASCII)
 _RETRY_AFTER_S = {429: 5, 503: 2, 507: 10}
 
 _log = logging.getLogger(__name__)
@@ -53,6 +66,15 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
     except web.HTTPException as error:
         headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
         return error_answer(error.status, error.reason.lower(), headers)
+
+
+@web.middleware
+async def other_versions(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer 426 to what another version of the protocol asks for, so that its sender stops and tells its person."""
+    version = _VERSION_IN_PATH.match(request.path)
+    if version is not None and version[1] != str(wire.VERSION):
+        raise Refused(426, f"protocol version {version[1]}, this receiver speaks {wire.VERSION}")
+    return await handler(request)
 
 
 def error_answer(status: int, message: str, headers: dict[str, str] | None = None) -> web.Response:

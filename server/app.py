@@ -3,46 +3,74 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
 
-import orjson
 from aiohttp import web
 
-from ..version import __version__
-from .admission import Doorkeeper, guarded
-from .answers import errors_as_json, json_answer
+from .admission import OPEN_PATHS, Doorkeeper, guarded
+from .answers import errors_as_json, other_versions
 from .auth import Door
 from .bodies import Intake
 from .config import Limits
 from .connections import Connections, GuardedRunner
+from .figures import Figures
+from .health import Health, counting
 from .lineage import Marks
+from .listening import bind, close_all, url_of
 from .patience import Patience
 from .quotas import Quotas
 from .reading import Reading
 from .shipping import Shipping
+from .siblings import Siblings
 from .store import Store
 
 _READ_BYTES = 1 << 18
-_CONNECTIONS = web.AppKey("connections", Connections)
+CONNECTIONS = web.AppKey("connections", Connections)
 
 
 def make_app(
-    store: Store, door: Door, limits: Limits, marks: Marks, quotas: Mapping[str, int] | None = None
+    store: Store,
+    door: Door,
+    limits: Limits,
+    marks: Marks,
+    *,
+    quotas: Mapping[str, int] | None = None,
+    figures: Figures | None = None,
+    siblings: Siblings | None = None,
+    metrics_open: bool = False,
 ) -> web.Application:
-    """Return the application; its threads end with it, `store` is the caller's to close. `quotas` are bytes by folder."""
-    intake = Intake(limits)
-    room = Quotas(store.usage, quotas or {})
-    shipping, reading = Shipping(store, intake, marks, room), Reading(store, intake)
-    doorkeeper = Doorkeeper(door, Patience(time.monotonic))
+    """Return the application; its threads end with it, `store` is the caller's to close.
+
+    `quotas` are bytes by folder. `figures` and `siblings` are what it shares with other workers; with `metrics_open` its
+    metrics need no token.
+    """
+    figures, room = figures or Figures(), Quotas(store.usage, quotas or {})
+    intake = Intake(limits, figures)
+    shipping = Shipping(store, intake, marks, room, figures, siblings or Siblings())
+    reading = Reading(store, intake)
+    health = Health(store, intake, figures, lambda: len(shipping.heartbeats))
+    open_paths = OPEN_PATHS | {"/metrics"} if metrics_open else OPEN_PATHS
+    doorkeeper = Doorkeeper(door, Patience(time.monotonic), figures, open_paths)
     connections = Connections(limits)
-    app = web.Application(middlewares=[connections.middleware(), errors_as_json, doorkeeper.middleware()])
-    app[_CONNECTIONS] = connections
+    app = web.Application(
+        middlewares=[
+            connections.middleware(),
+            counting(figures),
+            errors_as_json,
+            doorkeeper.middleware(),
+            other_versions,
+        ]
+    )
+    app[CONNECTIONS] = connections
     app.add_routes(
         [
-            web.get("/healthz", healthz),
+            web.get("/healthz", health.healthz),
+            web.get("/readyz", health.readyz),
+            web.get("/metrics", health.open_metrics if metrics_open else guarded("read", health.metrics)),
             web.post("/v1/stat", guarded("write", shipping.stat)),
             web.post("/v1/batch", guarded("write", shipping.batch)),
             web.post("/v1/lineage", guarded("write", shipping.lineage)),
@@ -54,6 +82,7 @@ def make_app(
             web.get("/v1/list/{path:.*}", guarded("read", reading.list_folder)),
         ]
     )
+    app.on_startup.append(shipping.start)
     app.on_cleanup.append(intake.close)
     app.cleanup_ctx.append(partial(_counting, room))
     return app
@@ -65,22 +94,24 @@ async def _counting(quotas: Quotas, _app: web.Application) -> AsyncIterator[None
     await asyncio.to_thread(quotas.stop)
 
 
-async def healthz(_request: web.Request) -> web.Response:
-    """Answer ``GET /healthz``: the process is up."""
-    return json_answer(orjson.dumps({"ok": True, "version": __version__}))
-
-
 # --- running
 
 
 async def start_site(
-    app: web.Application, host: str, port: int, *, stop_timeout_s: float, tls: ssl.SSLContext | None = None
+    app: web.Application,
+    host: str,
+    port: int,
+    *,
+    stop_timeout_s: float,
+    tls: ssl.SSLContext | None = None,
+    sockets: Sequence[socket.socket] | None = None,
 ) -> tuple[web.AppRunner, str]:
     """Bind and start; return the runner, whose ``cleanup`` stops within `stop_timeout_s`, and the URL.
 
-    Raises `OSError` if the address can't be bound.
+    `sockets` are those for `host`, where they are bound already. Raises `UsageError` if the address can't be bound.
     """
-    connections = app[_CONNECTIONS]
+    sockets = bind(host, port) if sockets is None else sockets
+    connections = app[CONNECTIONS]
     limits = connections.limits
     runner = GuardedRunner(
         app,
@@ -93,10 +124,10 @@ async def start_site(
     )
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port, ssl_context=tls).start()
+        for one in sockets:
+            await web.SockSite(runner, one, ssl_context=tls).start()
     except OSError:
         await runner.cleanup()
+        close_all(sockets)
         raise
-    bound = runner.addresses[0]
-    shown = f"[{host}]" if ":" in host else host
-    return runner, f"{'http' if tls is None else 'https'}://{shown}:{bound[1]}"
+    return runner, url_of(host, sockets, is_tls=tls is not None)

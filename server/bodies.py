@@ -21,6 +21,7 @@ from .. import wire
 from ..errors import BadBatch, BatchTooLarge
 from .answers import Refused
 from .config import Limits
+from .figures import Figures
 
 T = TypeVar("T")
 
@@ -30,8 +31,9 @@ _READ_THREADS = 4
 class Intake:
     """Reads bodies and does the work with them, a bounded number at a time."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, figures: Figures) -> None:
         self.limits = limits
+        self._figures = figures
         self._waiting = 0
         self._slots = asyncio.Semaphore(limits.max_requests_in_memory)
         self._room_bytes = limits.max_requests_in_memory * limits.max_body_bytes
@@ -84,6 +86,7 @@ class Intake:
             yield await body.read(request)
         finally:
             self._room_bytes += body.taken_bytes
+            self._figures.add("received_bytes", body.taken_bytes)
 
     def take_room(self, size_bytes: int) -> None:
         """Count bytes that came in; raises `Refused` (503) where there is no room for them."""

@@ -1,39 +1,40 @@
 """``ml-logger-server``: reads the config, starts the receiver, says its URL, and stops at SIGTERM or SIGINT.
 
 A command as the first word (``token``, ``check``) does something else with the receiver's files; its module says what. Exit
-codes: 0 after a signal, 2 for what the person who started it can mend (one line on stderr).
+codes: 0 after a stop in order, 1 where one was cut short, 2 for what the person who started it can mend (one line on stderr).
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import errno
 import gc
 import logging
 import os
 import resource
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from ..errors import ConfigError, UsageError
 from ..journal import start_logging
 from ..settings import OneLineParser, read_token
 from ..version import __version__
-from .app import make_app, start_site
 from .auth import Door, door_for, is_loopback, require_safe_bind
 from .certificate import Certificate
 from .check_cli import main as check
 from .config import ENV_PREFIX, Limits, ServerConfig, load_config
+from .figures import Figures
 from .lineage import Marks
-from .local_store import LocalStore
+from .listening import bind, close_all, listen, url_of
 from .memory import keep_freed_memory
-from .store import Store
+from .siblings import Siblings
+from .supervisor import Supervisor
 from .token_cli import main as token
 from .tokens import TokenFile
+from .worker import Shared, open_store, serve, work
 
 _COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"check": check, "token": token}
 
@@ -47,11 +48,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments and arguments[0] in _COMMANDS:
             return _COMMANDS[arguments[0]](arguments[1:])
         flags = vars(_parser().parse_args(arguments))
-        run(_config(flags.pop("config"), flags))
+        return run(_config(flags.pop("config"), flags))
     except UsageError as error:
         print(f"ml-logger-server: {error.one_line()}", file=sys.stderr)
         return 2
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -72,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--insecure", action="store_true", default=None, help="let in everybody, without a token")
     parser.add_argument("--tls-cert", type=Path, metavar="FILE", help="PEM file of a certificate: speak https")
     parser.add_argument("--tls-key", type=Path, metavar="FILE", help="PEM file of its key")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes that serve (default 1)")
     parser.add_argument(
         "--log-level", choices=["debug", "info", "warning", "error"], dest="log.level", help="default info"
     )
@@ -92,8 +93,8 @@ def _door(config: ServerConfig) -> Door:
     return Door(None) if token is None else door_for(token)
 
 
-def run(config: ServerConfig) -> None:
-    """Serve until SIGTERM or SIGINT; raises `UsageError` for what can't be used as it is."""
+def run(config: ServerConfig) -> int:
+    """Serve until SIGTERM or SIGINT and return the exit code; raises `UsageError` for what can't be used as it is."""
     door = _door(config)
     if not config.insecure:
         require_safe_bind(config.host, door)
@@ -101,13 +102,49 @@ def run(config: ServerConfig) -> None:
     start_logging(config.log)
     limits = _with_descriptors(config.limits, _raise_descriptor_limit())
     keep_freed_memory()
-    # Half of the slots: a disk that stands still under one run leaves the others as many.
-    share = max(1, config.limits.max_requests_in_memory // 2)
-    store = LocalStore(config.data_dir, min_free_bytes=config.min_free_bytes, most_a_run=share)
-    try:
-        asyncio.run(_serve(replace(config, limits=limits), store, door, certificate))
-    finally:
-        store.close()
+    config = replace(config, limits=limits)
+    if config.workers == 1:
+        return _serve_alone(config, door, certificate)
+    return _serve_by_workers(config, door, certificate)
+
+
+def _serve_alone(config: ServerConfig, door: Door, certificate: Certificate | None) -> int:
+    with open_store(config) as store:
+        shared = _shared(config, door, certificate)
+        asyncio.run(serve(shared, store, on_ready=lambda url: _say_ready(config, door, url)))
+        shared.marks.close()
+    return 0
+
+
+def _serve_by_workers(config: ServerConfig, door: Door, certificate: Certificate | None) -> int:
+    with open_store(config):
+        pass  # what can't be used is said once, and what was left is redone before a worker starts
+    shared = _shared(config, door, certificate)
+    url = url_of(config.host, shared.sockets, is_tls=certificate is not None)
+    gc.freeze()  # so that no collection in a worker copies the pages it shares with the others
+    code = Supervisor(
+        config.workers,
+        partial(work, shared),
+        stop_timeout_s=config.stop_timeout_s,
+        on_ready=lambda: _say_ready(config, door, url),
+        on_stop=lambda: close_all(shared.sockets),
+    ).run()
+    if code == 0:
+        shared.marks.close()
+    return code
+
+
+def _shared(config: ServerConfig, door: Door, certificate: Certificate | None) -> Shared:
+    sockets = bind(config.host, config.port)
+    listen(sockets)
+    marks = Marks(config.data_dir)
+    return Shared(config, door, certificate, sockets, marks, Figures(config.workers), Siblings(config.workers))
+
+
+def _say_ready(config: ServerConfig, door: Door, url: str) -> None:
+    _warn_of_risks(config, door)  # not before: one who can't be started is told that in one line
+    print(url, flush=True)
+    _log.info("storing in %s", config.data_dir)
 
 
 def _warn_of_risks(config: ServerConfig, door: Door) -> None:
@@ -119,43 +156,6 @@ def _warn_of_risks(config: ServerConfig, door: Door) -> None:
         _log.warning(
             "tokens come in the clear: set tls_cert and tls_key, or let a proxy that speaks https stand before"
         )
-
-
-async def _serve(config: ServerConfig, store: Store, door: Door, certificate: Certificate | None) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    marks = Marks(config.data_dir)
-    app = make_app(store, door, config.limits, marks, config.quotas)
-    try:
-        tls = None if certificate is None else certificate.context
-        runner, url = await start_site(app, config.host, config.port, stop_timeout_s=config.stop_timeout_s, tls=tls)
-    except (OSError, ValueError) as error:  # ValueError: a host name that no resolver takes
-        raise _why_not_bound(config, error) from None
-    _warn_of_risks(config, door)  # not before: one who can't be started is told that in one line
-    gc.freeze()  # what is loaded by now stays: no collection has to look at it again
-    print(url, flush=True)
-    _log.info("storing in %s", config.data_dir)
-    renewals = None if certificate is None else asyncio.create_task(certificate.keep_fresh())
-    await stop.wait()
-    _log.info("stopping")
-    if renewals is not None:
-        renewals.cancel()
-    await runner.cleanup()
-    marks.close()
-
-
-def _why_not_bound(config: ServerConfig, error: OSError | ValueError) -> UsageError:
-    hints = {
-        errno.EADDRINUSE: "stop the other program, or give --port 0 for any free one",
-        errno.EACCES: "ports below 1024 need rights; give a higher --port",
-    }
-    number = getattr(error, "errno", None)
-    reason = os.strerror(number) if number in hints else getattr(error, "strerror", None) or "no such address"
-    return UsageError(
-        f"can't listen on {ascii(config.host)[1:-1]} port {config.port}: {reason}",
-        hint=hints.get(number or 0, "give --host an address of this machine"),
-    )
 
 
 def _raise_descriptor_limit() -> int:

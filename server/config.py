@@ -14,6 +14,7 @@ from ..layout import check_path
 from ..settings import MAX_NUMBER, MAX_TIME_S, load_settings
 
 ENV_PREFIX = "ML_LOGGER_SERVER_"
+MOST_WORKERS = 256
 _MIB = 1 << 20
 
 
@@ -42,10 +43,12 @@ class ServerConfig:
     data_dir: Path
     host: str = "127.0.0.1"
     port: int = 8081
+    workers: int = 1
     token_file: Path | None = None
     insecure: bool = False
     tls_cert: Path | None = None
     tls_key: Path | None = None
+    metrics_open: bool = False
     min_free_bytes: int = 256 * _MIB
     quotas: Mapping[str, int] = field(default_factory=dict)
     stop_timeout_s: float = 30.0
@@ -78,6 +81,8 @@ def data_dir_in(file: Path | None, environ: Mapping[str, str], flag: Path | None
 def _require_ranges(config: ServerConfig) -> None:
     if not 0 <= config.port <= 65535:
         raise ConfigError(f"port {config.port} is none", hint="give one from 0 (any free one) to 65535")
+    if not 1 <= config.workers <= MOST_WORKERS:
+        raise ConfigError(f"workers is {config.workers}", hint=f"give a number from 1 to {MOST_WORKERS}")
     if config.min_free_bytes < 0:
         raise ConfigError(f"min_free_bytes is {config.min_free_bytes}", hint="give 0 or more")
     for folder, most_bytes in config.quotas.items():

@@ -42,6 +42,11 @@ class Connections:
         """Return a factory of guarded connections; what they carry is handled by a protocol from `factory`."""
         return lambda: _Connection(self, factory)
 
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self._by_handler)
+
     def middleware(self) -> Middleware:
         """Return what tells a connection, around everything else, that a request is under way."""
 

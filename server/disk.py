@@ -12,6 +12,7 @@ import os
 import re
 import struct
 import sys
+import threading
 
 _ALWAYS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # without NONBLOCK a pipe in the tree would hang the open
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY
@@ -59,14 +60,31 @@ def _can_open_paths() -> bool:
     return True
 
 
+class Tally:
+    """A number that threads count up."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self.count = 0
+
+    def add(self) -> None:
+        """Count one more."""
+        with self._guard:
+            self.count += 1
+
+
 class Disk:
     """The real disk.
 
-    `syncs_all` says whether `sync_all` works here and reports what went wrong, `opens_paths` whether `open_file` takes paths.
+    `syncs_all` says whether `sync_all` works here and reports what went wrong, `opens_paths` whether `open_file` takes paths;
+    `waits` counts the calls that waited for the disk.
     """
 
     syncs_all: bool = _can_sync_all()
     opens_paths: bool = _can_open_paths()
+
+    def __init__(self) -> None:
+        self.waits = Tally()
 
     def open_file(self, name: str, flags: int, folder_fd: int) -> int:
         """Open `name` in a folder; new files get the mode the umask leaves of 0666.
@@ -101,14 +119,17 @@ class Disk:
 
     def sync_data(self, fd: int) -> None:
         """Wait until a file's bytes and size are durable."""
+        self.waits.add()
         _sync_data(fd)
 
     def sync(self, fd: int) -> None:
         """Wait until a file's bytes and attributes, or a folder's entries, are durable."""
+        self.waits.add()
         os.fsync(fd)
 
     def sync_all(self, fd: int) -> None:
         """Wait until all that was written to the file system of `fd` before now is durable; see `syncs_all`."""
+        self.waits.add()
         if _libc.syncfs(fd) != 0:
             code = ctypes.get_errno()
             raise OSError(code, os.strerror(code))

@@ -46,6 +46,9 @@ class Heartbeats:
         while len(self._heard) > MAX_AGENTS or self._size_bytes > MAX_BYTES:
             self._drop(next(iter(self._heard)))
 
+    def __len__(self) -> int:
+        return len(self._heard)
+
     def _drop(self, key: tuple[str, str]) -> None:
         heard = self._heard.pop(key, None)
         if heard is not None:

@@ -20,7 +20,7 @@ import os
 import stat
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import BadPath, NotHeld, StoreError, StoreFull, UsageError
@@ -28,7 +28,7 @@ from ..layout import RECEIVER_DIR, check_path
 from ..wire import Held, Item, Manifest, Outcome, crc32
 from .checksums import Checksums
 from .disk import Disk
-from .fresh_file import TMP_DIR
+from .fresh_file import TMP_DIR, FreshFile
 from .housekeeper import Housekeeper
 from .inspection import Inspection
 from .lanes import Lanes
@@ -40,8 +40,8 @@ from .recovery import Recovery
 from .redo_log import RedoLog
 from .spelling import keep_apart
 from .stamp import Stamp, try_stamp
-from .store import Entry, Finding, Listing, Store, StoredFile
-from .tree import Tree, fitting, remove_unlocked
+from .store import Entry, Finding, Listing, Store, StoredFile, Vitals
+from .tree import Folders, Tree, fitting, remove_unlocked
 from .turns import Turns
 
 STAGE_KEEP_S = 7 * 24 * 3600.0
@@ -126,7 +126,8 @@ class LocalStore(Store):
             self._tree.has_attributes = try_stamp(fd, Stamp("probe", ""))
             os.close(fd)
             self._tree.is_case_blind = self._is_there(name.upper(), folder_fd)
-            self._tree.disk.unlink(name, folder_fd)
+            with suppress(FileNotFoundError):  # swept by another receiver or worker that starts at this moment
+                self._tree.disk.unlink(name, folder_fd)
             self._tree.notes_nuls = begin_notes(folder_fd, is_new=is_new)
         finally:
             os.close(folder_fd)
@@ -221,6 +222,34 @@ class LocalStore(Store):
                 tasks = works.pop(error.path)
                 refused.update({t.index: outcome(t.item, "rejected", reason=str(error)) for t in tasks})
         raise StoreError("other programs were quicker again and again", hint="who else writes to the data directory?")
+
+    # --- how it is
+
+    def probe(self) -> None:
+        """See `Store.probe`."""
+        with _translated():
+            free_bytes = self.free_bytes()
+            if free_bytes < self._min_free_bytes:
+                raise StoreFull(f"{free_bytes} bytes free, the floor is {self._min_free_bytes}")
+            folders = Folders(self._tree)
+            try:
+                fresh = FreshFile(self._tree.disk, folders, folders.find(TMP_DIR), "probe")
+                try:
+                    fresh.write(memoryview(b"?"))
+                finally:
+                    fresh.close()
+            finally:
+                folders.close()
+
+    def free_bytes(self) -> int:
+        """See `Store.free_bytes`."""
+        with _translated():
+            return self._tree.disk.free_bytes(self._tree.root_fd)
+
+    def vitals(self) -> Vitals:
+        """See `Store.vitals`."""
+        unsettled_bytes = 0 if self._redo_log is None else self._redo_log.unsettled_bytes
+        return Vitals(self._tree.disk.waits.count, unsettled_bytes)
 
     # --- reading back
 

@@ -265,6 +265,11 @@ class RedoLog:
         """Whether what the file at `path` holds may be durable in the log alone."""
         return path in self._pending
 
+    @property
+    def unsettled_bytes(self) -> int:
+        """How many bytes of it speak of what may not be durable in the files; asked without the lock, so nearly right."""
+        return sum(segment.end for segment in (*self._sealed, *self._to_redo, self._active) if segment is not None)
+
     # --- settling
 
     def settle(self, redo: Redo, *, older_than_s: float = 0.0) -> None:

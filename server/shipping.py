@@ -12,13 +12,15 @@ import orjson
 from aiohttp import web
 
 from .. import wire
-from ..wire import Item, Manifest, Outcome
+from ..wire import Item, Manifest, Outcome, Result
 from .answers import json_answer
 from .auth import OUTSIDE, Caller
 from .bodies import Intake
+from .figures import Figures
 from .heartbeats import Heartbeats
 from .lineage import Marks
 from .quotas import Quotas
+from .siblings import Siblings
 from .store import Store
 
 _FLUSH_STEP_S = 0.25
@@ -30,9 +32,16 @@ _log = logging.getLogger(__name__)
 class Shipping:
     """The handlers, and what they share."""
 
-    def __init__(self, store: Store, intake: Intake, marks: Marks, quotas: Quotas) -> None:
+    def __init__(
+        self, store: Store, intake: Intake, marks: Marks, quotas: Quotas, figures: Figures, siblings: Siblings
+    ) -> None:
         self._store, self._intake, self._marks, self._quotas = store, intake, marks, quotas
-        self._heartbeats = Heartbeats(time.monotonic)
+        self._figures, self._siblings = figures, siblings
+        self.heartbeats = Heartbeats(time.monotonic)
+
+    async def start(self, _app: web.Application) -> None:
+        """Hear of the agents that speak to other workers."""
+        self._siblings.listen(lambda prefix, body: self.heartbeats.take(body, prefix))
 
     async def stat(self, request: web.Request, caller: Caller) -> web.Response:
         """Answer ``POST /v1/stat``; of what is not the caller's nothing is held."""
@@ -46,9 +55,11 @@ class Shipping:
 
     async def batch(self, request: web.Request, caller: Caller) -> web.Response:
         """Answer ``POST /v1/batch``; an item that is not the caller's to write costs itself, not the batch."""
-        return json_answer(await self._intake.work_on(request, partial(self._batch, caller)))
+        answer, results, seconds = await self._intake.work_on(request, partial(self._batch, caller))
+        self._figures.count_batch(results, seconds)
+        return json_answer(answer)
 
-    def _batch(self, caller: Caller, body: bytes) -> bytes:
+    def _batch(self, caller: Caller, body: bytes) -> tuple[bytes, list[Result], float]:
         limits, start = self._intake.limits, time.monotonic()
         manifest, payloads = wire.split_batch(
             body, max_manifest_bytes=limits.max_manifest_bytes, max_items=limits.max_items
@@ -57,7 +68,8 @@ class Shipping:
         _log.debug("batch of %d items, %d bytes: %.3f s", len(outcomes), len(body), time.monotonic() - start)
         self._marks.note_stored()
         mark = self._marks.since(None).mark
-        return wire.encode_outcomes(outcomes, next_flush_s=self._next_flush_s(), mark=mark)
+        answer = wire.encode_outcomes(outcomes, next_flush_s=self._next_flush_s(), mark=mark)
+        return answer, [outcome.result for outcome in outcomes], time.monotonic() - start
 
     def _apply(self, caller: Caller, manifest: Manifest, payloads: Sequence[memoryview]) -> list[Outcome]:
         items = manifest.items
@@ -84,12 +96,14 @@ class Shipping:
     async def heartbeat(self, request: web.Request, caller: Caller) -> web.Response:
         """Answer ``POST /v1/heartbeat``."""
         async with self._intake.read(request) as chunks:
-            self._heartbeats.take(b"".join(chunks), caller.prefix)
+            body = b"".join(chunks)
+        self.heartbeats.take(body, caller.prefix)
+        self._siblings.tell(caller.prefix, body)
         return json_answer(orjson.dumps({"v": wire.VERSION}))
 
     async def agents(self, _request: web.Request, caller: Caller) -> web.Response:
         """Answer ``GET /v1/agents``: those whose tokens are confined to where the caller may look."""
-        return json_answer(wire.encode_agents(self._heartbeats.agents(caller.may_enter)))
+        return json_answer(wire.encode_agents(self.heartbeats.agents(caller.may_enter)))
 
 
 def _outside(caller: Caller, items: Sequence[Item]) -> dict[int, str]:

@@ -25,6 +25,14 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class Vitals:
+    """How a store is: calls that waited for the disk since it was opened, bytes acknowledged and not yet at their place."""
+
+    disk_waits: int
+    unsettled_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Listing:
     """Entries sorted by name; `next_after` is the `after` of the next page, None on the last one."""
 
@@ -94,6 +102,18 @@ class Store(ABC):
     @abstractmethod
     def usage(self, folder: str) -> int:
         """Return how many bytes the files below a folder have together, 0 where there is none; `BadPath`."""
+
+    @abstractmethod
+    def probe(self) -> None:
+        """Write a little where it harms nothing, so that a store which can't take data raises why."""
+
+    @abstractmethod
+    def free_bytes(self) -> int:
+        """Return how many bytes there is room for, the floor not counted."""
+
+    @abstractmethod
+    def vitals(self) -> Vitals:
+        """Return how it is; this one never blocks."""
 
     @abstractmethod
     def close(self) -> None:

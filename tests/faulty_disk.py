@@ -39,6 +39,7 @@ class FaultyDisk(Disk):
     """
 
     def __init__(self, fault: Callable[[str, int], BaseException | None] = lambda _call, _number: None) -> None:
+        super().__init__()
         self.fault = fault
         self.log: list[tuple[str, int]] = []
         self.calls = 0

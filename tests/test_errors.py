@@ -14,6 +14,7 @@ CAN_RETRY = {
     "SpoolTaken": False,
     "LogDirectoryError": False,
     "BatchTooLarge": False,
+    "OtherVersion": False,
     "BadPath": False,
     "BadAnswer": True,
     "TimedOut": True,

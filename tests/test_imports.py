@@ -22,7 +22,7 @@ FOREIGN_OWNERS = {
     "watchdog": {"ml_logger.agent.watcher"},
     "aiohttp": {
         f"ml_logger.server.{name}"
-        for name in ("admission", "answers", "app", "bodies", "connections", "reading", "shipping")
+        for name in ("admission", "answers", "app", "bodies", "connections", "health", "reading", "shipping", "worker")
     },
 }
 """Packages with one door: the modules that may import them."""

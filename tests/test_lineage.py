@@ -1,6 +1,7 @@
 """A receiver that was restored from an older copy, or emptied, is refilled; what a person deletes there stays deleted."""
 
 import shutil
+import threading
 
 import pytest
 from direct import Pair
@@ -187,8 +188,75 @@ def test_a_stop_in_order_leaves_no_doubt(tmp_path):
     first.close()
     second = Marks(tmp_path)
     assert second.since(mark).since == "same"
+    marks = (mark, second.since(None).mark)
     third = Marks(tmp_path)
-    assert {third.since(known).since for known in (mark, second.since(None).mark)} == {"restarted"}
+    assert {third.since(known).since for known in marks} == {"restarted"}
+
+
+def forked(marks):
+    """Return what a process that is forked now has of them."""
+    twin = object.__new__(Marks)
+    twin.__dict__.update(marks.__dict__, _marks=dict(marks._marks), _lock=threading.Lock())
+    return twin
+
+
+def test_workers_know_each_others_marks(tmp_path):
+    """What one gave is the same to the others, and they make one a minute together; all of them are one start."""
+    now_s = [0.0]
+    first = Marks(tmp_path, steady_s=lambda: now_s[0])
+    begin = first.since(None).mark
+    workers = [forked(first) for _ in range(3)]
+    for _ in range(4):
+        now_s[0] += 61.0
+        for worker in workers:
+            worker.note_stored()
+        given = {worker.since(None).mark for worker in workers}
+        assert len(given) == 1
+        assert {worker.since(known).since for worker in workers for known in (begin, *given)} == {"same"}
+    assert len((tmp_path / ".ml-logger" / NAME).read_bytes().splitlines()) == 5
+    late = forked(first)
+    assert late.since(given.pop()).since == "same"
+
+
+def test_two_that_make_a_mark_at_once_make_one(tmp_path):
+    """Who gets the file's lock second finds the mark of the other, and takes it for its own."""
+    first = Marks(tmp_path)
+    workers = [forked(first) for _ in range(3)]
+    for worker in workers:
+        worker._add("roll")
+    assert len((tmp_path / ".ml-logger" / NAME).read_bytes().splitlines()) == 2
+    assert len({worker._current for worker in workers}) == 1
+
+
+def test_a_stop_of_one_receiver_is_none_of_the_others(tmp_path):
+    """What the other acknowledges after it stands behind a mark of its own, so that a kill of that one is noticed."""
+    staying, stopping = Marks(tmp_path), Marks(tmp_path)
+    stopping.close()
+    staying.note_stored()
+    mark = staying.since(None).mark
+    assert (tmp_path / ".ml-logger" / NAME).read_text().splitlines()[-1] == f"roll {mark}"
+    assert Marks(tmp_path).since(mark).since == "restarted"
+
+
+def test_another_file_in_its_place_is_the_truth(tmp_path):
+    """A copy that is put back under a running receiver makes the marks it lacks unknown."""
+    marks = Marks(tmp_path)
+    file = tmp_path / ".ml-logger" / NAME
+    known, copy = marks.since(None).mark, file.read_bytes()
+    newer = Marks(tmp_path).since(None).mark
+    assert marks.since(newer).since == "same"
+    file.unlink()
+    file.write_bytes(copy)
+    assert [marks.since(mark).since for mark in (known, newer)] == ["same", "unknown"]
+
+
+def test_a_line_that_a_kill_tore_harms_no_other(tmp_path):
+    """The next mark begins a line of its own."""
+    marks = Marks(tmp_path)
+    with (tmp_path / ".ml-logger" / NAME).open("ab") as file:
+        file.write(b"roll 0123")
+    newer = Marks(tmp_path).since(None).mark
+    assert marks.since(newer).since == "same"
 
 
 def test_what_was_deleted_while_the_receiver_was_down_stays_deleted(pair):

@@ -363,6 +363,7 @@ class StandingDisk(Disk):
     """A disk that does not come back from any call on something below `frozen` until `thaw`."""
 
     def __init__(self, frozen: Path) -> None:
+        super().__init__()
         self.frozen, self.thaw = str(frozen), threading.Event()
 
     def _wait(self, fd: int) -> None:

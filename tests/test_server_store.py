@@ -65,6 +65,25 @@ def test_a_healthy_store_has_no_findings(place: Reopening) -> None:
     assert results(place.store, commit("large", OTHER, CUT)) == ["stored"]
 
 
+# --- how it is
+
+
+def test_a_store_that_can_take_data_says_so(store: Store) -> None:
+    """A probe raises nothing and leaves nothing, and there is room."""
+    store.probe()
+    assert store.free_bytes() > 0
+    assert store.list("").entries == ()
+
+
+def test_what_it_waits_for_is_counted(store: Store) -> None:
+    """Each acknowledgement waits for the disk; what is not at its place yet is settled when the store is closed."""
+    before = store.vitals().disk_waits
+    apply(store, append("a/m.jsonl", LINES))
+    now = store.vitals()
+    assert now.disk_waits > before
+    assert now.unsettled_bytes >= 0
+
+
 # --- streams
 
 
