@@ -8,7 +8,18 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from .. import wire
-from ..errors import BadBatch, BadPath, BatchTooLarge, MLLoggerError, NotHeld, StoreBusy, StoreError, StoreFull
+from ..errors import (
+    BadBatch,
+    BadPath,
+    BatchTooLarge,
+    Gone,
+    MLLoggerError,
+    NotHeld,
+    StoreBusy,
+    StoreError,
+    StoreFull,
+    Undeletable,
+)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -16,7 +27,9 @@ _STATUSES: tuple[tuple[type[MLLoggerError], int], ...] = (
     (BatchTooLarge, 413),
     (BadBatch, 400),
     (BadPath, 400),
+    (Gone, 410),
     (NotHeld, 404),
+    (Undeletable, 409),
     (StoreFull, 507),
     (StoreBusy, 503),
     (StoreError, 500),
