@@ -15,6 +15,7 @@ from .auth import Door
 from .bodies import Intake
 from .config import Limits
 from .lineage import Marks
+from .managing import Managing, pass_on
 from .patience import Patience
 from .reading import Reading
 from .shipping import Shipping
@@ -26,7 +27,7 @@ _READ_BYTES = 1 << 18
 def make_app(store: Store, door: Door, limits: Limits, marks: Marks) -> web.Application:
     """Return the application; its threads end with it, `store` is the caller's to close."""
     intake = Intake(limits)
-    shipping, reading = Shipping(store, intake, marks), Reading(store, intake)
+    shipping, reading, managing = Shipping(store, intake, marks), Reading(store, intake), Managing(store, intake)
     doorkeeper = Doorkeeper(door, Patience(time.monotonic))
     app = web.Application(middlewares=[errors_as_json, doorkeeper.middleware()])
     app.add_routes(
@@ -39,6 +40,8 @@ def make_app(store: Store, door: Door, limits: Limits, marks: Marks) -> web.Appl
             web.get("/v1/agents", guarded("read", shipping.agents)),
             web.post("/v1/digest", guarded("read", reading.digest)),
             web.get("/v1/files/{path:.*}", guarded("read", reading.read_file)),
+            web.put("/v1/files/{path:.*}", guarded("write", managing.put), expect_handler=pass_on),
+            web.delete("/v1/files/{path:.*}", guarded("delete", managing.delete)),
             web.get("/v1/list", guarded("read", reading.list_folder)),
             web.get("/v1/list/{path:.*}", guarded("read", reading.list_folder)),
         ]

@@ -27,6 +27,7 @@ class Limits:
     max_paths: int = 10_000
     body_timeout_s: float = 120.0
     max_requests_in_memory: int = 8
+    max_put_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class ServerConfig:
     tls_cert: Path | None = None
     tls_key: Path | None = None
     min_free_bytes: int = 256 * _MIB
+    trash_keep_s: float = 7 * 24 * 3600.0
     stop_timeout_s: float = 30.0
     limits: Limits = field(default_factory=Limits)
     log: LogSettings = field(default_factory=LogSettings)
@@ -71,6 +73,8 @@ def data_dir_in(file: Path | None, environ: Mapping[str, str], flag: Path | None
 def _require_ranges(config: ServerConfig) -> None:
     if not 0 <= config.port <= 65535:
         raise ConfigError(f"port {config.port} is none", hint="give one from 0 (any free one) to 65535")
+    if not 0 <= config.trash_keep_s <= MAX_TIME_S:
+        raise ConfigError(f"trash_keep_s is {config.trash_keep_s}", hint=f"give 0 to {MAX_TIME_S:.0f} seconds")
     if config.min_free_bytes < 0:
         raise ConfigError(f"min_free_bytes is {config.min_free_bytes}", hint="give 0 or more")
     numbers = {f"limits.{key}": value for key, value in dataclasses.asdict(config.limits).items()}
@@ -78,5 +82,5 @@ def _require_ranges(config: ServerConfig) -> None:
         raise ConfigError("tls_cert and tls_key go together", hint="give both, as PEM files, or neither")
     for name, value in {**numbers, "stop_timeout_s": config.stop_timeout_s}.items():
         most = MAX_TIME_S if name.endswith("_s") else MAX_NUMBER
-        if not 0 < value <= most:
+        if value is not None and not 0 < value <= most:
             raise ConfigError(f"{name} is {value}", hint=f"give a number above 0, at most {most:.0f}")

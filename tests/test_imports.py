@@ -21,7 +21,8 @@ FOREIGN_OWNERS = {
     "requests": {"ml_logger.agent.transport", "ml_logger.remote"},
     "watchdog": {"ml_logger.agent.watcher"},
     "aiohttp": {
-        f"ml_logger.server.{name}" for name in ("admission", "answers", "app", "bodies", "reading", "shipping")
+        f"ml_logger.server.{name}"
+        for name in ("admission", "answers", "app", "bodies", "managing", "reading", "shipping")
     },
 }
 """Packages with one door: the modules that may import them."""
