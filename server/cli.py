@@ -1,7 +1,7 @@
 """``ml-logger-server``: reads the config, starts the receiver, says its URL, and stops at SIGTERM or SIGINT.
 
-A command as the first word (``token``, ``check``) does something else with the receiver's files; its module says what. Exit
-codes: 0 after a signal, 2 for what the person who started it can mend (one line on stderr).
+A command as the first word (``token``, ``check``, ``trash``) does something else with the receiver's files; its module says
+what. Exit codes: 0 after a signal, 2 for what the person who started it can mend (one line on stderr).
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ from .memory import keep_freed_memory
 from .store import Store
 from .token_cli import main as token
 from .tokens import TokenFile
+from .trash_cli import main as trash
 
-_COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"check": check, "token": token}
+_COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"check": check, "token": token, "trash": trash}
 
 _log = logging.getLogger(__name__)
 

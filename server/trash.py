@@ -195,6 +195,16 @@ class Trash:
                 f"nothing of {stone.path!a} is in the trash any more", hint="'trash forget' frees the name"
             )
 
+    def forget(self, stone: Tombstone) -> None:
+        """Let the name be used again without putting anything back; raises `UsageError` while it is on its way to the trash."""
+        with self._locks.hold([stone.path]):
+            self._tombstones.refresh()
+            stone = self._tombstones.get(stone.id)
+            if stone.trashed_ns is None:
+                raise UsageError(f"{stone.id} is being deleted", hint="try again in a moment")
+            if not stone.is_lifted:
+                self._tombstones.lift(stone)
+
     # --- emptying
 
     def empty(self, ids: Iterable[str]) -> None:
