@@ -137,8 +137,8 @@ class _Body:
 
     async def _read_piece(self) -> list[bytes]:
         chunks: list[bytes] = []
-        while self._taken_bytes < min(PIECE_BYTES, self._intake.limits.max_body_bytes):
-            chunk = await self._request.content.readany()
+        while (left := min(PIECE_BYTES, self._intake.limits.max_body_bytes) - self._taken_bytes) > 0:
+            chunk = await self._request.content.read(left)
             if not chunk:
                 self.is_over = True
                 break
