@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -144,6 +145,7 @@ def test_death_at_every_call(tmp_path: Path, way: str) -> None:
         said = die_at(number, data_dir, FaultyDisk())
         let_go(data_dir)
         require_sound(data_dir, said)
+        assert list((data_dir / ".ml-logger" / "trash").glob("*/left-*")) == []  # nothing was redone beside it
 
 
 @pytest.mark.parametrize("left", ["nothing", "names"])
@@ -231,6 +233,46 @@ def test_a_second_receiver_sees_it(data_dir: Path, store: LocalStore) -> None:
     assert is_gone(other, data_dir)
     trash(["forget", "run", "--data-dir", str(data_dir)])
     assert results(other, RUN[0]) == ["stored"]
+    other.close()
+
+
+def test_a_writer_that_looked_before_and_locked_after(data_dir: Path, store: LocalStore) -> None:
+    """Who was on the way to the lock when a run was deleted finds that it is gone, and makes no file of it."""
+    disk = FaultyDisk()
+    other = open_store(data_dir, disk)
+    apply(other, *RUN)
+    waiting = [lambda: store.delete("run", "alice")]
+
+    def fault(_call: str, _number: int) -> None:
+        while waiting:
+            waiting.pop()()
+
+    disk.fault = fault  # the first call to the disk is the one that opens the locks
+    outcomes = apply(other, *MORE)
+    assert [(o.result, o.is_gone) for o in outcomes] == [("rejected", True), ("stored", False)]
+    assert is_gone(store, data_dir)
+    other.close()
+
+
+def test_who_is_at_work_is_waited_for(data_dir: Path, store: LocalStore) -> None:
+    """A run is moved once the batch that writes to it has ended, and with what that has stored."""
+    disk = FaultyDisk()
+    other = open_store(data_dir, disk)
+    apply(other, *RUN)
+    deleting = threading.Thread(target=lambda: store.delete("run", "alice"))
+
+    def fault(call: str, _number: int) -> None:
+        if call == "write" and not deleting.ident:
+            deleting.start()
+            deleting.join(0.5)
+            assert deleting.is_alive()
+            assert (data_dir / "run").exists()
+
+    disk.fault = fault
+    assert results(other, *MORE) == ["stored", "stored"]
+    deleting.join(60)
+    assert is_gone(other, data_dir)
+    assert in_trash(data_dir) == [RUN_FILES]
     other.close()
 
 
