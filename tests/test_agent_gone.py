@@ -153,7 +153,7 @@ def test_retention_takes_it_by_age_alone(pair: Pair) -> None:
     pair.transport.store.delete("run", "alice")
     pair.append("run/metrics.jsonl", LINE)
     pair.drain()
-    file = LocalFile("run/metrics.jsonl", Signature(2800, 1, 1, 1))
+    file = LocalFile("run/metrics.jsonl", Signature(2800, 1, 1, 1, 1))
     for settings, wanted in (
         (RetentionSettings(max_spool_bytes=1), []),
         (RetentionSettings(keep_s=10.0), ["run/metrics.jsonl"]),
