@@ -58,6 +58,11 @@ class RunsAlive:
                 del self._touched_s[folder]
         return tuple(sorted(self._touched_s))
 
+    def run_of(self, path: str) -> str:
+        """Return the folder of the run that the file `path` is of; where there is none, its topmost folder or itself."""
+        above = with_those_above(path.rpartition("/")[0])
+        return next((folder for folder in above if folder in self._runs), path.partition("/")[0])
+
     def _has_writer(self, folder: str) -> bool:
         for path in self._runs.get(folder, ()):
             with contextlib.suppress(OSError), local_file.open_regular(self._spool / path) as (fd, _):

@@ -323,6 +323,8 @@ def _why_bytes_kept(candidate: Candidate, fd: int) -> Kept | None:
     No time tells of every change: a store to a page that is mapped and dirty moves none, and of a long stream only the ends
     are looked at before more of it is sent.
     """
+    if candidate.entry.is_gone:
+        return None  # it was deleted there: nobody wants it anew
     acked = candidate.entry.acked
     if os.fstat(fd).st_size == acked.size and local_file.holds_prefix(fd, acked):
         return None

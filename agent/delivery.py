@@ -149,6 +149,14 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class Gone:
+    """The file, or a folder above it, was deleted on the receiver, where nobody wants it again."""
+
+    file: LocalFile
+    remote: str
+
+
+@dataclass(frozen=True, slots=True)
 class Missing:
     """The file was not there when it was to be read."""
 
@@ -162,7 +170,7 @@ class Again:
     file: LocalFile
 
 
-Verdict: TypeAlias = Stored | Agreed | Built | Refused | Missing | Again
+Verdict: TypeAlias = Stored | Agreed | Built | Refused | Gone | Missing | Again
 
 
 @dataclass(slots=True)
@@ -329,6 +337,8 @@ class Delivery:
             return Stored(piece)
         if outcome.result != "rejected":
             return self._visit(piece.file, lambda fd: self._reposition(piece, outcome, fd))
+        if outcome.is_gone:
+            return Gone(piece.file, piece.item.path)
         if not (outcome.reason or "").startswith(PAYLOAD_CORRUPT):
             is_lasting = (outcome.reason or "").startswith(OVER_QUOTA)
             return Refused(piece.file, f"the receiver refuses it: {outcome.reason}", is_lasting)

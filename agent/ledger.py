@@ -41,12 +41,17 @@ SELECT path, remote, held_size, held_crc, size, mtime_ns, ctime_ns, ino, dev, is
 _INSERT = "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
+_DONE, _GONE = 1, 2
+"""What `is_done` holds of a file that is done. An older agent, or an older ledger, knows no difference: done is done."""
+
+
 class Entry(NamedTuple):
     """What is known of one file.
 
     `remote` is the path it is shipped under, `held` what the receiver acknowledged of it (None: nothing, not even an empty
     file), `seen` the state in which the local file was last read and found to begin with those bytes, and `is_done` whether
     nothing of that state was left to ship.
+    `is_gone` says that it was deleted on the receiver: it is done for ever, whatever becomes of the local file.
     `mark` tells a long stream that was rewritten in place from one that grew. `era` counts the receiver's marks that were known
     when it was acknowledged (`Ledger.note_lineage`); it is set by `Ledger.put`.
     """
@@ -57,6 +62,7 @@ class Entry(NamedTuple):
     is_done: bool = False
     mark: Mark | None = None
     era: int = 0
+    is_gone: bool = False
 
     @property
     def acked(self) -> Held:
@@ -75,6 +81,7 @@ class Ledger:
         self._entries: dict[str, Entry] = {}
         self._doubted: dict[str, Entry] = {}
         self._unsaved: set[str] = set()
+        self._gone: set[str] = set()
         self._has_warned = False
         self._is_closed = False
         self._known: str | None = None
@@ -98,6 +105,7 @@ class Ledger:
 
     def _open_anew(self, aside: Path) -> sqlite3.Connection:
         self._entries.clear()
+        self._gone.clear()
         try:
             _move_aside(self._file, aside)
             return self._connect()
@@ -108,6 +116,7 @@ class Ledger:
         """Do without a file, which says nothing against shipping: a full disk empties only if the agent works."""
         log.warning("ledger %s can't be opened (%s): shipping goes on from memory", self._file, error)
         self._entries.clear()
+        self._gone.clear()
         return self._connect(":memory:")
 
     def _connect(self, name: str | None = None) -> sqlite3.Connection:
@@ -122,6 +131,7 @@ class Ledger:
             db.execute(_CREATE_LINEAGE)
             db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             self._entries.update(_load(db))
+            self._gone.update(path for path, entry in self._entries.items() if entry.is_gone)
             self._known, self._era = db.execute("SELECT mark, era FROM lineage").fetchone() or (None, 0)
         except BaseException:
             db.close()
@@ -143,6 +153,8 @@ class Ledger:
         )  # only the file was looked at again
         self._entries[path] = entry._replace(era=before.era if before is not None and is_old else self._era)
         self._unsaved.add(path)
+        if entry.is_gone:
+            self._gone.add(path)
 
     def doubt(self, path: str) -> None:
         """Forget what is known of `path` until the receiver was asked about it."""
@@ -170,15 +182,21 @@ class Ledger:
         if since == "same":
             return []
         if since == "unknown":
-            return list(self._entries)
+            return [path for path, entry in self._entries.items() if not entry.is_gone]
         # A restart takes away no more than moments of what was acknowledged. What never was needs no second question: one
         # restart after the other would else keep an agent with many new files at asking.
         late = ((path, entry) for path, entry in self._entries.items() if entry.era >= self._era - 1)
-        return [path for path, entry in late if entry.is_done or entry.acked.size > 0]
+        return [path for path, entry in late if not entry.is_gone and (entry.is_done or entry.acked.size > 0)]
+
+    @property
+    def gone_files(self) -> int:
+        """The number of files that were deleted on the receiver."""
+        return len(self._gone)
 
     def forget(self, path: str) -> None:
         """Drop the entry of a file that is no longer in the spool."""
         self._doubted.pop(path, None)
+        self._gone.discard(path)
         if self._entries.pop(path, None) is not None:
             self._unsaved.add(path)
 
@@ -187,6 +205,7 @@ class Ledger:
         self._doubted.clear()
         for path in self._entries.keys() - set(paths):
             del self._entries[path]
+            self._gone.discard(path)
             self._unsaved.add(path)
 
     def save(self) -> None:
@@ -253,7 +272,7 @@ def _load(db: sqlite3.Connection) -> Iterator[tuple[str, Entry]]:
         signature = Signature(*seen) if seen[0] is not None else None
         mark = Mark(Crc(head), Crc(tail)) if head is not None else None
         held = None if size is None else Held(Offset(int(size)), Crc(int(crc)))
-        yield os.fsdecode(path), Entry(remote, held, signature, bool(is_done), mark, int(era))
+        yield os.fsdecode(path), Entry(remote, held, signature, bool(is_done), mark, int(era), is_done == _GONE)
 
 
 def _to_row(path: str, entry: Entry) -> tuple[object, ...]:
@@ -261,7 +280,8 @@ def _to_row(path: str, entry: Entry) -> tuple[object, ...]:
     state = (None,) * len(Signature._fields) if seen is None else tuple(seen)
     ends = (None, None) if entry.mark is None else (entry.mark.head, entry.mark.tail)
     held = (None, None) if entry.held is None else (entry.held.size, entry.held.crc)
-    return (os.fsencode(path), entry.remote, *held, *state, entry.is_done, *ends, entry.era)
+    done = _GONE if entry.is_gone else _DONE if entry.is_done else 0
+    return (os.fsencode(path), entry.remote, *held, *state, done, *ends, entry.era)
 
 
 def _move_aside(file: Path, aside: Path) -> None:

@@ -20,8 +20,8 @@ class Progress:
     file all of it or what is left of its upload); the oldest of them has waited for `oldest_unshipped_s` seconds, None if there
     are none. `shipped_bytes`, `shipped_files` and `errors` (failed tries) are totals since the agent started. `last_ack_at` is
     when the receiver last acknowledged something, in seconds since the epoch. `last_error` is the error that stands: None once
-    the receiver has answered again. `aside` is what can't be shipped as it is. `runs_alive` names the run directories, relative
-    to the spool, that have a living writer or changed lately.
+    the receiver has answered again. `aside` is what can't be shipped as it is, `gone_files` how many were deleted on the
+    receiver. `runs_alive` names the run directories, relative to the spool, that have a living writer or changed lately.
     """
 
     backlog_files: int = 0
@@ -34,6 +34,7 @@ class Progress:
     last_error: str | None = None
     aside: tuple[Problem, ...] = ()
     runs_alive: tuple[str, ...] = ()
+    gone_files: int = 0
 
 
 def sum_of(parts: Sequence[Progress]) -> Progress:
@@ -49,6 +50,7 @@ def sum_of(parts: Sequence[Progress]) -> Progress:
         last_error=next((p.last_error for p in parts if p.last_error is not None), None),
         aside=tuple(problem for p in parts for problem in p.aside),
         runs_alive=tuple(run for p in parts for run in p.runs_alive),
+        gone_files=sum(p.gone_files for p in parts),
     )
 
 

@@ -1,7 +1,8 @@
 """Retention: which shipped files may leave the spool, and when. Off unless the config sets a bound.
 
 A file may go once all of it is acknowledged in the state it is in: when it has not changed for ``keep_s``, or, oldest first,
-while the spool holds more than ``max_spool_bytes``. `plan` says which, from values alone; `Retention` remembers what had to
+while the spool holds more than ``max_spool_bytes``. One that was deleted on the receiver is there nowhere else: it goes by its
+age alone. `plan` says which, from values alone; `Retention` remembers what had to
 be kept and for how long; `deletion.Broom` does it, and has the last word on every file.
 
 A call of `select` costs nothing while nothing is due: the walk knows the size of the spool, and the last plan when the next
@@ -89,12 +90,13 @@ def plan(
             if not is_over:
                 continue
         entry, rest_s = entry_of(file.path), rests_for_s(file.path)
-        is_shipped = entry is not None and entry.is_done and entry.seen == file.signature
+        is_gone = entry is not None and entry.is_gone
+        is_shipped = is_gone or (entry is not None and entry.is_done and entry.seen == file.signature)
         if entry is None or not is_shipped or rest_s > 0:
             due_in_s = min(due_in_s, max(rest_s, SOON_S)) if age_s >= keep_s else due_in_s
         elif age_s >= keep_s:
-            old.append(Candidate(file, entry, keep_s, by_age))
-        elif age_s >= settle_s:
+            old.append(Candidate(file, entry._replace(seen=file.signature), keep_s, by_age))
+        elif age_s >= settle_s and not is_gone:
             young.append(Candidate(file, entry, settle_s, by_size))
     old.sort(key=_age_key)
     excess = 0 if settings.max_spool_bytes is None else size_bytes - _size_of(old) - settings.max_spool_bytes

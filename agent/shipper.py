@@ -24,7 +24,21 @@ from .aside import Aside
 from .config import AgentConfig
 from .couriers import Job, Staff
 from .deletion import Broom
-from .delivery import Again, Agreed, Batch, Built, Missing, Question, Questions, Recall, Refused, Stored, Verdict, Work
+from .delivery import (
+    Again,
+    Agreed,
+    Batch,
+    Built,
+    Gone,
+    Missing,
+    Question,
+    Questions,
+    Recall,
+    Refused,
+    Stored,
+    Verdict,
+    Work,
+)
 from .goal import Goal
 from .grown import Grown
 from .janitor import Janitor
@@ -110,6 +124,7 @@ class Shipper:
         self._unsure: set[str] = set()  # shipped files of which no signature tells whether their bytes are the same
         self._anew: set[str] = set()  # streams that do not begin with what was shipped of them
         self._stalls: Counter[str] = Counter()  # answers in a row that moved nothing forward
+        self._told_gone: set[str] = set()  # runs of which it was said that they were deleted on the receiver
         self._tally = _Tally()
         self._alive = RunsAlive(spool, clock)
         self._so_far = Progress()  # the totals and the last words; what is left is counted when somebody asks
@@ -222,6 +237,7 @@ class Shipper:
             oldest_unshipped_s=max(ages_s, default=None),
             aside=(*self._lost, *self._aside.problems()),
             runs_alive=self._alive.folders(),
+            gone_files=self._ledger.gone_files,
         )
 
     def _unshipped_bytes(self, file: LocalFile) -> int:
@@ -276,7 +292,7 @@ class Shipper:
         if entry is None:
             if not self._has_looked:
                 self._unknown.add(file.path)
-        elif entry.is_done and entry.seen == file.signature and file.path not in self._agenda:
+        elif entry.is_gone or (entry.is_done and entry.seen == file.signature and file.path not in self._agenda):
             return
         elif self._is_first_look and entry.seen != file.signature and self._kind(file) == "stream":
             self._unsure.add(file.path)  # it may have been edited as well as grown while no agent looked
@@ -286,8 +302,9 @@ class Shipper:
     def _compare(self, paths: Iterable[str]) -> None:
         """Let what was acknowledged of files be compared with all their bytes; what differs is shipped anew."""
         for path in paths:
-            file = self._walk.find(path)
-            if file is not None and not self._agenda.is_out(path):
+            file, entry = self._walk.find(path), self._ledger.get(path)
+            is_gone = entry is not None and entry.is_gone
+            if file is not None and not is_gone and not self._agenda.is_out(path):
                 self._unsure.add(path)
                 self._agenda.note(file)
                 self._place(file, is_complete=True)
@@ -568,6 +585,7 @@ class Shipper:
                     self._kind(file) == "stream"
                     and entry is not None
                     and entry.is_done
+                    and not entry.is_gone
                     and file.path not in self._agenda
                 ):
                     self._unknown.add(file.path)
@@ -607,6 +625,8 @@ class Shipper:
         elif isinstance(verdict, Refused):
             self._aside.put(file, verdict.reason, is_lasting=verdict.is_lasting)
             self._place(newest)
+        elif isinstance(verdict, Gone):
+            self._let_go(verdict)
         elif isinstance(verdict, Missing):
             self._agenda.settle(file.path, self._config.settle_s)
         elif isinstance(verdict, Again):
@@ -637,6 +657,22 @@ class Shipper:
             self._grown.note(piece.file.path)
         is_done = held.size == piece.signature.size
         self._remember(Entry(piece.item.path, held, piece.signature, is_done, piece.mark), piece.file, newest)
+
+    def _let_go(self, verdict: Gone) -> None:
+        """Be done for ever with a file that was deleted on the receiver, until it leaves the spool."""
+        path = verdict.file.path
+        self._agenda.drop(path)
+        self._unknown.discard(path)
+        self._unsure.discard(path)
+        self._anew.discard(path)
+        self._stalls.pop(path, None)
+        for memory in (self._reader, self._aside, self._settling, self._grown):
+            memory.forget(path)
+        self._ledger.put(path, Entry(verdict.remote, None, verdict.file.signature, is_done=True, is_gone=True))
+        run = self._alive.run_of(path)
+        if run not in self._told_gone:
+            self._told_gone.add(run)
+            log.warning("%s was deleted on the receiver, or some of it: that is not sent again", ascii(run))
 
     def _continue_upload(self, file: LocalFile, newest: LocalFile, staged: Held | None) -> None:
         if newest is not file:

@@ -132,6 +132,7 @@ def _to_record(status: SpoolStatus) -> dict[str, object]:
         "last_ack_at": progress.last_ack_at,
         "last_error": None if progress.last_error is None else plain_text(progress.last_error),
         "aside": [{"path": plain_text(p.path), "reason": plain_text(p.reason)} for p in progress.aside],
+        "gone_files": progress.gone_files,
         "runs_alive": [plain_text(run) for run in progress.runs_alive],
     }
 
@@ -153,6 +154,8 @@ def _lines(status: SpoolStatus, now: float) -> Iterator[str]:
     yield f"last ack    {_ack_text(progress, now)}"
     yield f"last error  {'none' if progress.last_error is None else plain_text(progress.last_error)}"
     yield f"set aside   {_listed([f'{plain_text(p.path)}: {plain_text(p.reason)}' for p in progress.aside])}"
+    if progress.gone_files:
+        yield f"gone        deleted on the receiver: {count_text(progress.gone_files, 'file')}, not sent again"
     yield f"runs alive  {_listed([plain_text(run) or '.' for run in progress.runs_alive])}"
     yield f"numbers     {_ORIGINS[status.origin].format(age=duration_text(now - status.at))}"
 

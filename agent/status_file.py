@@ -210,6 +210,7 @@ def _progress(record: Any) -> Progress:
         last_error=None if record["last_error"] is None else _text(record["last_error"]),
         aside=tuple(Problem(_text(path), _text(reason)) for path, reason in record["aside"]),
         runs_alive=tuple(_text(run) for run in record["runs_alive"]),
+        gone_files=_count(record.get("gone_files", 0)),  # an older agent says nothing of them
     )
 
 

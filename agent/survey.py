@@ -45,6 +45,7 @@ def survey(config: AgentConfig, spool: Path, now: float) -> Survey:
         oldest_unshipped_s=None if oldest_ns is None else max(0.0, now - oldest_ns / 1e9),
         aside=found.problems,
         runs_alive=_runs_alive(found, now),
+        gone_files=sum(entry.is_gone for f in found.changed if (entry := (entries or {}).get(f.path)) is not None),
     )
     return Survey(progress, is_ledger_known=entries is not None)
 
@@ -54,7 +55,7 @@ def _unshipped(file: LocalFile, entry: Entry | None, config: AgentConfig) -> int
     size = file.signature.size
     if entry is None:
         return size
-    if entry.is_done and entry.seen == file.signature:
+    if entry.is_gone or (entry.is_done and entry.seen == file.signature):
         return None
     is_grown = kind_of(file.path, config.streams) == "stream" and entry.acked.size <= size
     return size - entry.acked.size if is_grown else size

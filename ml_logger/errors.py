@@ -22,7 +22,9 @@
     └── StoreError            what the receiver's store met
         ├── StoreFull         below the free-space floor or ENOSPC; answered with 507
         ├── StoreBusy         the disk under one run stands still; answered with 503
+        ├── Undeletable       the path can't be moved to the trash; answered with 409
         └── NotHeld           the path is not in the store; answered with 404
+            └── Gone          it was deleted, and is not to come back; answered with 410
 
 ``can_retry`` says whether the same call can succeed later without anybody's doing. This module imports nothing.
 """
@@ -141,3 +143,11 @@ class StoreBusy(StoreError):
 
 class NotHeld(StoreError):
     """The path is not in the store."""
+
+
+class Gone(NotHeld):
+    """The path, or a folder above it, was deleted through the receiver, and is not to come back."""
+
+
+class Undeletable(StoreError):
+    """The path can't be moved to the trash: it is, or has in it, another file system."""

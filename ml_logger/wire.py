@@ -106,6 +106,7 @@ class Outcome(NamedTuple):
     """What became of one item. `held` is what the receiver holds after it; `reason` says why where it was refused.
 
     `is_own` says of a diverged commit that the same source put there what is held: it may replace that, once it names it.
+    `is_gone` says of a rejected item that its path was deleted at the receiver, and is not to be sent again.
     """
 
     path: str
@@ -117,6 +118,7 @@ class Outcome(NamedTuple):
     held: Held | None = None
     reason: str | None = None
     is_own: bool = False
+    is_gone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +280,8 @@ def _outcome_to_json(outcome: Outcome) -> dict[str, Any]:
         record["reason"] = outcome.reason
     if outcome.is_own:
         record["own"] = True
+    if outcome.is_gone:
+        record["gone"] = True
     return record
 
 
@@ -336,6 +340,7 @@ def _outcome_from_json(record: object) -> Outcome:
         held=_held_from_json(record["held"]) if record.get("held") is not None else None,
         reason=_string(record, "reason", most=1 << 16) if record.get("reason") is not None else None,
         is_own=record.get("own") is True,
+        is_gone=record.get("gone") is True,
     )
 
 

@@ -14,12 +14,14 @@ from ..errors import (
     BadBatch,
     BadPath,
     BatchTooLarge,
+    Gone,
     MLLoggerError,
     NotHeld,
     OtherVersion,
     StoreBusy,
     StoreError,
     StoreFull,
+    Undeletable,
 )
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -29,7 +31,9 @@ _STATUSES: tuple[tuple[type[MLLoggerError], int], ...] = (
     (OtherVersion, 426),
     (BadBatch, 400),
     (BadPath, 400),
+    (Gone, 410),
     (NotHeld, 404),
+    (Undeletable, 409),
     (StoreFull, 507),
     (StoreBusy, 503),
     (StoreError, 500),

@@ -21,6 +21,7 @@ from .figures import Figures
 from .health import Health, counting
 from .lineage import Marks
 from .listening import bind, close_all, url_of
+from .managing import Managing, pass_on
 from .patience import Patience
 from .quotas import Quotas
 from .reading import Reading
@@ -51,7 +52,7 @@ def make_app(
     figures, room = figures or Figures(), Quotas(store.usage, quotas or {})
     intake = Intake(limits, figures)
     shipping = Shipping(store, intake, marks, room, figures, siblings or Siblings())
-    reading = Reading(store, intake)
+    reading, managing = Reading(store, intake), Managing(store, intake, room)
     health = Health(store, intake, figures, lambda: len(shipping.heartbeats))
     open_paths = OPEN_PATHS | {"/metrics"} if metrics_open else OPEN_PATHS
     doorkeeper = Doorkeeper(door, Patience(time.monotonic), figures, open_paths)
@@ -78,6 +79,8 @@ def make_app(
             web.get("/v1/agents", guarded("read", shipping.agents)),
             web.post("/v1/digest", guarded("read", reading.digest)),
             web.get("/v1/files/{path:.*}", guarded("read", reading.read_file)),
+            web.put("/v1/files/{path:.*}", guarded("write", managing.put), expect_handler=pass_on),
+            web.delete("/v1/files/{path:.*}", guarded("delete", managing.delete)),
             web.get("/v1/list", guarded("read", reading.list_folder)),
             web.get("/v1/list/{path:.*}", guarded("read", reading.list_folder)),
         ]

@@ -58,15 +58,19 @@ class Intake:
         if encoding not in ("identity", "zstd"):
             raise Refused(415, f"content encoding {encoding[:40]!a}: send zstd or none")
         async with self.read(request) as chunks:
-            self._waiting += 1
-            try:
-                await self._slots.acquire()
-            finally:
-                self._waiting -= 1
-            try:
-                return await self.in_thread(self._unpack_and, work, chunks, encoding)
-            finally:
-                self._slots.release()
+            return await self.in_slot(self._unpack_and, work, chunks, encoding)
+
+    async def in_slot(self, work: Callable[..., T], *args: Any) -> T:
+        """Return what `work` returns, in a thread, once a slot is free."""
+        self._waiting += 1
+        try:
+            await self._slots.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            return await self.in_thread(work, *args)
+        finally:
+            self._slots.release()
 
     def _unpack_and(self, work: Callable[[bytes], T], chunks: list[bytes], encoding: str) -> T:
         packed = b"".join(chunks)  # here, since the event loop has others to listen to
@@ -85,8 +89,12 @@ class Intake:
         try:
             yield await body.read(request)
         finally:
-            self._room_bytes += body.taken_bytes
+            self.give_room(body.taken_bytes)
             self._figures.add("received_bytes", body.taken_bytes)
+
+    def give_room(self, size_bytes: int) -> None:
+        """Count bytes that are held no longer."""
+        self._room_bytes += size_bytes
 
     def take_room(self, size_bytes: int) -> None:
         """Count bytes that came in; raises `Refused` (503) where there is no room for them."""

@@ -1,7 +1,8 @@
 """``ml-logger-server``: reads the config, starts the receiver, says its URL, and stops at SIGTERM or SIGINT.
 
-A command as the first word (``token``, ``check``) does something else with the receiver's files; its module says what. Exit
-codes: 0 after a stop in order, 1 where one was cut short, 2 for what the person who started it can mend (one line on stderr).
+A command as the first word (``token``, ``check``, ``trash``) does something else with the receiver's files; its module says
+what. Exit codes: 0 after a stop in order, 1 where one was cut short, 2 for what the person who started it can mend (one line
+on stderr).
 """
 
 from __future__ import annotations
@@ -34,9 +35,10 @@ from .siblings import Siblings
 from .supervisor import Supervisor
 from .token_cli import main as token
 from .tokens import TokenFile
+from .trash_cli import main as trash
 from .worker import Shared, open_store, serve, work
 
-_COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"check": check, "token": token}
+_COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"check": check, "token": token, "trash": trash}
 
 _log = logging.getLogger(__name__)
 

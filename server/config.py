@@ -34,6 +34,7 @@ class Limits:
     max_connections: int = 4096
     max_connections_a_client: int = 256
     max_requests_in_memory: int = 8
+    max_put_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class ServerConfig:
     metrics_open: bool = False
     min_free_bytes: int = 256 * _MIB
     quotas: Mapping[str, int] = field(default_factory=dict)
+    trash_keep_s: float = 7 * 24 * 3600.0
     stop_timeout_s: float = 30.0
     limits: Limits = field(default_factory=Limits)
     log: LogSettings = field(default_factory=LogSettings)
@@ -83,6 +85,8 @@ def _require_ranges(config: ServerConfig) -> None:
         raise ConfigError(f"port {config.port} is none", hint="give one from 0 (any free one) to 65535")
     if not 1 <= config.workers <= MOST_WORKERS:
         raise ConfigError(f"workers is {config.workers}", hint=f"give a number from 1 to {MOST_WORKERS}")
+    if not 0 <= config.trash_keep_s <= MAX_TIME_S:
+        raise ConfigError(f"trash_keep_s is {config.trash_keep_s}", hint=f"give 0 to {MAX_TIME_S:.0f} seconds")
     if config.min_free_bytes < 0:
         raise ConfigError(f"min_free_bytes is {config.min_free_bytes}", hint="give 0 or more")
     for folder, most_bytes in config.quotas.items():
@@ -92,7 +96,7 @@ def _require_ranges(config: ServerConfig) -> None:
         raise ConfigError("tls_cert and tls_key go together", hint="give both, as PEM files, or neither")
     for name, value in {**numbers, "stop_timeout_s": config.stop_timeout_s}.items():
         most = MAX_TIME_S if name.endswith("_s") else MAX_NUMBER
-        if not 0 < value <= most:
+        if value is not None and not 0 < value <= most:
             raise ConfigError(f"{name} is {value}", hint=f"give a number above 0, at most {most:.0f}")
 
 

@@ -150,6 +150,10 @@ class Disk:
         """Remove a file's name."""
         os.unlink(name.encode(), dir_fd=folder_fd)
 
+    def remove_folder(self, name: str, folder_fd: int) -> None:
+        """Remove an empty folder."""
+        os.rmdir(name.encode(), dir_fd=folder_fd)
+
     def may_write(self, folder_fd: int) -> bool:
         """Whether this process may make names in a folder."""
         return os.access(".", os.W_OK | os.X_OK, dir_fd=folder_fd, effective_ids=os.access in os.supports_effective_ids)

@@ -34,6 +34,8 @@ from .redo_log import RedoLog, abandoned_records
 from .redo_record import Change
 from .stamp import is_stamp_torn, maybe_stamp
 from .store import Finding
+from .tombstones import Tombstones
+from .trash import Trash
 from .tree import Folders, Tree
 
 STALE_S = 3600.0
@@ -71,7 +73,7 @@ class Inspection:
 
     def findings(self) -> Iterator[Finding]:
         """Yield what is found: the receiver's own files first, then the tree, folder by folder."""
-        self._locks = PathLocks(self._tree)
+        self._locks, self._tombstones = PathLocks(self._tree), Tombstones(self._tree)
         try:
             self._notes_nuls = self._keeps_notes()
             yield from self._redo_log()
@@ -79,6 +81,7 @@ class Inspection:
             yield from self._staged()
             yield from self._walk()
         finally:
+            self._tombstones.close()
             self._locks.close()
 
     def _keeps_notes(self) -> bool:
@@ -105,12 +108,15 @@ class Inspection:
         )
         last = {change.path: change for _, change in in_order if change.payload is not None}
         for path, change in sorted(last.items()):
+            if self._tombstones.is_over(path, change.written_ns):
+                continue  # deleted since
             lack = self._maybe_lack(change)
             if lack is not None:
                 yield Finding("crc", path, lack)
 
     def _redo(self) -> None:
-        recovery = Recovery(self._tree, self._locks)
+        recovery = Recovery(self._tree, self._locks, self._tombstones)
+        Trash(self._tree, self._locks, self._tombstones).finish(only_moved=True)  # what is there must not be redone
         self._tree.notes_nuls = self._notes_nuls
         log = RedoLog(self._tree)
         try:

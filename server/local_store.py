@@ -40,12 +40,17 @@ from .recovery import Recovery
 from .redo_log import RedoLog
 from .spelling import keep_apart
 from .stamp import Stamp, try_stamp
-from .store import Entry, Finding, Listing, Store, StoredFile, Vitals
+from .store import Deleted, Entry, Finding, Listing, Store, StoredFile, Vitals
+from .tombstones import Tombstones
+from .trash import Trash
 from .tree import Folders, Tree, fitting, remove_unlocked
 from .turns import Turns
 
 STAGE_KEEP_S = 7 * 24 * 3600.0
 """How long an upload that was begun and left is kept for being resumed."""
+
+TRASH_KEEP_S = 7 * 24 * 3600.0
+"""How long what was deleted stays in the trash."""
 
 _SWEEP_S = 3600.0
 _LOOK_S = 1.0
@@ -74,15 +79,18 @@ class LocalStore(Store):
         patience_s: float = 3.0,
         disk: Disk | None = None,
         keeps_house: bool = True,
+        trash_keep_s: float = TRASH_KEEP_S,
     ) -> None:
         self._tree = Tree(data_dir, disk or Disk())
         self._checksums = Checksums()
         self._min_free_bytes, self._settle_s = min_free_bytes, settle_s
         self._turns = Turns()
         self._lanes = Lanes(most_a_run, patience_s)
-        self._swept_at = time.monotonic()
+        self._trash_keep_s = trash_keep_s
+        self._swept_at = self._emptied_at = time.monotonic()
         self._housekeeper = Housekeeper(self.keep_house, _LOOK_S) if keeps_house else None
         self._locks: PathLocks | None = None
+        self._tombstones: Tombstones | None = None
         self._redo_log: RedoLog | None = None
         try:
             self._start()
@@ -99,6 +107,8 @@ class LocalStore(Store):
         if self._redo_log is not None:
             with _logged_errors():
                 self._redo_log.close(self._recovery.redo)
+        if self._tombstones is not None:
+            self._tombstones.close()
         if self._locks is not None:
             self._locks.close()
         self._tree.close()
@@ -111,9 +121,16 @@ class LocalStore(Store):
             os.close(self._tree.open_folder(folder, create=True))
         self._probe(is_new=is_new)
         self._locks = PathLocks(self._tree)
-        self._recovery = Recovery(self._tree, self._locks)
+        self._tombstones = Tombstones(self._tree)
+        self._trash = Trash(self._tree, self._locks, self._tombstones)
+        self._recovery = Recovery(self._tree, self._locks, self._tombstones)
         self._redo_log = RedoLog(self._tree, wake=self._housekeeper.wake if self._housekeeper else _nothing)
+        # What is in the trash already must not be redone; what is on its way there must, or it would be restored without that.
+        self._trash.finish(only_moved=True)
         self._redo_log.open(self._recovery.redo)
+        self._trash.finish()
+        if self._housekeeper is not None and self._trash.ids():
+            self._housekeeper.wake()
         remove_unlocked(self._tree, TMP_DIR, lambda _name, _mtime_s: True)
         self._sweep()
 
@@ -142,12 +159,17 @@ class LocalStore(Store):
     # --- keeping house
 
     def keep_house(self) -> None:
-        """Do what is due: settle what is old in the redo log, redo what dead receivers left, sweep old uploads."""
+        """Do what is due: settle what is old in the redo log, redo and finish what dead receivers left, sweep what is old."""
         if self._redo_log is None:
             return
         with _logged_errors():
+            self._trash.finish(only_moved=True)
             self._redo_log.adopt(self._recovery.redo)
             self._redo_log.settle(self._recovery.redo, older_than_s=self._settle_s)
+            self._trash.finish()
+            if time.monotonic() - self._emptied_at >= min(_SWEEP_S, self._trash_keep_s / 10):
+                self._emptied_at = time.monotonic()
+                self._trash.empty(self._trash.old_ids(self._trash_keep_s))
             if time.monotonic() - self._swept_at >= _SWEEP_S:
                 self._swept_at = time.monotonic()
                 self._sweep()
@@ -163,7 +185,8 @@ class LocalStore(Store):
         """See `Store.stat`."""
         found: dict[str, Held | None] = {}
         nobody = Manifest(source="", items=())
-        asked = sorted({path for path in paths if _is_storable(path)})
+        stones = self._fresh_tombstones()
+        asked = sorted({path for path in paths if _is_storable(path) and stones.maybe_covering(path) is None})
         with _translated(), self._lanes.enter(asked):
             for some in _portions(asked):
                 with self._round(nobody, some, shared=True) as round_:
@@ -171,6 +194,13 @@ class LocalStore(Store):
                     round_.sync()
                     round_.remember()
         return [found.get(path) for path in paths]
+
+    def _fresh_tombstones(self) -> Tombstones:
+        if self._tombstones is None:
+            raise StoreError("the store is not open")
+        with _translated():
+            self._tombstones.refresh()
+        return self._tombstones
 
     @contextmanager
     def _round(self, manifest: Manifest, paths: Iterable[str], *, shared: bool = False) -> Iterator[Round]:
@@ -190,9 +220,12 @@ class LocalStore(Store):
         """See `Store.apply`."""
         outcomes: dict[int, Outcome] = {}
         tasks = []
+        stones = (
+            self._fresh_tombstones()
+        )  # before any lock: who deletes a folder need not wait for those who come later
         with self._turns.take():
             for index, (item, payload) in enumerate(zip(manifest.items, payloads, strict=True)):
-                refusal = _maybe_refusal(item, payload)
+                refusal = _maybe_refusal(item, payload, stones)
                 if refusal is None:
                     tasks.append(Task(index, item, memoryview(payload)))
                 else:
@@ -212,6 +245,7 @@ class LocalStore(Store):
         for _ in range(_MOST_RACES + len(works)):
             try:
                 with self._round(manifest, works) as round_:
+                    refused.update(self._take_out_gone(works))
                     round_.run(works.values())
                     return {**refused, **round_.outcomes}
             except (Raced, NotHeld):  # noqa: PERF203  # what was stored is found again as `already`
@@ -222,6 +256,23 @@ class LocalStore(Store):
                 tasks = works.pop(error.path)
                 refused.update({t.index: outcome(t.item, "rejected", reason=str(error)) for t in tasks})
         raise StoreError("other programs were quicker again and again", hint="who else writes to the data directory?")
+
+    def _take_out_gone(self, works: dict[str, list[Task]]) -> dict[int, Outcome]:
+        """Take out what was deleted before its path was locked; the outcomes say so."""
+        stones = self._fresh_tombstones()
+        gone = [path for path in works if stones.maybe_covering(path) is not None]
+        return {task.index: _gone(task.item) for path in gone for task in works.pop(path)}
+
+    # --- deleting
+
+    def delete(self, path: str, by: str) -> Deleted:
+        """See `Store.delete`."""
+        check_path(path)
+        with _translated(), self._lanes.enter([path]):
+            stone = self._trash.take(path, by)
+        if self._housekeeper is not None:
+            self._housekeeper.wake()
+        return Deleted(stone.id, stone.files, stone.size_bytes)
 
     # --- how it is
 
@@ -256,6 +307,7 @@ class LocalStore(Store):
     def open(self, path: str) -> StoredFile:
         """See `Store.open`."""
         folder, _, name = check_path(path).rpartition("/")
+        self._fresh_tombstones().require_there(path)
         with _translated(), _reading(path):
             folder_fd = self._tree.open_folder(folder)
             try:
@@ -269,11 +321,13 @@ class LocalStore(Store):
         """See `Store.list`."""
         if folder:
             check_path(folder)
+        stones = self._fresh_tombstones()
+        stones.require_there(folder)
         with _translated(), _reading(folder):
             fd = self._tree.open_folder(folder)
             try:
                 with os.scandir(fd) as found:
-                    names = (e.name for e in found if e.name > after and _is_listed(e, folder))
+                    names = (e.name for e in found if e.name > after and _is_listed(e, folder, stones))
                     page = heapq.nsmallest(limit + 1, names)
                 entries = [entry for name in page[:limit] if (entry := _maybe_entry(name, fd)) is not None]
             finally:
@@ -339,11 +393,17 @@ def _maybe_held(round_: Round, path: str) -> Held | None:
     return file.maybe_vouched()
 
 
-def _maybe_refusal(item: Item, payload: bytes | memoryview) -> Outcome | None:
+def _gone(item: Item) -> Outcome:
+    return outcome(item, "rejected", reason="it was deleted on the receiver")._replace(is_gone=True)
+
+
+def _maybe_refusal(item: Item, payload: bytes | memoryview, stones: Tombstones) -> Outcome | None:
     try:
         check_path(item.path)
     except BadPath as error:
         return outcome(item, "rejected", reason=str(error))
+    if stones.maybe_covering(item.path) is not None:
+        return _gone(item)
     if item.op != "append" and item.offset == 0 and item.crc_before != 0:
         return outcome(item, "rejected", reason="crc_before of no bytes must be 0")
     if len(payload) != item.length or crc32(payload, item.crc_before) != item.crc:
@@ -379,10 +439,11 @@ def _portions(paths: Sequence[str]) -> Iterator[Sequence[str]]:
         yield paths[start : start + _FILES_A_ROUND]
 
 
-def _is_listed(entry: os.DirEntry[str], folder: str) -> bool:
-    """Whether an entry is a plain file or a folder with a name that the wire can carry, and not the receiver's own."""
+def _is_listed(entry: os.DirEntry[str], folder: str, stones: Tombstones) -> bool:
+    """Whether an entry is a plain file or a folder with a name that the wire can carry, not the receiver's own, not deleted."""
     is_plain = entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False)
-    return is_plain and _is_storable(f"{folder}/{entry.name}" if folder else entry.name)
+    path = f"{folder}/{entry.name}" if folder else entry.name
+    return is_plain and _is_storable(path) and stones.maybe_covering(path) is None
 
 
 def _size(name: str, folder_fd: int) -> int:

@@ -7,6 +7,7 @@ made to, or what it left unfinished:
 - a stream is written to where the prefix is proven by its CRC. What stands behind it and does not fit is torn and cut off:
   NULs that nobody was told of in any case (`nul_end`), other bytes unless the file is longer than anything in the log, which
   some later writer made it; nor is anything cut off while other receivers use the same folder, since it may be theirs;
+- what has been deleted since it was logged is passed over, so that it does not come back (`tombstones`);
 - a whole file takes its place where nothing is, or the version it replaced, or a torn one of its own (told by its stamp).
 
 Bytes that are there already are written once more: an fsync that failed may have dropped them on the way to the disk.
@@ -25,6 +26,7 @@ from .fresh_file import FreshFile
 from .locked_file import LockedFile, Raced
 from .locks import PathLocks
 from .redo_record import Change
+from .tombstones import Tombstones
 from .tree import Folders, Tree, Unsynced
 
 _log = logging.getLogger(__name__)
@@ -33,8 +35,8 @@ _log = logging.getLogger(__name__)
 class Recovery:
     """Redoes changes in one tree; raises `OSError` where the disk fails."""
 
-    def __init__(self, tree: Tree, locks: PathLocks) -> None:
-        self._tree, self._disk, self._locks = tree, tree.disk, locks
+    def __init__(self, tree: Tree, locks: PathLocks, tombstones: Tombstones) -> None:
+        self._tree, self._disk, self._locks, self._tombstones = tree, tree.disk, locks, tombstones
 
     def redo(self, changes: Sequence[Change], *, is_alone: bool) -> None:
         """Make `changes` in their order, and make them durable; `is_alone` says that no receiver has written since."""
@@ -44,7 +46,10 @@ class Recovery:
         for path, some in by_path.items():
             try:
                 with self._locks.hold([path]):
-                    self._redo_file(path, some, is_alone=is_alone)
+                    self._tombstones.refresh()
+                    left = [change for change in some if not self._tombstones.is_over(path, change.written_ns)]
+                    if left:
+                        self._redo_file(path, left, is_alone=is_alone)
             except (BadPath, NotHeld, Raced) as error:  # noqa: PERF203  # somebody has put something in its way since then
                 _log.warning("%s can't be stored again: %s", ascii(path), error)
         if self._disk.syncs_all:

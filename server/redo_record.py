@@ -32,7 +32,8 @@ NO_MARK = bytes(8)
 class Change(NamedTuple):
     """One change to one file, as in `Item`; without `payload` an intent.
 
-    `stamp` is that of a commit, `before` the one of what it replaces: None where nothing is.
+    `stamp` is that of a commit, `before` the one of what it replaces: None where nothing is. `written_ns` is when
+    it was logged.
     """
 
     path: str
@@ -44,6 +45,7 @@ class Change(NamedTuple):
     stamp: Stamp | None = None
     before: str | None = None
     payload: memoryview | None = None
+    written_ns: int = 0
 
     @property
     def end(self) -> int:
@@ -99,7 +101,7 @@ def read_records(fd: int) -> Iterator[tuple[int, Change]]:
         if any(c.payload is not None and crc32(c.payload, c.crc_before) != c.crc for c in changes):
             return
         if mark == _MARK:
-            yield from ((time_ns, change) for change in changes)
+            yield from ((time_ns, change._replace(written_ns=time_ns)) for change in changes)
 
 
 def _changes(records: list[list[Any]], content: memoryview, start: int) -> tuple[list[Change], int]:

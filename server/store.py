@@ -33,6 +33,15 @@ class Vitals:
 
 
 @dataclass(frozen=True, slots=True)
+class Deleted:
+    """What a deletion took: `id` names it in the trash."""
+
+    id: str
+    files: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Listing:
     """Entries sorted by name; `next_after` is the `after` of the next page, None on the last one."""
 
@@ -75,6 +84,9 @@ class StoredFile(ABC):
 class Store(ABC):
     """What a receiver needs of a storage engine. Thread-safe; every method may block.
 
+    A path that was deleted is gone until a person lifts that: nothing is held of it or below it, `open` and `list` raise
+    `Gone`, and the outcome of an item for it is `rejected` with `is_gone`.
+
     Each raises `StoreFull` below the free-space floor, `StoreBusy` where only waiting can help, and `StoreError` where the
     engine fails.
     """
@@ -98,6 +110,14 @@ class Store(ABC):
     @abstractmethod
     def check(self, *, repair: bool = False) -> Iterator[Finding]:
         """Yield what is not as it should be, while the store is in use; with `repair` mend what is no acknowledged byte."""
+
+    @abstractmethod
+    def delete(self, path: str, by: str) -> Deleted:
+        """Delete a file or a folder with all below it, for `by`, durably; all of it is seen to go at once.
+
+        Whoever is at work below it is waited for. Raises `BadPath`, `NotHeld`, `Gone` if it was deleted before, `Undeletable`
+        where the engine can't.
+        """
 
     @abstractmethod
     def usage(self, folder: str) -> int:

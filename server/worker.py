@@ -48,7 +48,9 @@ def open_store(config: ServerConfig) -> Iterator[Store]:
     """Give the store of the data directory; raises `UsageError` if that can't be used."""
     # Half of the slots: a disk that stands still under one run leaves the others as many.
     share = max(1, config.limits.max_requests_in_memory // 2)
-    store = LocalStore(config.data_dir, min_free_bytes=config.min_free_bytes, most_a_run=share)
+    store = LocalStore(
+        config.data_dir, min_free_bytes=config.min_free_bytes, most_a_run=share, trash_keep_s=config.trash_keep_s
+    )
     try:
         yield store
     finally:

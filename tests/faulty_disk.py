@@ -25,6 +25,7 @@ CALLS = (
     "link_unnamed",
     "rename",
     "unlink",
+    "remove_folder",
 )
 
 
@@ -110,6 +111,10 @@ class FaultyDisk(Disk):
     def unlink(self, name: str, folder_fd: int) -> None:
         self._pass("unlink", inode(folder_fd))
         super().unlink(name, folder_fd)
+
+    def remove_folder(self, name: str, folder_fd: int) -> None:
+        self._pass("remove_folder", inode(folder_fd))
+        super().remove_folder(name, folder_fd)
 
 
 def inode(fd: int) -> int:

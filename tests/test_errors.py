@@ -22,7 +22,8 @@ CAN_RETRY = {
     "StopSending": False,
     "StoreFull": True,
     "StoreBusy": True,
-    "NotHeld": False,
+    "Gone": False,
+    "Undeletable": False,
 }
 
 

@@ -22,7 +22,10 @@ FOREIGN_OWNERS = {
     "watchdog": {"ml_logger.agent.watcher"},
     "aiohttp": {
         f"ml_logger.server.{name}"
-        for name in ("admission", "answers", "app", "bodies", "connections", "health", "reading", "shipping", "worker")
+        for name in (
+            *("admission", "answers", "app", "bodies", "connections", "health"),
+            *("managing", "reading", "shipping", "worker"),
+        )
     },
 }
 """Packages with one door: the modules that may import them."""

@@ -11,7 +11,7 @@ from batches import append, apply, commit, content_of, held_of, names, results, 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ml_logger.errors import BadPath, NotHeld
+from ml_logger.errors import BadPath, Gone, NotHeld
 from ml_logger.server.local_store import LocalStore
 from ml_logger.server.store import Store
 from ml_logger.wire import NOTHING
@@ -505,3 +505,106 @@ def test_listings_at_the_same_time_are_whole(store: Store) -> None:
     for thread in threads:
         thread.join(60)
     assert found == [100] * 400
+
+
+# --- deleting
+
+
+def require_gone(store: Store, path: str) -> None:
+    """Require that nothing is held at `path`, that nobody can read it, and that whoever sends it is told."""
+    assert store.stat([path]) == [None]
+    with pytest.raises(Gone):
+        store.open(path)
+    outcomes = apply(store, append(path, LINES), commit(path, b"whole"), stage(path, LINES, 0, CUT))
+    assert [(o.result, o.is_gone) for o in outcomes] == [("rejected", True)] * 3
+    assert all(o.reason and "payload corrupt" not in o.reason for o in outcomes)
+
+
+def test_a_deleted_file_is_gone(place: Reopening) -> None:
+    """It is not held, read, listed or taken again, nor after a restart; what stands beside it is untouched."""
+    apply(place.store, append("run/m", LINES), append("run/n", OTHER))
+    deleted = place.store.delete("run/m", "alice")
+    assert (deleted.files, deleted.size_bytes) == (1, len(LINES))
+    for store in (place.store, place.reopen()):
+        require_gone(store, "run/m")
+        assert names(store.list("run").entries) == ["n"]
+        assert content_of(store, "run/n") == OTHER
+
+
+def test_a_deleted_folder_is_gone_with_all_below(place: Reopening) -> None:
+    """What was below it is gone, and so is what would be new there; names that only begin like it are not."""
+    apply(place.store, append("a/run/m", LINES), commit("a/run/images/0.png", b"whole"), append("a/running", OTHER))
+    deleted = place.store.delete("a/run", "alice")
+    assert (deleted.files, deleted.size_bytes) == (2, len(LINES) + 5)
+    for store in (place.store, place.reopen()):
+        for path in ("a/run", "a/run/m", "a/run/images/0.png", "a/run/new/1.png"):
+            require_gone(store, path)
+        for folder in ("a/run", "a/run/images"):
+            with pytest.raises(Gone):
+                store.list(folder)
+        assert names(store.list("a").entries) == ["running"]
+        assert store.stat(["a/running"]) == [held_of(OTHER)]
+
+
+def test_what_can_not_be_deleted(store: Store) -> None:
+    """A refused path, one that is not held, and one that is deleted already each have their error, and change nothing."""
+    apply(store, append("run/m", LINES))
+    for path in ("", "../m", "/run", ".ml-logger", ".ml-logger/trash"):
+        with pytest.raises(BadPath):
+            store.delete(path, "alice")
+    for path in ("none", "run/none", "run/m/below"):
+        with pytest.raises(NotHeld) as caught:
+            store.delete(path, "alice")
+        assert not isinstance(caught.value, Gone)
+    assert results(store, append("none", LINES)) == ["stored"]
+    store.delete("run", "alice")
+    for path in ("run", "run/m", "run/none"):
+        with pytest.raises(Gone):
+            store.delete(path, "alice")
+
+
+def test_a_folder_with_something_deleted_in_it(place: Reopening) -> None:
+    """A deletion below another one is covered by it."""
+    apply(place.store, append("run/m", LINES), append("run/n", LINES))
+    place.store.delete("run/m", "alice")
+    assert place.store.delete("run", "bob").files == 1
+    require_gone(place.reopen(), "run/n")
+
+
+def test_a_deletion_amid_appends(store: Store) -> None:
+    """However many append below it, a deletion takes all that was acknowledged before it, and nothing comes after it."""
+    content = LINES * 50
+    acknowledged: dict[int, int] = {}
+    counts: list[int] = []
+
+    def send(n: int) -> None:
+        for start in range(0, len(content), len(LINES)):
+            (outcome,) = apply(store, append(f"run/{n}/m", content, start, start + len(LINES)))
+            if outcome.is_gone:
+                return
+            acknowledged[n] = outcome.held.size if outcome.held else 0
+
+    def delete() -> None:
+        while len(acknowledged) < 3:
+            pass
+        counts.append(store.delete("run", "alice").size_bytes)
+
+    side_by_side(*[lambda n=n: send(n) for n in range(3)], delete)
+    assert counts == [sum(acknowledged.values())]
+    assert store.list("").entries == ()
+
+
+def test_deletions_at_once(store: Store) -> None:
+    """Of many who delete one thing at once one does."""
+    apply(store, append("run/m", LINES))
+    results_: list[str] = []
+
+    def delete() -> None:
+        try:
+            results_.append(str(store.delete("run", "alice").files))
+        except NotHeld as error:
+            results_.append(type(error).__name__)
+
+    side_by_side(*[delete] * 6)
+    assert sorted(set(results_)) in (["1"], ["1", "Gone"])
+    require_gone(store, "run/m")

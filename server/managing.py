@@ -1,0 +1,261 @@
+"""The calls that manage: one whole file put in its place, a file or a run deleted.
+
+A file that is put is taken in pieces, each staged as an agent's would be, so that of a body of any size no more than a piece is
+in memory. The last one commits: it takes the place of what was held when the request began, or of nothing, and else the answer
+is that it changed meanwhile. A body that stalls or is cut leaves nothing visible, and of the staged copy one byte.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import orjson
+from aiohttp import ClientError, web
+
+from .. import wire
+from ..errors import BadBatch, BadPath, BatchTooLarge, Gone, MLLoggerError, NotHeld
+from ..layout import check_path
+from ..wire import NOTHING, Crc, Held, Item, Manifest, Offset, Op, Outcome, crc32
+from .answers import Refused, json_answer
+from .auth import Caller
+from .bodies import Intake
+from .config import Limits
+from .quotas import Quotas
+from .reading import path_after, require_inside
+from .store import Store
+
+PIECE_BYTES = 4 << 20
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """What is held at a path when a request begins, and its entity tag; None where nothing is."""
+
+    held: Held | None
+    tag: str | None
+
+
+class Managing:
+    """The handlers, and what they share."""
+
+    def __init__(self, store: Store, intake: Intake, quotas: Quotas) -> None:
+        self._store, self._intake, self._quotas = store, intake, quotas
+
+    # --- deleting
+
+    async def delete(self, request: web.Request, caller: Caller) -> web.Response:
+        """Answer ``DELETE /v1/files/<path>``."""
+        path = path_after(request, "/v1/files").rstrip("/")
+        require_inside(caller, path)
+        deleted = await self._intake.in_thread(self._store.delete, path, caller.name)
+        went = {"path": path, "id": deleted.id, "files": deleted.files, "bytes": deleted.size_bytes}
+        return json_answer(orjson.dumps({"v": wire.VERSION, **went}))
+
+    # --- putting
+
+    async def put(self, request: web.Request, caller: Caller) -> web.Response:
+        """Answer ``PUT /v1/files/<path>``."""
+        path = check_path(path_after(request, "/v1/files"))
+        require_inside(caller, path)
+        _require_plain(request)
+        _require_size(request.content_length or 0, self._intake.limits)
+        before = await self._intake.in_thread(self._look, path)
+        _require_conditions(request, before.tag)
+        await _ask_for_body(request)
+        upload = _Upload(self._store, self._quotas, path, before.held)
+        try:
+            outcome = await self._take_in(request, upload)
+        except BaseException:
+            await asyncio.shield(self._intake.in_thread(upload.abandon))
+            raise
+        return await self._answer(path, before, outcome)
+
+    def _look(self, path: str) -> _Standing:
+        """Return what stands at `path`; raises `Gone`."""
+        try:
+            file = self._store.open(path)
+        except Gone:
+            raise
+        except NotHeld:
+            return _Standing(None, None)
+        file.close()
+        return _Standing(self._store.stat([path])[0], f'"{file.version}"')
+
+    async def _take_in(self, request: web.Request, upload: _Upload) -> Outcome:
+        """Stage the body piece by piece, and commit it with the last."""
+        body = _Body(request, self._intake)
+        try:
+            while True:
+                chunks = await body.read_piece()
+                if body.is_over:
+                    return await self._intake.in_slot(upload.commit, chunks)
+                _require_staged(await self._intake.in_slot(upload.stage, chunks))
+                body.let_go()
+        finally:
+            body.let_go()
+
+    async def _answer(self, path: str, before: _Standing, outcome: Outcome) -> web.Response:
+        if outcome.is_gone:
+            raise Gone(f"{path[:200]!a} was deleted", path=path)
+        if outcome.result == "rejected":
+            raise BadPath(outcome.reason or "refused", path=path)
+        if outcome.result not in ("stored", "already"):
+            raise Refused(409, "the file was changed by somebody else meanwhile")
+        stored = Held(Offset(outcome.offset + outcome.length), outcome.crc)
+        after = await self._intake.in_thread(self._look, path)
+        headers = {"ETag": after.tag} if after.tag is not None and after.held == stored else {}
+        body = {"v": wire.VERSION, "path": path, "size": stored.size, "crc": stored.crc}
+        return json_answer(orjson.dumps(body), status=201 if before.tag is None else 200, headers=headers)
+
+
+class _Body:
+    """The body of a request, read piece by piece; what a piece takes of the memory for bodies is let go of behind it."""
+
+    def __init__(self, request: web.Request, intake: Intake) -> None:
+        self._request, self._intake = request, intake
+        self._size_bytes = self._taken_bytes = 0
+        self.is_over = False
+
+    async def read_piece(self) -> list[bytes]:
+        """Return the next piece, maybe empty once the body `is_over`; it must come within the time of a whole small body."""
+        timeout_s = self._intake.limits.body_timeout_s
+        try:
+            chunks = await asyncio.wait_for(self._read_piece(), timeout_s)
+        except asyncio.TimeoutError:
+            raise Refused(408, f"the next piece of the body did not arrive within {timeout_s:g} s") from None
+        except (ClientError, ConnectionError, web.PayloadAccessError) as error:
+            raise BadBatch(f"the body was cut: {type(error).__name__}") from None
+        promised = self._request.content_length
+        if self.is_over and promised is not None and promised != self._size_bytes:
+            raise BadBatch(f"the body has {self._size_bytes} bytes, {promised} were promised")
+        return chunks
+
+    async def _read_piece(self) -> list[bytes]:
+        chunks: list[bytes] = []
+        while (left := min(PIECE_BYTES, self._intake.limits.max_body_bytes) - self._taken_bytes) > 0:
+            chunk = await self._request.content.read(left)
+            if not chunk:
+                self.is_over = True
+                break
+            self._taken_bytes += len(chunk)
+            self._intake.take_room(len(chunk))
+            self._size_bytes += len(chunk)
+            _require_size(self._size_bytes, self._intake.limits)
+            chunks.append(chunk)
+        return chunks
+
+    def let_go(self) -> None:
+        """Say that the pieces read so far are held no longer."""
+        self._intake.give_room(self._taken_bytes)
+        self._taken_bytes = 0
+
+
+class _Upload:
+    """One file on its way into the store, a piece at a time, under a name of its own."""
+
+    def __init__(self, store: Store, quotas: Quotas, path: str, replaces: Held | None) -> None:
+        self._store, self._quotas, self._path, self._replaces = store, quotas, path, replaces
+        self._room_bytes = 0
+        self._name = secrets.token_hex(16)
+        self._so_far = NOTHING
+        self._first = b""
+
+    def stage(self, chunks: list[bytes]) -> Outcome:
+        """Add a piece to the staged copy."""
+        return self._apply("stage", chunks)
+
+    def commit(self, chunks: list[bytes]) -> Outcome:
+        """Add the last piece, and let the copy take its place."""
+        outcome = self._apply("commit", chunks)
+        replaced_bytes = 0 if self._replaces is None else self._replaces.size
+        self._give_back(replaced_bytes if outcome.result == "stored" else self._room_bytes)
+        return outcome
+
+    def _apply(self, op: Op, chunks: list[bytes]) -> Outcome:
+        payload = b"".join(chunks)
+        chunks.clear()
+        self._quotas.require_room(self._path, len(payload))
+        self._room_bytes += len(payload)
+        before = self._so_far
+        self._so_far = Held(Offset(before.size + len(payload)), crc32(payload, before.crc))
+        self._first = self._first or payload[:1]
+        replaces = self._replaces if op == "commit" else None
+        return self._send(
+            Item(self._path, op, before.size, len(payload), before.crc, self._so_far.crc, self._name, replaces), payload
+        )
+
+    def _send(self, item: Item, payload: bytes) -> Outcome:
+        # a source of its own: what an agent, or another request, has staged of the same path is never touched
+        return self._store.apply(Manifest(f"put-{self._name}", (item,), agent="put"), [payload])[0]
+
+    def _give_back(self, size_bytes: int) -> None:
+        self._quotas.give_back(self._path, size_bytes)
+        self._room_bytes = 0
+
+    def abandon(self) -> None:
+        """Begin the staged copy anew, with another byte: the store lets go of what it had."""
+        self._give_back(self._room_bytes)
+        if self._so_far.size == 0:
+            return
+        other = bytes([self._first[0] ^ 1])
+        try:
+            self._send(Item(self._path, "stage", Offset(0), 1, Crc(0), crc32(other), self._name), other)
+        except MLLoggerError as error:
+            _log.warning("an upload that was cut stays until it is swept: %s", error)
+
+
+# --- what HTTP says
+
+
+def _require_plain(request: web.Request) -> None:
+    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding != "identity":
+        raise Refused(415, f"content encoding {encoding[:40]!a}: send the bytes as they are to be kept")
+    if "Content-Range" in request.headers:
+        raise Refused(400, "a part can't be put: send all of the file")
+
+
+def _require_size(size_bytes: int, limits: Limits) -> None:
+    if limits.max_put_bytes is not None and size_bytes > limits.max_put_bytes:
+        raise BatchTooLarge(f"file of more than {limits.max_put_bytes} bytes")
+
+
+def _require_conditions(request: web.Request, tag: str | None) -> None:
+    """Raise `Refused` (412) where ``If-Match`` or ``If-None-Match`` (RFC 9110) forbid to replace what has this entity tag."""
+    wanted = _tags(request.headers.getall("If-Match", []))
+    if wanted and (tag is None or not {tag, "*"} & wanted):
+        raise Refused(412, "If-Match: the file is another one, or is not held")
+    unwanted = _tags(request.headers.getall("If-None-Match", []))
+    if tag is not None and {tag, f"W/{tag}", "*"} & unwanted:
+        raise Refused(412, "If-None-Match: such a file is held")
+
+
+def _tags(headers: Sequence[str]) -> set[str]:
+    return {tag.strip() for header in headers for tag in header.split(",")}
+
+
+async def pass_on(request: web.Request) -> None:
+    """Take an ``Expect`` header without a word: the body is asked for once it is known to be wanted."""
+    if request.headers.get("Expect", "").lower() != "100-continue":
+        raise web.HTTPExpectationFailed
+
+
+async def _ask_for_body(request: web.Request) -> None:
+    if "Expect" in request.headers:
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # what counts as begun can't be answered with an error any more
+
+
+def _require_staged(outcome: Outcome) -> None:
+    if outcome.is_gone:
+        raise Gone(f"{outcome.path[:200]!a} was deleted", path=outcome.path)
+    if outcome.result == "rejected":
+        raise BadPath(outcome.reason or "refused", path=outcome.path)
+    if outcome.result not in ("stored", "already"):
+        raise Refused(409, "the staged copy was lost: send the file again")

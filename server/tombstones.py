@@ -1,0 +1,210 @@
+"""Tombstones: what was deleted through the receiver stays deleted, whoever sends it again.
+
+One file, ``.ml-logger/tombstones``, to which lines are added and from which none is taken, one JSON object each:
+
+    {"id":"20261125T101500-1f2e3d4c","event":"deleted","path":"run","by":"alice","at":1795601700.5}
+    {"id":"20261125T101500-1f2e3d4c","event":"trashed","at_ns":1795601700612345678,"files":3,"bytes":4096}
+    {"id":"20261125T101500-1f2e3d4c","event":"lifted"}
+
+A tombstone of a folder covers all below it. It counts from the moment its first line is durable: that is the deletion, and
+moving what it covers to the trash (`trash`) only follows, after a crash at the next start. A line without its end was not
+written to the end and is cut off by the next writer. The file is read again when it changes: other worker processes, and a
+person at the command line, write to it too. They are few, so all are kept in memory.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+import orjson
+
+from ..errors import Gone
+from ..layout import RECEIVER_DIR
+from .locked_file import write_all
+from .tree import Tree
+
+_NAME = "tombstones"
+
+
+@dataclass(frozen=True, slots=True)
+class Tombstone:
+    """One deletion: of what, by whom, and when (seconds since the epoch).
+
+    `trashed_ns` is when what it covers had left the tree (ns since the epoch), None before that; `files` and `size_bytes` say
+    how much that was. Once it `is_lifted` the name can be used again.
+    """
+
+    id: str
+    path: str
+    by: str
+    at: float
+    trashed_ns: int | None = None
+    files: int = 0
+    size_bytes: int = 0
+    is_lifted: bool = False
+
+
+class Tombstones:
+    """The tombstones of one tree. Thread-safe; raises `OSError` where the disk fails."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree, self._disk = tree, tree.disk
+        self._folder_fd = tree.open_folder(RECEIVER_DIR, create=True)
+        self._guard = threading.Lock()
+        self._state: tuple[int, ...] | None = None
+        self._by_id: Mapping[str, Tombstone] = {}
+        self._standing: Mapping[str, Tombstone] = {}
+        self._has_durable_entry = False
+        self.refresh()
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        os.close(self._folder_fd)
+
+    # --- looking
+
+    def refresh(self) -> None:
+        """Read the file again if it has changed; costs one call to the system if it has not."""
+        if self._state_now() != self._state:
+            with self._guard:
+                self._read_file()
+
+    def _state_now(self) -> tuple[int, ...] | None:
+        try:
+            found = os.stat(_NAME, dir_fd=self._folder_fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        return found.st_ino, found.st_size, found.st_mtime_ns
+
+    def _read_file(self) -> None:
+        try:
+            fd = self._disk.open_file(_NAME, os.O_RDONLY, self._folder_fd)
+        except FileNotFoundError:
+            return
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH)  # nobody is told of what is not durable yet
+            self._read(fd)
+        finally:
+            os.close(fd)
+
+    def _read(self, fd: int) -> None:
+        state = self._state_now()  # before the bytes: what comes in between is read the next time
+        content = os.pread(fd, os.fstat(fd).st_size, 0)
+        by_id: dict[str, Tombstone] = {}
+        for line in content[: content.rfind(b"\n") + 1].splitlines():
+            with suppress(ValueError, TypeError, KeyError):  # a disk may damage a line; the others still count
+                _take_event(orjson.loads(line), by_id)
+        self._by_id = by_id
+        self._standing = {stone.path: stone for stone in by_id.values() if not stone.is_lifted}
+        self._state = state
+
+    def maybe_covering(self, path: str) -> Tombstone | None:
+        """Return the tombstone of `path` or of a folder above it, as last read; None if it is not deleted."""
+        standing = self._standing
+        if not standing:
+            return None
+        return next((standing[above] for above in _with_those_above(path) if above in standing), None)
+
+    def require_there(self, path: str) -> None:
+        """Raise `Gone` if `path` is deleted, as last read."""
+        if self.maybe_covering(path) is not None:
+            raise Gone(f"{path[:200]!a} was deleted", path=path)
+
+    def is_over(self, path: str, written_ns: int) -> bool:
+        """Whether what was logged for `path` at `written_ns` has left the tree since, so that it must not be redone."""
+        above = set(_with_those_above(path))
+        stones = [s for s in self._by_id.values() if s.trashed_ns is not None and s.path in above]
+        return any(not stone.is_lifted or written_ns <= (stone.trashed_ns or 0) for stone in stones)
+
+    def all(self) -> list[Tombstone]:
+        """Return all of them, the lifted ones too, in the order of their deletions."""
+        return list(self._by_id.values())
+
+    def get(self, stone_id: str) -> Tombstone:
+        """Return one by its id, as last read."""
+        return self._by_id[stone_id]
+
+    # --- changing
+
+    def add(self, path: str, by: str) -> Tombstone:
+        """Delete `path`: from now on it is gone. Raises `Gone` if it is already."""
+        now = time.time()
+        stone_id = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(now))}-{os.urandom(4).hex()}"
+        with self._writing() as fd:
+            covering = self.maybe_covering(path)
+            if covering is not None:
+                raise Gone(f"{path[:200]!a} was deleted", path=path)
+            self._append(fd, {"id": stone_id, "event": "deleted", "path": path, "by": by, "at": now})
+        return self._by_id[stone_id]
+
+    def note_trashed(self, stone: Tombstone, files: int, size_bytes: int) -> Tombstone:
+        """Note that all it covers has left the tree; the path must be locked."""
+        event = {"id": stone.id, "event": "trashed", "at_ns": time.time_ns(), "files": files, "bytes": size_bytes}
+        return self._note(stone, event)
+
+    def lift(self, stone: Tombstone) -> Tombstone:
+        """Let the name be used again."""
+        return self._note(stone, {"id": stone.id, "event": "lifted"})
+
+    def _note(self, stone: Tombstone, event: dict[str, Any]) -> Tombstone:
+        with self._writing() as fd:
+            self._append(fd, event)
+        return self._by_id[stone.id]
+
+    @contextmanager
+    def _writing(self) -> Iterator[int]:
+        """Give the file, locked against other writers and read to its end; what was added is read behind the block."""
+        fd = self._disk.open_file(_NAME, os.O_RDWR | os.O_CREAT, self._folder_fd)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            with self._guard:
+                self._read(fd)
+                yield fd
+                self._read(fd)
+        finally:
+            os.close(fd)
+
+    def _append(self, fd: int, event: dict[str, Any]) -> None:
+        content = os.pread(fd, os.fstat(fd).st_size, 0)
+        end = content.rfind(b"\n") + 1
+        try:
+            if end < len(content):
+                self._disk.truncate(fd, end)
+            write_all(self._disk, fd, memoryview(orjson.dumps(event) + b"\n"), end)
+            self._disk.sync(fd)
+            self._sync_entries()
+        except OSError:
+            with suppress(OSError):  # else it stands, and what it says is done by the housekeeper
+                self._disk.truncate(fd, end)
+            raise
+
+    def _sync_entries(self) -> None:
+        if not self._has_durable_entry:
+            self._disk.sync(self._folder_fd)
+            self._tree.sync_folder("", set())
+            self._has_durable_entry = True
+
+
+def _with_those_above(path: str) -> Iterator[str]:
+    while path:
+        yield path
+        path = path.rpartition("/")[0]
+
+
+def _take_event(record: Any, by_id: dict[str, Tombstone]) -> None:
+    """Apply one line; raises `ValueError`, `TypeError` or `KeyError` for one that is none."""
+    stone_id, event = record["id"], record["event"]
+    if event == "deleted":
+        by_id[stone_id] = Tombstone(stone_id, str(record["path"]), str(record["by"]), float(record["at"]))
+    elif event == "trashed":
+        files, size_bytes, at_ns = int(record["files"]), int(record["bytes"]), int(record["at_ns"])
+        by_id[stone_id] = replace(by_id[stone_id], trashed_ns=at_ns, files=files, size_bytes=size_bytes)
+    elif event == "lifted":
+        by_id[stone_id] = replace(by_id[stone_id], is_lifted=True)

@@ -1,0 +1,311 @@
+"""The trash: where what is deleted goes, and stays for a while.
+
+To delete is to set a tombstone (`tombstones`): from then on nobody sees the path. Then it is moved, by one rename, to
+``.ml-logger/trash/<id>/<name>``, behind all who were at work below it, and once its bytes are durable in the files: what the
+redo log alone has would not be redone in the trash. A crash before the tombstone leaves everything, one after it is finished
+by `finish`, at the next start or by the next housekeeper.
+
+To restore is to rename it back and then to lift the tombstone; after a crash in between it is still deleted, and is restored by
+the same call. No symbolic link is followed, and nothing crosses to another file system.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import logging
+import os
+import stat
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+from ..errors import BadPath, NotHeld, Undeletable, UsageError
+from ..layout import RECEIVER_DIR
+from .locks import PathLocks
+from .tombstones import Tombstone, Tombstones
+from .tree import Tree
+
+TRASH_DIR = f"{RECEIVER_DIR}/trash"
+
+_OTHER_DISK = (errno.EXDEV, errno.EBUSY)
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A name in an open folder."""
+
+    name: str
+    folder_fd: int
+
+
+class Trash:
+    """The trash of one tree; raises `OSError` where the disk fails."""
+
+    def __init__(self, tree: Tree, locks: PathLocks, tombstones: Tombstones) -> None:
+        self._tree, self._disk = tree, tree.disk
+        self._locks, self._tombstones = locks, tombstones
+        os.close(tree.open_folder(TRASH_DIR, create=True))
+
+    # --- deleting
+
+    def take(self, path: str, by: str) -> Tombstone:
+        """Delete the file or folder at `path` for `by`; raises `NotHeld`, `Gone` or `Undeletable`."""
+        self._tombstones.refresh()
+        covering = self._tombstones.maybe_covering(path)
+        if covering is None or covering.path != path or covering.trashed_ns is not None:
+            self._tombstones.require_there(path)
+            self._require_movable(path)
+            covering = self._tombstones.add(path, by)
+        return self._finish(covering)
+
+    def finish(self, *, only_moved: bool = False) -> None:
+        """Move what has a tombstone and was left in its place; `only_moved`: only note what a crash kept from being noted."""
+        self._tombstones.refresh()
+        for stone in self._tombstones.all():
+            if stone.trashed_ns is None and not stone.is_lifted and (not only_moved or self.has(stone)):
+                try:
+                    self._finish(stone)
+                except Undeletable as error:  # another file system was mounted there meanwhile
+                    _log.error("not deleted: %s", error)
+
+    def _require_movable(self, path: str) -> None:
+        with self._place_of(path) as place:
+            found = _maybe_stat(place)
+            if found is None or not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
+                raise NotHeld(f"{path[:200]!a} is not held", path=path)
+            devices = {os.fstat(place.folder_fd).st_dev, found.st_dev}
+            if stat.S_ISDIR(found.st_mode):
+                walk = os.fwalk(place.name, dir_fd=place.folder_fd)
+                devices.update(os.fstat(folder_fd).st_dev for _, _, _, folder_fd in walk)
+        if devices != {self._tree.device}:
+            raise _undeletable(path)
+
+    def _finish(self, stone: Tombstone) -> Tombstone:
+        with self._locks.hold([stone.path]):
+            self._tombstones.refresh()
+            stone = self._tombstones.get(stone.id)
+            if stone.trashed_ns is not None or stone.is_lifted:
+                return stone  # somebody else was quicker
+            try:
+                self._move(stone)
+            except OSError as error:
+                if error.errno not in _OTHER_DISK:
+                    raise
+                self._tombstones.lift(stone)
+                raise _undeletable(stone.path) from None
+            stone = self._tombstones.note_trashed(stone, *self._count(stone))
+        _log.info(
+            "deleted %s for %s: %d files, %d bytes", ascii(stone.path), ascii(stone.by), stone.files, stone.size_bytes
+        )
+        return stone
+
+    def _move(self, stone: Tombstone) -> None:
+        if self._disk.syncs_all:
+            self._disk.sync_all(self._tree.root_fd)
+        trash_fd = self._tree.open_folder(_folder_of(stone), create=True)
+        try:
+            with self._place_of(stone.path) as place:
+                if _maybe_stat(place) is not None:
+                    self._disk.rename(place.name, place.folder_fd, _free_name(place.name, trash_fd), trash_fd)
+                self._sync_trash(trash_fd)  # first: what is in both is still there, what is in neither is not
+                self._disk.sync(place.folder_fd)
+        except NotHeld:  # the folder above it has gone
+            self._sync_trash(trash_fd)
+        finally:
+            os.close(trash_fd)
+
+    def _sync_trash(self, folder_fd: int) -> None:
+        self._disk.sync(folder_fd)
+        for path in (TRASH_DIR, RECEIVER_DIR, ""):
+            self._tree.sync_folder(path, set())
+
+    def _count(self, stone: Tombstone) -> tuple[int, int]:
+        """Return how many plain files are in the trash for it, and their bytes."""
+        files = size_bytes = 0
+        root_fd = self._tree.open_folder(_folder_of(stone))
+        try:
+            for _, _, names, folder_fd in os.fwalk(".", dir_fd=root_fd):
+                for name in names:
+                    found = os.stat(name, dir_fd=folder_fd, follow_symlinks=False)
+                    if stat.S_ISREG(found.st_mode):
+                        files, size_bytes = files + 1, size_bytes + found.st_size
+        finally:
+            os.close(root_fd)
+        return files, size_bytes
+
+    # --- what is in it
+
+    def has(self, stone: Tombstone) -> bool:
+        """Whether something of it is in the trash."""
+        return any(True for _ in self._names(_folder_of(stone)))
+
+    def ids(self) -> list[str]:
+        """Return the ids of all that is in the trash."""
+        return sorted(self._names(TRASH_DIR))
+
+    def _names(self, folder: str) -> Iterator[str]:
+        try:
+            fd = self._tree.open_folder(folder)
+        except NotHeld:
+            return
+        try:
+            yield from os.listdir(fd)  # noqa: PTH208  # a descriptor, which pathlib can't list
+        finally:
+            os.close(fd)
+
+    # --- restoring
+
+    def restore(self, stone: Tombstone) -> None:
+        """Put back what it deleted, and lift it; raises `UsageError` where that can't be."""
+        folder, _, name = stone.path.rpartition("/")
+        with self._locks.hold([stone.path]), self._holding(stone.id) as trash_fd:
+            self._require_free_way(stone, folder)
+            folder_fd = self._tree.open_folder(folder, create=True)
+            try:
+                self._put_back(stone, _Place(name, trash_fd), _Place(name, folder_fd))
+                self._disk.sync(folder_fd)
+                for above in _folders_above(folder):
+                    self._tree.sync_folder(above, set())
+            finally:
+                os.close(folder_fd)
+            self._disk.sync(trash_fd)
+            if not stone.is_lifted:
+                self._tombstones.lift(stone)
+        self._drop_folder(stone.id)
+
+    def _require_free_way(self, stone: Tombstone, folder: str) -> None:
+        self._tombstones.refresh()
+        covering = self._tombstones.maybe_covering(folder)
+        if covering is not None:
+            raise UsageError(f"{covering.path!a} above it was deleted too", hint=f"restore {covering.id} first")
+        if self._tombstones.get(stone.id).trashed_ns is None:
+            raise UsageError(f"{stone.id} is being deleted", hint="try again in a moment")
+
+    def _put_back(self, stone: Tombstone, aside: _Place, place: _Place) -> None:
+        is_aside, is_back = _maybe_stat(aside) is not None, _maybe_stat(place) is not None
+        if is_aside and is_back:
+            raise UsageError(f"something new is at {stone.path!a}", hint="move it away first")
+        if is_aside:
+            self._disk.rename(aside.name, aside.folder_fd, place.name, place.folder_fd)
+        elif not is_back:
+            raise UsageError(
+                f"nothing of {stone.path!a} is in the trash any more", hint="'trash forget' frees the name"
+            )
+
+    def forget(self, stone: Tombstone) -> None:
+        """Let the name be used again without putting anything back; raises `UsageError` while it is on its way to the trash."""
+        with self._locks.hold([stone.path]):
+            self._tombstones.refresh()
+            stone = self._tombstones.get(stone.id)
+            if stone.trashed_ns is None:
+                raise UsageError(f"{stone.id} is being deleted", hint="try again in a moment")
+            if not stone.is_lifted:
+                self._tombstones.lift(stone)
+
+    # --- emptying
+
+    def empty(self, ids: Iterable[str]) -> None:
+        """Remove for good what these deletions took; their tombstones stand. What is being restored is passed over."""
+        for stone_id in ids:
+            with suppress(UsageError, BlockingIOError, FileNotFoundError), self._holding(stone_id) as folder_fd:
+                self._clear(folder_fd)
+            self._drop_folder(stone_id)
+
+    def old_ids(self, keep_s: float) -> list[str]:
+        """Return the ids of what has been in the trash for longer than `keep_s` seconds."""
+        self._tombstones.refresh()
+        never = float("inf")  # one that is on its way needs its folder
+        at = {stone.id: never if stone.trashed_ns is None else stone.at for stone in self._tombstones.all()}
+        now = time.time()
+        return [stone_id for stone_id in self.ids() if now - at.get(stone_id, 0.0) >= keep_s]
+
+    def _clear(self, folder_fd: int) -> None:
+        """Remove all that is in an open folder, never following a link nor entering another file system."""
+        with os.scandir(folder_fd) as found:
+            entries = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in found]
+        for name, is_folder in entries:
+            if is_folder:
+                below_fd = self._disk.open_folder(name, folder_fd)
+                try:
+                    if os.fstat(below_fd).st_dev == self._tree.device:
+                        self._clear(below_fd)
+                finally:
+                    os.close(below_fd)
+                self._disk.remove_folder(name, folder_fd)
+            else:
+                self._disk.unlink(name, folder_fd)
+
+    def _drop_folder(self, stone_id: str) -> None:
+        trash_fd = self._tree.open_folder(TRASH_DIR)
+        try:
+            with suppress(FileNotFoundError):
+                self._disk.remove_folder(stone_id, trash_fd)
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY:
+                raise
+        finally:
+            os.close(trash_fd)
+
+    # --- places
+
+    @contextmanager
+    def _holding(self, stone_id: str) -> Iterator[int]:
+        """Give the open folder of one deletion in the trash, which nobody restores or empties meanwhile."""
+        try:
+            fd = self._tree.open_folder(f"{TRASH_DIR}/{stone_id}")
+        except NotHeld:
+            raise UsageError(f"nothing of {stone_id} is in the trash any more", hint="see 'trash list'") from None
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield fd
+        except BlockingIOError:
+            raise UsageError(f"{stone_id} is being restored or emptied", hint="try again in a moment") from None
+        finally:
+            os.close(fd)
+
+    @contextmanager
+    def _place_of(self, path: str) -> Iterator[_Place]:
+        """Give the open folder that `path` is in; raises `NotHeld`."""
+        folder, _, name = path.rpartition("/")
+        try:
+            fd = self._tree.open_folder(folder)
+        except BadPath:
+            raise NotHeld(f"{path[:200]!a} is not held", path=path) from None
+        try:
+            yield _Place(name, fd)
+        finally:
+            os.close(fd)
+
+
+def _folder_of(stone: Tombstone) -> str:
+    return f"{TRASH_DIR}/{stone.id}"
+
+
+def _folders_above(folder: str) -> Iterator[str]:
+    while folder:
+        folder = folder.rpartition("/")[0]
+        yield folder
+
+
+def _free_name(name: str, folder_fd: int) -> str:
+    """Return `name`, or another one where a crash has left something of it there already."""
+    is_free = _maybe_stat(_Place(name, folder_fd)) is None
+    return name if is_free else f"left-{os.urandom(8).hex()}"
+
+
+def _maybe_stat(place: _Place) -> os.stat_result | None:
+    try:
+        return os.stat(place.name.encode(), dir_fd=place.folder_fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+
+
+def _undeletable(path: str) -> Undeletable:
+    return Undeletable(
+        f"{path[:200]!a} is on another file system, or has one in it, from which nothing is moved to the trash",
+        path=path,
+        hint="remove it by hand at the host",
+    )

@@ -1,0 +1,451 @@
+"""Deleting in the plain-file store: death, faults and power cuts at every call, links, mounted disks; the trash by command."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import orjson
+import pytest
+from batches import append, apply, commit, held_of, results, stage
+from faulty_disk import Died, FaultyDisk, PowerCutDisk, dies_at, fails, fails_at, let_go
+
+from ml_logger.errors import Gone, NotHeld, StoreError, Undeletable, UsageError
+from ml_logger.server import local_round, local_store
+from ml_logger.server.disk import Disk
+from ml_logger.server.local_store import LocalStore
+from ml_logger.server.trash_cli import main as trash
+
+LINES = b"".join(b'{"_step":%d}\n' % n for n in range(100))
+HALF = len(LINES) // 2
+PICTURE = bytes(range(256)) * 8
+
+RUN = (append("run/m.jsonl", LINES, 0, HALF), commit("run/images/0.png", PICTURE))
+MORE = (append("run/m.jsonl", LINES, HALF), append("other/m.jsonl", LINES))
+RUN_FILES = {"m.jsonl": LINES, "images/0.png": PICTURE}
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def store(data_dir: Path) -> Iterator[LocalStore]:
+    store = open_store(data_dir)
+    yield store
+    store.close()
+
+
+@pytest.fixture(params=["logged", "straight", "no log"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The ways that bytes take: through the redo log, straight with intents, or without any log."""
+    monkeypatch.setattr(local_round, "MAX_LOGGED_BYTES", 1 << 20 if request.param == "logged" else 0)
+    monkeypatch.setattr(Disk, "syncs_all", request.param != "no log")
+    return str(request.param)
+
+
+def open_store(data_dir: Path, disk: Disk | None = None, **more: float) -> LocalStore:
+    return LocalStore(data_dir, disk=disk, keeps_house=False, **more)  # type: ignore[arg-type]  # floats alone are given
+
+
+def delete_amid_work(store: LocalStore, said: list[str]) -> None:
+    """Store a run, delete it and go on with another; `said` tells what was acknowledged."""
+    for word, work in (
+        ("stored", lambda: apply(store, *RUN)),
+        ("more", lambda: apply(store, *MORE)),
+        ("deleted", lambda: store.delete("run", "alice")),
+        ("after", lambda: apply(store, append("after/m", LINES))),
+    ):
+        work()
+        said.append(word)
+    store.keep_house()
+
+
+def files_below(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def in_trash(data_dir: Path) -> list[dict[str, bytes]]:
+    """Return the files of each run that is in the trash."""
+    return [files_below(folder) for folder in (data_dir / ".ml-logger" / "trash").glob("*/run")]
+
+
+def is_gone(store: LocalStore, data_dir: Path) -> bool:
+    """Return whether the run is gone, having required that all of it is or nothing, and that what is gone is in the trash."""
+    held = store.stat(["run/m.jsonl", "run/images/0.png"])
+    (outcome,) = apply(store, append("run/m.jsonl", b"none", 4))
+    if not outcome.is_gone:
+        return False
+    assert held == [None, None]
+    with pytest.raises(Gone):
+        store.open("run/m.jsonl")
+    assert not (data_dir / "run").exists()
+    return True
+
+
+def require_sound(data_dir: Path, said: list[str]) -> None:
+    """Require that a store that starts on `data_dir` keeps what was `said`, deletes once more, and brings nothing back."""
+    store = open_store(data_dir)
+    gone = is_gone(store, data_dir)
+    assert gone or "deleted" not in said
+    if gone:
+        assert "more" in said
+        assert RUN_FILES in in_trash(data_dir)
+    elif "more" in said:
+        assert store.stat(["run/m.jsonl", "run/images/0.png"]) == [held_of(LINES), held_of(PICTURE)]
+    if "more" in said:
+        assert store.stat(["other/m.jsonl"]) == [held_of(LINES)]
+    if "after" in said:
+        assert store.stat(["after/m"]) == [held_of(LINES)]
+    with suppress(NotHeld):
+        store.delete("run", "alice")
+    store.close()
+    with suppress(UsageError):
+        trash(["forget", "run", "--data-dir", str(data_dir)])
+    assert not (data_dir / "run").exists()
+    again = open_store(data_dir)
+    assert again.stat(["run/m.jsonl"]) == [None]
+    assert results(again, append("run/m.jsonl", b"new\n")) == ["stored"]
+    again.close()
+    assert files_below(data_dir / "run") == {"m.jsonl": b"new\n"}
+
+
+def count_calls(data_dir: Path) -> int:
+    disk = FaultyDisk()
+    store = open_store(data_dir, disk)
+    delete_amid_work(store, [])
+    store.close()
+    return disk.calls
+
+
+def die_at(number: int, data_dir: Path, disk: FaultyDisk) -> list[str]:
+    said: list[str] = []
+    disk.fault = dies_at(number)
+    with suppress(Died):
+        store = open_store(data_dir, disk)
+        delete_amid_work(store, said)
+        store.close()
+    return said
+
+
+# --- death, power cuts, faults
+
+
+def test_death_at_every_call(tmp_path: Path, way: str) -> None:
+    """Killed at any call all of a run is there or nothing; what was said to be deleted is, whole in the trash, for ever."""
+    deaths = count_calls(tmp_path / "counted") + 5
+    for number in range(1, deaths):
+        data_dir = tmp_path / f"data-{number}"
+        said = die_at(number, data_dir, FaultyDisk())
+        let_go(data_dir)
+        require_sound(data_dir, said)
+        assert list((data_dir / ".ml-logger" / "trash").glob("*/left-*")) == []  # nothing was redone beside it
+
+
+@pytest.mark.parametrize("left", ["nothing", "names"])
+def test_a_power_cut_at_every_call(tmp_path: Path, way: str, left: str) -> None:
+    """Whatever is left of what was not fsynced, the same holds."""
+    for number in range(1, count_calls(tmp_path / "counted") + 5):
+        data_dir, found = tmp_path / f"data-{number}", tmp_path / f"found-{number}"
+        disk = PowerCutDisk()
+        said = die_at(number, data_dir, disk)
+        disk.restore(data_dir, found, left)
+        require_sound(found, said)
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
+def test_every_call_fails_once(tmp_path: Path, code: int) -> None:
+    """A deletion whose disk fails once is done by the housekeeper or not at all, and can be asked for again."""
+    failed = 0
+    counted = FaultyDisk()
+    store = open_store(tmp_path / "counted", counted)
+    apply(store, *RUN, *MORE)
+    before = counted.calls
+    store.delete("run", "alice")
+    store.close()
+    for number in range(1, counted.calls - before + 1):
+        data_dir, disk = tmp_path / f"data-{number}", FaultyDisk()
+        store = open_store(data_dir, disk)
+        apply(store, *RUN, *MORE)
+        disk.fault = fails_at(disk.calls + number, code)
+        try:
+            store.delete("run", "alice")
+        except StoreError:
+            failed += 1
+        disk.fault = fails("nothing")
+        with suppress(Gone):
+            store.delete("run", "alice")
+        store.keep_house()
+        assert is_gone(store, data_dir)
+        assert RUN_FILES in in_trash(data_dir)
+        store.close()
+    assert failed > 10
+
+
+def test_the_order_of_a_deletion(data_dir: Path) -> None:
+    """The tombstone is durable before the files move, their bytes are before that too, and both folders before the answer."""
+    disk = FaultyDisk()
+    store = open_store(data_dir, disk)
+    apply(store, *RUN)
+    disk.log.clear()
+    store.delete("run", "alice")
+    calls = [call for call, _ in disk.log]
+    stone = (data_dir / ".ml-logger" / "tombstones").stat().st_ino
+    assert disk.log.index(("sync", stone)) < calls.index("sync_all") < calls.index("rename")
+    after = disk.log[calls.index("rename") + 1 :]
+    (trash_folder,) = (data_dir / ".ml-logger" / "trash").iterdir()
+    for folder in (trash_folder, trash_folder.parent, data_dir):
+        assert ("sync", folder.stat().st_ino) in after
+    store.close()
+
+
+def test_a_failed_syncfs_after_a_deletion(data_dir: Path) -> None:
+    """Bytes that had to be written once more from the log do not bring back a run whose name is free again."""
+    disk = FaultyDisk()
+    store = open_store(data_dir, disk, settle_s=0.0)
+    apply(store, *RUN, append("other/m", LINES))
+    store.delete("run", "alice")
+    trash(["forget", "run", "--data-dir", str(data_dir)])
+    disk.fault = lambda call, _: OSError(errno.EIO, "no") if call == "sync_all" and "once" not in told else None
+    told: list[str] = []
+    store.keep_house()
+    told.append("once")
+    store.keep_house()
+    assert not (data_dir / "run").exists()
+    assert store.stat(["other/m"]) == [held_of(LINES)]
+    store.close()
+
+
+# --- several at once
+
+
+def test_a_second_receiver_sees_it(data_dir: Path, store: LocalStore) -> None:
+    """What one process deletes is gone for another that has the same folder open, and free again for it as soon."""
+    other = open_store(data_dir)
+    apply(other, *RUN)
+    store.delete("run", "alice")
+    assert is_gone(other, data_dir)
+    trash(["forget", "run", "--data-dir", str(data_dir)])
+    assert results(other, RUN[0]) == ["stored"]
+    other.close()
+
+
+def test_a_writer_that_looked_before_and_locked_after(data_dir: Path, store: LocalStore) -> None:
+    """Who was on the way to the lock when a run was deleted finds that it is gone, and makes no file of it."""
+    disk = FaultyDisk()
+    other = open_store(data_dir, disk)
+    apply(other, *RUN)
+    waiting = [lambda: store.delete("run", "alice")]
+
+    def fault(_call: str, _number: int) -> None:
+        while waiting:
+            waiting.pop()()
+
+    disk.fault = fault  # the first call to the disk is the one that opens the locks
+    outcomes = apply(other, *MORE)
+    assert [(o.result, o.is_gone) for o in outcomes] == [("rejected", True), ("stored", False)]
+    assert is_gone(store, data_dir)
+    other.close()
+
+
+def test_who_is_at_work_is_waited_for(data_dir: Path, store: LocalStore) -> None:
+    """A run is moved once the batch that writes to it has ended, and with what that has stored."""
+    disk = FaultyDisk()
+    other = open_store(data_dir, disk)
+    apply(other, *RUN)
+    deleting = threading.Thread(target=lambda: store.delete("run", "alice"))
+
+    def fault(call: str, _number: int) -> None:
+        if call == "write" and not deleting.ident:
+            deleting.start()
+            deleting.join(0.5)
+            assert deleting.is_alive()
+            assert (data_dir / "run").exists()
+
+    disk.fault = fault
+    assert results(other, *MORE) == ["stored", "stored"]
+    deleting.join(60)
+    assert is_gone(other, data_dir)
+    assert in_trash(data_dir) == [RUN_FILES]
+    other.close()
+
+
+def test_a_line_that_was_not_written_to_its_end(data_dir: Path) -> None:
+    """Such a line, and one that is damaged, deletes nothing and hides none of the others."""
+    store = open_store(data_dir)
+    apply(store, *RUN, append("x", LINES), append("y", LINES))
+    store.delete("x", "alice")
+    with (data_dir / ".ml-logger" / "tombstones").open("ab") as file:
+        file.write(b'no JSON\n{"id":"1","event":"deleted","path":"run","by":"me","at":1}')
+    assert results(store, RUN[0]) == ["already"]
+    store.delete("y", "alice")
+    assert store.stat(["x", "y", "run/m.jsonl"]) == [None, None, held_of(LINES[:HALF])]
+    store.close()
+
+
+# --- links and other disks
+
+
+def test_no_link_is_followed(data_dir: Path, tmp_path: Path, store: LocalStore) -> None:
+    """A link can't be deleted, nor anything behind it; one within a run goes with it, and what it leads to stays."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "kept").write_bytes(b"kept")
+    apply(store, *RUN)
+    (data_dir / "link").symlink_to(outside)
+    (data_dir / "run" / "link").symlink_to(outside)
+    for path in ("link", "link/kept", "run/link/kept"):
+        with pytest.raises(NotHeld):
+            store.delete(path, "alice")
+    assert store.delete("run", "alice").files == 2
+    trash(["empty", "--data-dir", str(data_dir)])
+    assert list((data_dir / ".ml-logger" / "trash").iterdir()) == []
+    assert files_below(outside) == {"kept": b"kept"}
+
+
+@pytest.fixture
+def mounted(data_dir: Path) -> Iterator[Path]:
+    """A folder below the data directory's ``run`` on which another file system is mounted."""
+    folder = data_dir / "run" / "mounted"
+    folder.mkdir(parents=True)
+    done = subprocess.run(["mount", "-t", "tmpfs", "none", folder], capture_output=True, check=False)
+    if done.returncode:
+        pytest.skip("mounting is not allowed here")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_another_file_system_is_refused(mounted: Path, store: LocalStore) -> None:
+    """A file on it, the folder it is mounted on and a run that has it inside are refused, and stay as they were."""
+    apply(store, append("run/mounted/m", LINES), append("run/m", LINES))
+    for path in ("run/mounted/m", "run/mounted", "run"):
+        with pytest.raises(Undeletable, match="another file system"):
+            store.delete(path, "alice")
+    assert store.stat(["run/mounted/m", "run/m"]) == [held_of(LINES)] * 2
+    assert store.delete("run/m", "alice").files == 1
+
+
+@pytest.mark.parametrize("code", [errno.EXDEV, errno.EBUSY])
+def test_a_file_system_mounted_in_the_last_moment(data_dir: Path, code: int) -> None:
+    """Where the rename itself is refused the tombstone is lifted again."""
+    store = open_store(data_dir, FaultyDisk(fails("rename", code)))
+    apply(store, append("run/m", LINES))
+    with pytest.raises(Undeletable):
+        store.delete("run", "alice")
+    assert store.stat(["run/m"]) == [held_of(LINES)]
+    store.close()
+
+
+# --- the command
+
+
+def listed(data_dir: Path, capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
+    trash(["list", "--json", "--data-dir", str(data_dir)])
+    return [orjson.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_restore(data_dir: Path, store: LocalStore, capsys: pytest.CaptureFixture[str]) -> None:
+    """A deleted run comes back as it was, beside a receiver at work, and is gone on with."""
+    apply(store, *RUN)
+    deleted = store.delete("run", "alice")
+    (line,) = listed(data_dir, capsys)
+    assert line["id"] == deleted.id
+    assert (line["path"], line["by"], line["files"], line["in_trash"]) == ("run", "alice", 2, True)
+    trash(["restore", "run", "--data-dir", str(data_dir)])
+    assert store.stat(["run/images/0.png"]) == [held_of(PICTURE)]
+    assert results(store, *MORE) == ["stored", "stored"]
+    assert files_below(data_dir / "run") == RUN_FILES
+    assert listed(data_dir, capsys) == []
+
+
+def test_restore_is_refused(data_dir: Path, store: LocalStore) -> None:
+    """What would take the place of something, belongs below something deleted, or is not there, is named."""
+    apply(store, *RUN, append("x", LINES))
+    first, second = store.delete("run/m.jsonl", "alice"), store.delete("run", "alice")
+    third = store.delete("x", "alice")
+    at = ["--data-dir", str(data_dir)]
+    with pytest.raises(UsageError, match="above it"):
+        trash(["restore", first.id, *at])
+    trash(["restore", second.id, *at])
+    trash(["forget", first.id, *at])
+    assert results(store, append("run/m.jsonl", b"new\n")) == ["stored"]
+    with pytest.raises(UsageError, match="something new"):
+        trash(["restore", first.id, *at])
+    trash(["empty", "x", *at])
+    with pytest.raises(UsageError, match="nothing of"):
+        trash(["restore", third.id, *at])
+    with pytest.raises(UsageError, match="is no deletion"):
+        trash(["restore", "none", *at])
+    with pytest.raises(UsageError, match="no receiver's data directory"):
+        trash(["list", "--data-dir", str(data_dir.parent)])
+
+
+def test_a_restore_that_died(data_dir: Path, store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the rename and the end of the tombstone it is still deleted, and the same command ends it."""
+    apply(store, *RUN)
+    store.delete("run", "alice")
+    monkeypatch.setattr("ml_logger.server.tombstones.Tombstones.lift", _die)
+    with pytest.raises(Died):
+        trash(["restore", "run", "--data-dir", str(data_dir)])
+    monkeypatch.undo()
+    assert store.stat(["run/m.jsonl"]) == [None]
+    trash(["restore", "run", "--data-dir", str(data_dir)])
+    assert store.stat(["run/images/0.png"]) == [held_of(PICTURE)]
+
+
+def _die(*_args: object) -> None:
+    raise Died
+
+
+def test_emptying_and_forgetting(data_dir: Path, store: LocalStore, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is emptied stays deleted; what is forgotten may be sent again, and what was in the trash of it stays there."""
+    apply(store, *RUN, append("x", LINES))
+    store.delete("run", "alice")
+    store.delete("x", "alice")
+    at = ["--data-dir", str(data_dir)]
+    trash(["empty", "run", *at])
+    assert is_gone(store, data_dir)
+    assert in_trash(data_dir) == []
+    trash(["forget", "x", *at])
+    assert results(store, append("x", b"new\n")) == ["stored"]
+    lines = {line["path"]: (line["in_trash"], line["forgotten"]) for line in listed(data_dir, capsys)}
+    assert lines == {"run": (False, False), "x": (True, True)}
+
+
+def test_the_trash_empties_by_itself(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has been in it for `trash_keep_s` goes with the next housekeeping, and not before; it stays deleted."""
+    store = open_store(data_dir, trash_keep_s=3600.0)
+    apply(store, *RUN)
+    store.delete("run", "alice")
+    clock: Callable[[], float] = local_store.time.monotonic
+    monkeypatch.setattr(local_store.time, "monotonic", lambda: clock() + 1000)
+    store.keep_house()
+    assert in_trash(data_dir) == [{"m.jsonl": LINES[:HALF], "images/0.png": PICTURE}]
+    store.close()
+    store = open_store(data_dir, trash_keep_s=0.0)
+    store.keep_house()
+    assert list((data_dir / ".ml-logger" / "trash").iterdir()) == []
+    assert is_gone(store, data_dir)
+    store.close()
+
+
+def test_an_upload_under_way(store: LocalStore) -> None:
+    """A whole file of which a part is staged can't be committed below what was deleted meanwhile."""
+    apply(store, *RUN, stage("run/w", PICTURE, 0, 700))
+    store.delete("run", "alice")
+    (outcome,) = apply(store, commit("run/w", PICTURE, 700))
+    assert (outcome.result, outcome.is_gone) == ("rejected", True)
+
+
+def test_a_thousand_files(store: LocalStore, data_dir: Path) -> None:
+    """A large run goes by one rename."""
+    for start in range(0, 1000, 100):
+        apply(store, *[commit(f"run/{n}/w", b"w") for n in range(start, start + 100)])
+    assert store.delete("run", "alice").files == 1000
+    assert not os.path.lexists(data_dir / "run")
