@@ -10,6 +10,7 @@ from ..errors import BadAnswer, ShipError
 from .config import AgentConfig
 from .couriers import Staff
 from .ledger import Ledger
+from .progress import Progress
 from .scanner import Problem
 from .settling import Clock
 from .shipper import Round, Shipper
@@ -22,9 +23,8 @@ class TellingShipper(Shipper):
     def __init__(
         self, spool: Path, config: AgentConfig, ledger: Ledger, staff: Staff, clock: Clock, status: StatusFile
     ) -> None:
-        super().__init__(spool, config, ledger, staff, clock)
+        super().__init__(spool, config, ledger, staff, clock, Progress(last_ack_at=status.latest().last_ack_at))
         self._status = status
-        self._so_far = replace(self._so_far, last_ack_at=status.latest().last_ack_at)
 
     def ship_once(self, complete_paths: Iterable[str] = (), folders: Iterable[str] | None = None) -> Round:
         """Do one round as `Shipper.ship_once`; the next one is wanted no later than there is something to tell."""

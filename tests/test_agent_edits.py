@@ -84,8 +84,9 @@ def test_an_edit_that_comes_with_new_lines_is_found_once_the_stream_is_quiet(pai
 def test_a_stream_that_grows_is_not_compared(pair: Pair) -> None:
     """However often more is shipped of it, none of that costs more than a look at its ends; at last it is compared once."""
     looks: list[list[str]] = []
-    compare = pair.shipper._compare
-    pair.shipper._compare = lambda paths: looks.append([*paths]) or compare(looks[-1])  # type: ignore[method-assign,func-returns-value]
+    comparisons = pair.shipper._comparisons
+    compare = comparisons.compare
+    comparisons.compare = lambda paths: looks.append([*paths]) or compare(looks[-1])  # type: ignore[method-assign,func-returns-value]
     for _ in range(50):
         pair.append("m.log", LINE % 1)
         pair.shipper.ship_once()
@@ -151,7 +152,7 @@ def test_a_file_that_is_closed_while_it_is_on_its_way_is_read_again(pair: Pair) 
         pair.transport.send = send  # type: ignore[method-assign]
         mapped[:] = b"later"
         mapped.close()
-        pair.shipper._note_complete("w.bin")
+        pair.shipper._comparisons.note_complete("w.bin")
         return send(packed)
 
     pair.transport.send = change_and_send  # type: ignore[method-assign]

@@ -181,7 +181,7 @@ def test_retention_deletes_it(pair: Pair) -> None:
     pair.drain()
     trash(["restore", "run", "--data-dir", str(pair.data_dir)])
     pair.transport.store.delete("run/a.log", "alice")
-    walk = Walk.of(pair.shipper._config, pair.spool)
+    walk = Walk.of(pair.shipper._memory.config, pair.spool)
     walk.look(None)
     made = plan(
         walk.files(),

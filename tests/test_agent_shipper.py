@@ -9,7 +9,7 @@ from direct import Pair
 from processes import assert_trees_equal, differences, read_mirror, read_spool
 
 from ml_logger import layout
-from ml_logger.agent.shipper import QUESTION_BYTES
+from ml_logger.agent.dispatch import QUESTION_BYTES
 from ml_logger.errors import StopSending, TryAgain
 from ml_logger.wire import Outcome, encode_stat_request
 

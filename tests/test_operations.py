@@ -14,7 +14,7 @@ SPEAKERS = {
     **dict.fromkeys(("log.info", "log.warning", "log.error", "log.exception", "print"), 0),
     **dict.fromkeys(("ConfigError", "UsageError", "SpoolTaken", "super().__init__"), 0),
     **dict.fromkeys(("TryAgain", "TimedOut", "StopSending", "BatchRefused", "TooLarge", "NotServed", "BadAnswer"), 0),
-    **dict.fromkeys(("Problem", "Refused", "Kept", "_set_aside", "_keep_back", "_tell_once", "_tell"), 1),
+    **dict.fromkeys(("Problem", "Refused", "Kept", "set_aside", "_keep_back", "_tell_once", "_tell"), 1),
 }
 """What is called with a message for people, and which of its arguments that is."""
 
