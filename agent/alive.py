@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from pathlib import Path
 
@@ -64,11 +63,7 @@ class RunsAlive:
         return next((folder for folder in above if folder in self._runs), path.partition("/")[0])
 
     def _has_writer(self, folder: str) -> bool:
-        for path in self._runs.get(folder, ()):
-            with contextlib.suppress(OSError), local_file.open_regular(self._spool / path) as (fd, _):
-                if not local_file.is_writer_gone(fd):
-                    return True
-        return False
+        return any(local_file.has_writer(self._spool / path) for path in self._runs.get(folder, ()))
 
 
 @functools.lru_cache(maxsize=1 << 12)  # asked whenever a live stream has grown

@@ -59,11 +59,4 @@ class Grown:
     def _wait_s(self, file: LocalFile) -> float:
         """Return in how many seconds `file` is to be looked at again, 0 if it is quiet."""
         wait_s = max(QUIET_S, file.signature.size / BYTES_PER_QUIET_S) - self._settling.age_s(file)
-        return wait_s if wait_s > 0 or not self._has_writer(file) else QUIET_S
-
-    def _has_writer(self, file: LocalFile) -> bool:
-        try:
-            with local_file.open_regular(self._spool / file.path) as (fd, _):
-                return not local_file.is_writer_gone(fd)
-        except OSError:
-            return False
+        return wait_s if wait_s > 0 or not local_file.has_writer(self._spool / file.path) else QUIET_S

@@ -150,6 +150,15 @@ def is_writer_gone(fd: int) -> bool:
     return True
 
 
+def has_writer(path: str | Path) -> bool:
+    """Whether somebody holds the lock of a writer on the file `path`; one that can't be opened has none."""
+    try:
+        with open_regular(path) as (fd, _):
+            return not is_writer_gone(fd)
+    except OSError:
+        return False
+
+
 def whole_lines_end(chunk: bytes, offset: int) -> Offset:
     """Return the position just behind the last newline of `chunk`, which starts at `offset`; `offset` if it has none."""
     return Offset(offset + chunk.rfind(b"\n") + 1)
