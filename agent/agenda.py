@@ -64,9 +64,8 @@ class Agenda:
         self._files: dict[str, LocalFile] = {}
         self._since_s: dict[str, float] = {}
         self._queues: dict[Lane, deque[str]] = {lane: deque() for lane in LANES}
-        self._queued: dict[
-            str, Lane
-        ] = {}  # a path that is in a queue but not here, or in another lane, was taken out of it
+        # a path that is in a queue but not here, or in another lane, was taken out of it
+        self._queued: dict[str, Lane] = {}
         self._out: dict[str, float] = {}  # since when
         self._held: set[str] = set()
         self._settling = Timers(steady_s)
@@ -177,11 +176,6 @@ class Agenda:
         """Return the files that wait for their writers; somebody has to find them a place."""
         held, self._held = self._held, set()
         return [self._files[path] for path in held if path in self._files]
-
-    @property
-    def has_held(self) -> bool:
-        """Whether a file waits for its writer."""
-        return bool(self._held)
 
     def settles_in_s(self) -> float | None:
         """Return in how many seconds the first file may have settled, None if none is settling."""

@@ -65,12 +65,8 @@ class Caller:
         try:
             with self._connected() as connection:
                 return self._exchange(connection, method, path, body)
-        except (
-            OSError,
-            http.client.HTTPException,
-            ValueError,
-            RuntimeError,
-        ) as error:  # RuntimeError: no thread is left
+        except (OSError, http.client.HTTPException, ValueError, RuntimeError) as error:
+            # RuntimeError: no thread is left
             raise unanswered(error, f"no answer within {self._timeout_s:g} s") from None
 
     def address(self) -> tuple[str, int]:

@@ -141,9 +141,8 @@ def _tell(order: _Order, text: str, begin: str = "ml-logger-agent: ") -> None:
     if order.config.log.format == "json":
         log.error("%s", text)
     else:
-        with contextlib.suppress(
-            OSError
-        ):  # the terminal was closed: what it can't be told does not change the exit code
+        # the terminal may be closed: what it can't be told does not change the exit code
+        with contextlib.suppress(OSError):
             print(begin + order.secrets.hide(text), file=sys.stderr)
 
 

@@ -144,17 +144,20 @@ class Ledger:
 
     def put(self, path: str, entry: Entry) -> None:
         """Remember `entry` for `path`; it reaches the file with the next `save`."""
-        doubted = self._doubted.pop(path, None)
-        # what was doubted and is held still, with nothing sent since, was there before the receiver's last start
-        is_old = doubted is not None and entry.is_done and entry.held == doubted.held
-        before = doubted if is_old else self._entries.get(path)
-        is_old = is_old or (
-            before is not None and before.held == entry.held is not None
-        )  # only the file was looked at again
-        self._entries[path] = entry._replace(era=before.era if before is not None and is_old else self._era)
+        era = self._era_if_old(entry, self._doubted.pop(path, None), self._entries.get(path))
+        self._entries[path] = entry._replace(era=self._era if era is None else era)
         self._unsaved.add(path)
         if entry.is_gone:
             self._gone.add(path)
+
+    @staticmethod
+    def _era_if_old(entry: Entry, doubted: Entry | None, before: Entry | None) -> int | None:
+        """Return the era in which what `entry` holds was acknowledged, None if that is news."""
+        if doubted is not None and entry.is_done and entry.held == doubted.held:
+            return doubted.era  # nothing was sent since: it was there before the receiver's last start
+        if before is not None and before.held == entry.held is not None:
+            return before.era  # only the file was looked at again
+        return None
 
     def doubt(self, path: str) -> None:
         """Forget what is known of `path` until the receiver was asked about it."""

@@ -119,9 +119,8 @@ class Loop:
         self._watcher.stop()
         try:
             return self._drain(self._has_settled)
-        except (
-            StopSending
-        ) as error:  # it was let in before, or waits for its token file: say what is left, as at any end
+        except StopSending as error:
+            # it was let in before, or waits for its token file: say what is left, as at any end
             log.warning("%s", error.one_line())
             return self._total()
 
