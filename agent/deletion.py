@@ -24,7 +24,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import re
 import signal
 import stat
 import sys
@@ -34,15 +33,9 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..layout import (
-    RUN,
-    STREAM_PATTERNS,
-    matches_any,
-    numbered,
-    part_of,
-)
 from ..wire import Held
 from . import hiding, local_file
+from .folders import Folders, open_file
 from .ledger import Entry
 from .scanner import LocalFile, signature_of
 
@@ -59,9 +52,6 @@ SOON_S = 60.0
 LATER_S = 600.0
 """After which time a file that had to be kept is looked at again: one in use, and one that a person must see to."""
 
-_PART = re.compile(r"^(.+)\.([1-9][0-9]{0,17})(\.[^.]*)?\Z", re.DOTALL)
-_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 Stat = Callable[[Sequence[str]], list[Held | None]]
@@ -146,7 +136,7 @@ class Broom:
         held = self._stat([candidate.entry.remote for candidate in files]) if files else []
         swept = Swept()
         try:
-            with closing(_Folders(self._spool)) as folders:
+            with closing(Folders(self._spool)) as folders:
                 if is_rehearsal:
                     self._rehearse(folders, files, held, swept)
                 else:
@@ -160,7 +150,7 @@ class Broom:
     # --- files
 
     def _rehearse(
-        self, folders: _Folders, files: Sequence[Candidate], held: Sequence[Held | None], swept: Swept
+        self, folders: Folders, files: Sequence[Candidate], held: Sequence[Held | None], swept: Swept
     ) -> None:
         for candidate, holding in zip(files, held, strict=True):
             with _noting(candidate, swept):
@@ -168,7 +158,7 @@ class Broom:
                     _rehearse_unlink(folders, candidate, swept)
 
     def _sweep_files(
-        self, folders: _Folders, files: Sequence[Candidate], held: Sequence[Held | None], swept: Swept
+        self, folders: Folders, files: Sequence[Candidate], held: Sequence[Held | None], swept: Swept
     ) -> None:
         going: list[_Aside] = []
         for candidate, holding in zip(files, held, strict=True):
@@ -181,19 +171,19 @@ class Broom:
             with _noting(aside.candidate, swept):
                 _note_end(aside.candidate, _try_unlink(folders.open(aside.folder), aside), swept)
 
-    def _has_leave(self, folders: _Folders, candidate: Candidate, held: Held | None, swept: Swept) -> bool:
+    def _has_leave(self, folders: Folders, candidate: Candidate, held: Held | None, swept: Swept) -> bool:
         """Whether the file may be deleted as it is now; if not, why is noted. Raises OSError."""
         kept = self._why_kept(folders, candidate, held)
         if kept is not None:
             swept.kept.append(kept)
         return kept is None
 
-    def _why_kept(self, folders: _Folders, candidate: Candidate, held: Held | None) -> Kept | None:
+    def _why_kept(self, folders: Folders, candidate: Candidate, held: Held | None) -> Kept | None:
         path = candidate.file.path
         if held != candidate.entry.held:
             return Kept(path, "the receiver no longer holds what it acknowledged", LATER_S, is_told=True)
         folder, _, name = path.rpartition("/")
-        with _open_file(folders.open(folder), name) as fd:
+        with open_file(folders.open(folder), name) as fd:
             kept = self._why_file_kept(candidate, fd)
         if kept is None and folders.is_last_of_living_run(folder, name):
             return Kept(path, "it is the last part of a stream of a living run", SOON_S)
@@ -214,7 +204,7 @@ class Broom:
 
     # --- folders
 
-    def _sweep_folder(self, folders: _Folders, folder: str, swept: Swept) -> None:
+    def _sweep_folder(self, folders: Folders, folder: str, swept: Swept) -> None:
         """Remove a folder if it is empty and old; whatever else it is, it is used, and not ours to remove."""
         parent, _, name = folder.rpartition("/")
         try:
@@ -236,9 +226,9 @@ def _note_end(candidate: Candidate, kept: Kept | None, swept: Swept) -> None:
         swept.kept.append(kept)
 
 
-def _rehearse_unlink(folders: _Folders, candidate: Candidate, swept: Swept) -> None:
+def _rehearse_unlink(folders: Folders, candidate: Candidate, swept: Swept) -> None:
     folder, _, name = candidate.file.path.rpartition("/")
-    with _open_file(folders.open(folder), name) as fd:
+    with open_file(folders.open(folder), name) as fd:
         _note_end(candidate, _why_bytes_kept(candidate, fd), swept)
 
 
@@ -259,17 +249,6 @@ def _noting(candidate: Candidate, swept: Swept) -> Iterator[None]:
             swept.kept.append(Kept(path, f"it can't be deleted: {error.strerror}", LATER_S, is_told=True))
 
 
-@contextmanager
-def _open_file(folder_fd: int, name: str) -> Iterator[int]:
-    if not stat.S_ISREG(os.stat(name, dir_fd=folder_fd, follow_symlinks=False).st_mode):
-        raise OSError(errno.ELOOP, "no longer a regular file")  # to open a device may have an effect
-    fd = os.open(name, _FILE_FLAGS, dir_fd=folder_fd)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
-
-
 def _try_lease(fd: int) -> bool | None:
     """Take a read lease, which falls with the descriptor; False if somebody has the file open for writing, None if unknown."""
     if sys.platform != "linux":
@@ -282,7 +261,7 @@ def _try_lease(fd: int) -> bool | None:
     return True
 
 
-def _take_name(folders: _Folders, candidate: Candidate) -> _Aside:
+def _take_name(folders: Folders, candidate: Candidate) -> _Aside:
     folder, _, name = candidate.file.path.rpartition("/")
     hidden = hiding.hide(folders.open(folder), name)
     folders.note_deleted(folder, name)
@@ -304,7 +283,7 @@ def _try_unlink(folder_fd: int, going: _Aside) -> Kept | None:
 
 def _why_put_back(folder_fd: int, going: _Aside) -> Kept | None:
     """Unlink the file while it is certainly what the receiver holds, or return why it is not; raises OSError."""
-    with _open_file(folder_fd, going.aside) as fd:
+    with open_file(folder_fd, going.aside) as fd:
         lease, before = _try_lease(fd), signature_of(os.fstat(fd))
         seen = going.candidate.file.signature
         if lease is False or before._replace(ctime_ns=seen.ctime_ns) != seen:  # the rename has moved that time itself
@@ -335,92 +314,3 @@ def _why_bytes_kept(candidate: Candidate, fd: int) -> Kept | None:
         is_told=True,
         is_unlike=True,
     )
-
-
-class _Folders:
-    """The folders of one errand: opened component by component, and what is known of the runs in them."""
-
-    def __init__(self, spool: Path) -> None:
-        self._root_fd = os.open(spool, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._last: tuple[str, int] | None = None
-        self._alive: dict[str, bool] = {}
-        self._names: dict[str, set[str]] = {}
-
-    def close(self) -> None:
-        """Close what is open."""
-        self._forget_last()
-        os.close(self._root_fd)
-
-    def open(self, folder: str) -> int:
-        """Return a descriptor of `folder` that is good until the next call; raises OSError."""
-        if self._last is None or self._last[0] != folder:
-            self._forget_last()
-            self._last = (folder, self._open(folder))
-        return self._last[1]
-
-    def _open(self, folder: str) -> int:
-        fd = os.dup(self._root_fd)
-        for name in folder.split("/") if folder else []:
-            try:
-                inner = os.open(name, _FOLDER_FLAGS, dir_fd=fd)
-            finally:
-                os.close(fd)
-            fd = inner
-        return fd
-
-    def _forget_last(self) -> None:
-        if self._last is not None:
-            os.close(self._last[1])
-            self._last = None
-
-    def note_deleted(self, folder: str, name: str) -> None:
-        """Remember that `name` is no longer in `folder`."""
-        self._names.get(folder, set()).discard(name)
-
-    def is_last_of_living_run(self, folder: str, name: str) -> bool:
-        """Whether `name` has the highest number of a stream in `folder` whose run has a living process."""
-        if not matches_any(name, STREAM_PATTERNS) or not self.is_run_alive(folder):
-            return False
-        stream, number = _stream_of(name)
-        numbers = (part_of(other, stream) for other in self._names_in(folder))
-        return max((n for n in numbers if n is not None), default=0) <= number
-
-    def is_run_alive(self, folder: str) -> bool:
-        """Whether in `folder` or one above it a process holds its ``run.jsonl``."""
-        if folder not in self._alive:
-            above = folder.rpartition("/")[0]
-            self._alive[folder] = self._has_living_process(folder) or (bool(folder) and self.is_run_alive(above))
-        return self._alive[folder]
-
-    def _has_living_process(self, folder: str) -> bool:
-        parts = [name for name in self._names_in(folder) if part_of(name, RUN) is not None]
-        return any(self._is_held(folder, name) for name in parts)
-
-    def _is_held(self, folder: str, name: str) -> bool:
-        fd = self._open(folder)
-        try:
-            with suppress(FileNotFoundError), _open_file(fd, name) as file_fd:
-                return not local_file.is_writer_gone(file_fd)
-        except OSError:
-            return True  # can't be told
-        finally:
-            os.close(fd)
-        return False
-
-    def _names_in(self, folder: str) -> set[str]:
-        if folder not in self._names:
-            fd = self._open(folder)
-            try:
-                self._names[folder] = set(os.listdir(fd))  # noqa: PTH208 - of a descriptor, and names are all that is needed
-            finally:
-                os.close(fd)
-        return self._names[folder]
-
-
-def _stream_of(name: str) -> tuple[str, int]:
-    """Return which stream the file `name` is a part of, and its number; the client's own names are never ambiguous."""
-    match = _PART.match(name)
-    if match is None:
-        return name, 0
-    stream, number = match[1] + (match[3] or ""), int(match[2])
-    return (stream, number) if numbered(stream, number) == name else (name, 0)

@@ -13,11 +13,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..layout import MAX_COMPONENT_BYTES, digest_name, is_hidden
+from .folders import FOLDER_FLAGS
 from .scanner import Problem
 
 _HIDDEN = re.compile(r"^\.(.+)\.going-[0-9a-f]{12}\Z", re.DOTALL)
 _FOLDER = re.compile(r"^\.going-[0-9a-f]{12}\Z")
-_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def hide(folder_fd: int, name: str) -> str:
@@ -99,7 +99,7 @@ def _hidden_in(names: list[str]) -> Iterator[tuple[str, str]]:
 def _hidden_in_folders(folder_fd: int, folders: list[str]) -> Iterator[tuple[str, str]]:
     for folder in filter(_FOLDER.match, folders):
         with suppress(OSError):
-            fd = os.open(folder, _FOLDER_FLAGS, dir_fd=folder_fd)
+            fd = os.open(folder, FOLDER_FLAGS, dir_fd=folder_fd)
             try:
                 names = os.listdir(fd)  # noqa: PTH208 - of a descriptor
             finally:
