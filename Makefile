@@ -32,6 +32,7 @@ soak: venv  ## long faults of the agent, memory over a million records; about 40
 bench: venv  ## what the client, the receiver, shipping and an idle agent cost; numbers in build/bench/
 	$(BIN)/python -m bench.client
 	$(BIN)/python -m bench.receiver
+	$(BIN)/python -m bench.receiver_http
 	$(BIN)/python -m bench.shipping
 	$(BIN)/python -m bench.idle
 

@@ -27,6 +27,16 @@ def images(folder: Path, count: int) -> Path:
     return folder if _is_kept(folder, count) else _make(folder, count, _write_images)
 
 
+def line_block(size_bytes: int) -> bytes:
+    """Return `size_bytes` of metric lines; the last one may be cut."""
+    block = bytearray()
+    for values in record_values():
+        block += orjson.dumps(values, option=_OPTIONS)
+        if len(block) >= size_bytes:
+            return bytes(block[:size_bytes])
+    raise AssertionError("there is no end to them")
+
+
 def record_values() -> Iterator[dict[str, object]]:
     """Yield the values of metric lines without end, always the same: full doubles, float32, rounded numbers and counts."""
     noise, step = np.random.default_rng(1), 0

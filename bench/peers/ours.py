@@ -14,7 +14,8 @@ import yaml
 from ..processes import Server, serving, wait_first_line
 from . import Peer, Place
 
-_TOKEN = "a-token-for-benchmarks"  # of a receiver on this machine, for seconds
+TOKEN = "a-token-for-benchmarks"
+"""Of a receiver on this machine, for seconds."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,6 @@ def _program(name: str) -> str:
 def _token_file(place: Place) -> Path:
     path = place.work / "token"
     if not path.exists():
-        path.write_text(_TOKEN + "\n", encoding="utf-8")
+        path.write_text(TOKEN + "\n", encoding="utf-8")
         path.chmod(0o600)
     return path
