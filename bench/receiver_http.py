@@ -37,41 +37,13 @@ _BATCHES = 8  # of each of 8 streams, 4 MiB each: 256 MiB a round
 _FLOOR_MIB = _BATCHES * clients.STREAMS * clients.APPEND_BYTES // _MIB
 _AGENTS_S = 8.0
 _STEADY_S = 3.0
+_FIGURES_S = 2.0  # a receiver's figures may be a second old
 _WAITS = re.compile(rb"^ml_logger_receiver_disk_waits_total ([0-9.e+]+)$", re.MULTILINE)
-
-
-# --- what a receiver has done so far
-
-
-@dataclass(frozen=True)
-class Look:
-    """The receiver's CPU seconds so far, and how often it waited for the disk; None where it does not say."""
-
-    cpu_s: float
-    disk_waits: int | None
-
-    @classmethod
-    def at(cls, server: Server) -> Look:
-        """Look at it now."""
-        return cls(server.cpu_s(), _maybe_disk_waits(server.port))
-
-
-def _maybe_disk_waits(port: int) -> int | None:
-    request = urllib.request.Request(f"http://127.0.0.1:{port}/metrics", headers={"Authorization": f"Bearer {TOKEN}"})
-    try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            found = _WAITS.search(answer.read())
-    except urllib.error.HTTPError:  # one that has no metrics, or not what they need
-        return None
-    return None if found is None else int(float(found[1]))
-
-
-# --- one round
 
 
 @dataclass(frozen=True)
 class Run:
-    """One round of one case: seconds, requests, bytes stored, and the receiver's part.
+    """One round of one case: seconds, requests, bytes stored, and the receiver's CPU seconds.
 
     Acknowledgements, and how late the clients themselves were to send, are in ms and sorted; none where they were not timed.
     """
@@ -80,7 +52,6 @@ class Run:
     requests: int
     size_bytes: int
     cpu_s: float
-    disk_waits: int | None
     acknowledged_ms: list[float] = field(default_factory=list)
     sent_late_ms: list[float] = field(default_factory=list)
 
@@ -95,10 +66,11 @@ def _percentile(times: list[float], share: float) -> float:
 
 @dataclass
 class Measured:
-    """All rounds of one case."""
+    """All rounds of one case; `fsyncs` is how many there were a request, None if nobody counted them."""
 
     name: str
     runs: list[Run] = field(default_factory=list)
+    fsyncs: float | None = None
 
     def median(self, of: Callable[[Run], float]) -> float:
         """Return the median over the rounds."""
@@ -106,17 +78,17 @@ class Measured:
 
     def row(self) -> dict[str, object]:
         """Return the numbers as they stand in the results, "-" for what was not measured."""
-        counted = [run.disk_waits / run.wall_s for run in self.runs if run.disk_waits is not None]
+        requests_per_s = self.median(lambda r: r.requests / r.wall_s)
         return {
             "case": self.name,
-            "requests_per_s": round(self.median(lambda r: r.requests / r.wall_s), 1),
+            "requests_per_s": round(requests_per_s, 1),
             "MiB_per_s": round(self.median(lambda r: r.size_bytes / _MIB / r.wall_s), 1),
             "ack_p50_ms": self._shown(lambda r: r.percentile_ms(0.5)),
             "ack_p99_ms": self._shown(lambda r: r.percentile_ms(0.99)),
             "ack_p99_ms_max": _number(max(run.percentile_ms(0.99) for run in self.runs)),
             "cpu_s_per_GiB": round(self.median(lambda r: r.cpu_s / r.size_bytes * (1 << 30)), 2),
             "cpu_ms_per_request": round(self.median(lambda r: r.cpu_s / r.requests * 1000), 2),
-            "fsyncs_per_s": round(statistics.median(counted), 1) if counted else "-",
+            "fsyncs_per_s": "-" if self.fsyncs is None else round(requests_per_s * self.fsyncs, 1),
         }
 
     def _shown(self, of: Callable[[Run], float]) -> float | str:
@@ -132,27 +104,33 @@ class Bench:
 
     def __init__(self, place: Place, server: Server) -> None:
         self._place, self.server = place, server
-        self._runs = 0
+        self._runs = self._requests = 0
+        self._waits_before = _maybe_disk_waits(server.port)
 
     def play(self, kind: str, batch_bytes: int, *options: object) -> Run:
         """Run clients of one kind to their end; raises `processes.Failed` if one of them was not served well."""
         command, log = self._clients(kind, *options)
         os.sync()  # so that nothing of before is paid for now
-        before = Look.at(self.server)
+        before_s = self.server.cpu_s()
         processes.run(command, log)
-        after, said = Look.at(self.server), _last_line(log)
-        waits = None
-        if before.disk_waits is not None and after.disk_waits is not None:
-            waits = after.disk_waits - before.disk_waits
+        cpu_s, said = self.server.cpu_s() - before_s, _last_line(log)
+        self._requests += said["requests"]
         return Run(
             said["wall_s"],
             said["requests"],
             said["requests"] * batch_bytes,
-            after.cpu_s - before.cpu_s,
-            waits,
+            cpu_s,
             sorted(said.get("acknowledged_ms", ())),
             sorted(said.get("sent_late_ms", ())),
         )
+
+    def maybe_fsyncs(self) -> float | None:
+        """Return how often the receiver has waited for the disk so far, a request; None if it does not say."""
+        if self._waits_before is None:
+            return None
+        time.sleep(_FIGURES_S)
+        waits = _maybe_disk_waits(self.server.port)
+        return None if waits is None else (waits - self._waits_before) / self._requests
 
     @contextlib.contextmanager
     def slow_clients(self, seconds: float) -> Iterator[None]:
@@ -168,6 +146,16 @@ class Bench:
         name = f"{kind}-{self._runs}"
         command = [sys.executable, "-m", "bench.clients", kind, "--port", str(self.server.port), "--name", name]
         return [*command, *map(str, options)], self._place.work / f"{name}.log"
+
+
+def _maybe_disk_waits(port: int) -> int | None:
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/metrics", headers={"Authorization": f"Bearer {TOKEN}"})
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            found = _WAITS.search(answer.read())
+    except urllib.error.HTTPError:  # one that has no metrics, or not what they need
+        return None
+    return None if found is None else int(float(found[1]))
 
 
 def _last_line(log: Path) -> dict[str, Any]:
@@ -192,15 +180,18 @@ def large_batches(yard: Yard, rounds: int, report: results.Report) -> None:
     floor = Case("bare loop", streams_bare, clients.STREAMS * _BATCHES, size_bytes)
     ways = {"8 connections, plain": (), "8 connections, zstd": ("--compress",)}
     measured = {name: Measured(name) for name in ways}
-    bare = Measured("bare loop: write, CRC, fdatasync, 8 streams")
+    bare = Measured("bare loop: write, CRC, fdatasync, 8 streams", fsyncs=1)
     bare_place = yard.new_place()
-    with receiver(yard) as bench:
+    with contextlib.ExitStack() as running:
+        benches = {name: running.enter_context(receiver(yard)) for name in ways}
         for _ in range(rounds):
             floor.run(bare_place.mirror)
             bare.runs.append(_as_run(floor))
             for name, options in ways.items():
-                run = bench.play("streams", clients.APPEND_BYTES, "--batches", _BATCHES, *options)
+                run = benches[name].play("streams", clients.APPEND_BYTES, "--batches", _BATCHES, *options)
                 measured[name].runs.append(run)
+        for name, bench in benches.items():
+            measured[name].fsyncs = bench.maybe_fsyncs()
     report.add(
         f"8 connections with batches of 4 MiB, {_FLOOR_MIB} MiB a round",
         [m.row() for m in (bare, *measured.values())],
@@ -212,7 +203,7 @@ def large_batches(yard: Yard, rounds: int, report: results.Report) -> None:
 
 def _as_run(floor: Case) -> Run:
     last = floor.rounds[-1]
-    return Run(last.wall_s, last.files, last.size_bytes, last.cpu_s, last.syncs)
+    return Run(last.wall_s, last.files, last.size_bytes, last.cpu_s)
 
 
 def live_agents(yard: Yard, rounds: int, report: results.Report) -> None:
@@ -221,6 +212,7 @@ def live_agents(yard: Yard, rounds: int, report: results.Report) -> None:
     with receiver(yard) as bench:
         for _ in range(rounds):
             measured.runs.append(bench.play("agents", BATCH_BYTES, "--seconds", _AGENTS_S))
+        measured.fsyncs = bench.maybe_fsyncs()
         rss_mb = bench.server.rss_bytes() / 1e6
     every = f"20 KiB every {crowd.PERIOD_S:g} s and a heartbeat every {crowd.HEARTBEAT_S:g} s"
     title = f"{crowd.AGENTS:,} agents, each with {every}"
@@ -241,6 +233,7 @@ def slow_clients(yard: Yard, rounds: int, report: results.Report) -> None:
             alone.runs.append(bench.play("steady", BATCH_BYTES, "--seconds", _STEADY_S))
             with bench.slow_clients(processes.START_DEADLINE_S + _STEADY_S):
                 beside.runs.append(bench.play("steady", BATCH_BYTES, "--seconds", _STEADY_S))
+        alone.fsyncs = beside.fsyncs = bench.maybe_fsyncs()
     title = f"20 KiB, one request after the other, beside {crowd.SLOW} clients that send a byte a second"
     report.add(title, [alone.row(), beside.row()])
     pairs = zip(beside.runs, alone.runs, strict=True)
