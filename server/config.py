@@ -32,7 +32,7 @@ class Limits:
     stall_timeout_s: float = 30.0
     idle_timeout_s: float = 120.0
     max_connections: int = 4096
-    max_connections_a_client: int = 256
+    max_connections_a_client: int = 1024
     max_requests_in_memory: int = 8
     max_put_bytes: int | None = None
 
