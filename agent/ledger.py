@@ -215,25 +215,28 @@ class Ledger:
         """Write what has changed in one transaction; a failure is logged and kept for the next call."""
         if not self._unsaved and not self._is_lineage_unsaved:
             return
-        gone = [(os.fsencode(p),) for p in self._unsaved if p not in self._entries]
-        rows = [_to_row(p, self._entries[p]) for p in self._unsaved if p in self._entries]
         try:
-            self._db.execute("BEGIN")
-            self._db.executemany("DELETE FROM files WHERE path = ?", gone)
-            self._db.executemany(_INSERT, rows)
-            if self._is_lineage_unsaved:
-                self._db.execute("DELETE FROM lineage")
-                self._db.execute("INSERT INTO lineage VALUES (?, ?)", (self._known, self._era))
-            self._db.execute("COMMIT")
-        except sqlite3.Error as error:
+            self._write()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it says nothing against shipping
             self._give_up_write(error)
         else:
             self._unsaved.clear()
             self._is_lineage_unsaved = False
             self._has_warned = False
 
-    def _give_up_write(self, error: sqlite3.Error) -> None:
-        if self._db.in_transaction:
+    def _write(self) -> None:
+        gone = [(os.fsencode(p),) for p in self._unsaved if p not in self._entries]
+        rows = [_to_row(p, self._entries[p]) for p in self._unsaved if p in self._entries]
+        self._db.execute("BEGIN")
+        self._db.executemany("DELETE FROM files WHERE path = ?", gone)
+        self._db.executemany(_INSERT, rows)
+        if self._is_lineage_unsaved:
+            self._db.execute("DELETE FROM lineage")
+            self._db.execute("INSERT INTO lineage VALUES (?, ?)", (self._known, self._era))
+        self._db.execute("COMMIT")
+
+    def _give_up_write(self, error: Exception) -> None:
+        with contextlib.suppress(sqlite3.Error):  # nothing to roll back, or a disk that can't even do that
             self._db.execute("ROLLBACK")
         if not self._has_warned:
             log.warning("ledger %s can't be written (%s): shipping goes on from memory", self._file, error)
@@ -243,8 +246,9 @@ class Ledger:
         """Save and close; closing again does nothing."""
         if not self._is_closed:
             self.save()
-            self._db.close()
             self._is_closed = True
+            with contextlib.suppress(sqlite3.Error):
+                self._db.close()
 
 
 def _is_of_the_disk(error: Exception) -> bool:

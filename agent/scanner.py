@@ -21,7 +21,8 @@ from .config import AgentConfig
 class Signature(NamedTuple):
     """What tells one state of a file from another without reading it: size in bytes, times in ns, inode, device.
 
-    `ctime_ns` is the time of the inode's last change, which no program can set back; `chmod` and `link` move it too.
+    `ctime_ns` is the time of the inode's last change, which no program can set back; `chmod` and `link` move it too. Each
+    number fits into 64 bits with a sign, which is what the ledger and the wire can hold (`signature_of`).
 
     A tuple, since a walk makes one for every file of the spool and compares it: three times as fast as a dataclass.
     """
@@ -48,9 +49,23 @@ class Problem:
     reason: str
 
 
+_LEAST, _MOST = -(2**63), 2**63 - 1
+
+
 def signature_of(status: os.stat_result) -> Signature:
-    """Return the signature in a stat result."""
-    return Signature(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev)
+    """Return the signature in a stat result.
+
+    A time before 1677 or after 2262 counts as that bound: a file system may hold times that no 64 bits of nanoseconds can.
+    """
+    found = Signature(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev)
+    return found if max(found) <= _MOST and min(found) >= _LEAST else _bounded(found)
+
+
+def _bounded(found: Signature) -> Signature:
+    """Return `found` in 64 bits with a sign; inodes and devices, which have 64 without one, stay as many as they were."""
+    mtime_ns, ctime_ns = (min(max(time_ns, _LEAST), _MOST) for time_ns in found[1:3])
+    ino, dev = (number if number <= _MOST else number - 2**64 for number in found[3:])
+    return Signature(found.size, mtime_ns, ctime_ns, ino, dev)
 
 
 @dataclass(frozen=True)
