@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol, TypeAlias
 
 from .. import layout
-from ..errors import BatchRefused, TooLarge
+from ..errors import BatchRefused, MLLoggerError, TooLarge
 from ..version import __version__
 from ..wire import NOTHING, OVER_QUOTA, PAYLOAD_CORRUPT, Answer, Held, Lineage, Manifest, Outcome
 from . import local_file
@@ -173,6 +173,11 @@ class Again:
 Verdict: TypeAlias = Stored | Agreed | Built | Refused | Gone | Missing | Again
 
 
+def file_of(verdict: Verdict) -> LocalFile:
+    """Return the file that `verdict` is about."""
+    return verdict.piece.file if isinstance(verdict, Stored) else verdict.file
+
+
 @dataclass(slots=True)
 class Report:
     """What came of a delivery, as far as it got: a failure in the middle takes back nothing that was settled before it.
@@ -201,7 +206,32 @@ class Delivery:
         self._ahead = ThreadPoolExecutor(1, "ml-logger-ahead")
 
     def deliver(self, job: Work, report: Report) -> None:
-        """Do `job`, adding to `report` as it goes; raises `ShipError` or `BadAnswer` where it had to end early."""
+        """Do `job`, adding to `report` as it goes; raises `ShipError` or `BadAnswer` where it had to end early.
+
+        Whatever else goes wrong may be due to one file, which would else keep the others back for ever: it is looked for.
+        """
+        try:
+            self._deliver(job, report)
+        except (MLLoggerError, OSError, MemoryError):  # the way or the machine, and no file
+            raise
+        except Exception as error:
+            if isinstance(job, Recall):
+                raise
+            self._single_out(job, error, report)
+
+    def _single_out(self, job: Questions | Batch, error: Exception, report: Report) -> None:
+        """Do what is left of `job` in halves, until the file is found that `error` comes from; that one is refused."""
+        settled = {file_of(verdict).path for verdict in report.verdicts}
+        parts = job.asked if isinstance(job, Questions) else job.pieces
+        left = [part for part in parts if part.file.path not in settled]
+        if len(left) == 1:
+            report.verdicts.append(Refused(left[0].file, f"the agent can't send it, by a fault of its own: {error!r}"))
+            return
+        half = len(left) // 2
+        for some in filter(None, (left[:half], left[half:])):
+            self.deliver(_of_parts(some), report)
+
+    def _deliver(self, job: Work, report: Report) -> None:
         if isinstance(job, Questions):
             self._ask(job.asked, report)
         elif isinstance(job, Recall):
@@ -381,3 +411,8 @@ def _maybe_open(path: str) -> Iterator[int | None]:
         with suppress(OSError):
             fd, _ = stack.enter_context(local_file.open_regular(path))
         yield fd
+
+
+def _of_parts(parts: Sequence[Question | Piece]) -> Questions | Batch:
+    asked = tuple(part for part in parts if isinstance(part, Question))
+    return Questions(asked) if asked else Batch(tuple(part for part in parts if isinstance(part, Piece)))

@@ -10,7 +10,7 @@ from .account import Account
 from .agenda import Lane
 from .comparisons import Comparisons
 from .couriers import Job
-from .delivery import Again, Agreed, Batch, Built, Gone, Missing, Recall, Refused, Stored, Verdict
+from .delivery import Again, Agreed, Batch, Built, Gone, Missing, Recall, Refused, Stored, Verdict, file_of
 from .ledger import Entry
 from .memory import Memory
 from .pace import Pace
@@ -66,12 +66,12 @@ class Intake:
         return None if isinstance(job.work, Recall) and isinstance(job.error, (TryAgain, BadAnswer)) else job.error
 
     def _put_back_unsettled(self, job: Job) -> None:
-        settled = {_file_of(verdict).path for verdict in job.report.verdicts}
+        settled = {file_of(verdict).path for verdict in job.report.verdicts}
         for file in reversed([file for file in job.work.files() if file.path not in settled]):
             self._agenda.put_back(file.path, job.lane)
 
     def _learn(self, verdict: Verdict, lane: Lane, *, is_batch: bool) -> None:
-        file = _file_of(verdict)
+        file = file_of(verdict)
         newest = self._agenda.come_back(file.path, has_moved=isinstance(verdict, Stored))
         if newest is None:
             return  # deleted meanwhile
@@ -150,7 +150,3 @@ class Intake:
                 self._comparisons.compare((path,))
         elif is_news or not self._places.place_tail(newest):
             self._places.place(newest, is_complete=not is_news, first=first)
-
-
-def _file_of(verdict: Verdict) -> LocalFile:
-    return verdict.piece.file if isinstance(verdict, Stored) else verdict.file

@@ -164,6 +164,8 @@ class Loop:
             raise
         except (ShipError, BadAnswer) as error:
             return _Pause(self._note_failure(error), is_deaf=True), True
+        except Exception as error:  # noqa: BLE001 - as in any round; the drain's time is bounded
+            return _Pause(self._note_unexpected(error), is_deaf=True), True
         if done.has_backlog or done.in_flight:
             return _Pause(0.0 if done.has_backlog else MAX_FLIGHT_WAIT_S), True
         return (None if done.settles_in_s is None else _Pause(done.settles_in_s)), False
@@ -177,9 +179,8 @@ class Loop:
             if isinstance(error, StopSending) and not self._has_been_let_in and self._config.token_file is None:
                 raise
             return _Pause(self._note_failure(error), is_deaf=True)
-        except Exception as error:  # the agent's one guard: whatever it is, the next round may be better
-            log.exception("a round failed unexpectedly; the next one follows")
-            return _Pause(self._backoff.next_s(TryAgain(str(error))), is_deaf=True)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the next round may be better
+            return _Pause(self._note_unexpected(error), is_deaf=True)
         if done.has_backlog:
             return _Pause(0.0)
         # A dead observer is noticed, and a folder looked into, no later than after scan_interval_s.
@@ -260,6 +261,12 @@ class Loop:
             log.info("the receiver answers again")
             self._last_said = ""
 
+    def _note_unexpected(self, error: Exception) -> float:
+        if repr(error) != self._last_said:
+            log.error("a round failed unexpectedly; the next one follows", exc_info=error)
+            self._last_said = repr(error)
+        return self._backoff.next_s(TryAgain(str(error)))
+
     def _note_failure(self, error: MLLoggerError) -> float:
         wait_s = self._backoff.next_s(error)
         if error.one_line() != self._last_said:
@@ -268,8 +275,8 @@ class Loop:
         return wait_s
 
 
-def _try_ship(shipper: Shipper, heard: Heard, folders: Iterable[str] | None) -> Round | ShipError | BadAnswer:
+def _try_ship(shipper: Shipper, heard: Heard, folders: Iterable[str] | None) -> Round | Exception:
     try:
         return shipper.ship_once(heard.complete, folders)
-    except (ShipError, BadAnswer) as error:
+    except Exception as error:  # noqa: BLE001 - raised again when the other spools have had their rounds
         return error

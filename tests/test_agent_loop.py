@@ -108,6 +108,22 @@ def test_the_same_failure_is_said_once(make_loop, caplog):
     assert caplog.text.count("answers again") == 1
 
 
+def test_the_same_bug_is_said_once(make_loop, caplog):
+    """An unexpected error comes with its trace when it begins, not with every round."""
+    shipper = FakeShipper(*[ValueError("a bug")] * 20, SHIPPED)
+    run_until(make_loop(shipper), lambda: shipper.rounds >= 21)
+    assert caplog.text.count("Traceback") == 1
+
+
+def test_a_bug_in_one_spool_lets_the_others_ship(make_loop, tmp_path):
+    """Every spool has its round, whatever goes wrong in another."""
+    bad, good = FakeShipper(*[ValueError("a bug")] * 1000), FakeShipper(*[SHIPPED] * 3)
+    loop = make_loop(bad, drain_timeout_s=0.2)
+    loop._shippers = [bad, good]
+    total = run_until(loop, lambda: good.rounds >= 3)
+    assert [p.path for p in total.left] == ["left"], "a bug does not cut the drain short, nor the list at its end"
+
+
 def test_a_round_that_heard_nothing_is_no_answer(make_loop, caplog):
     """What was to be sent has gone, so nothing was: the trouble stands, and nobody was let in."""
     caplog.set_level(logging.INFO)

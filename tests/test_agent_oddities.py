@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from direct import Pair
-from processes import assert_trees_equal
+from processes import assert_trees_equal, read_mirror
 
 from ml_logger.agent.ledger import Entry, Ledger
 from ml_logger.agent.scanner import Signature, signature_of
@@ -36,6 +36,10 @@ def pair_on_tmpfs() -> Iterator[Pair]:
         made = Pair(Path(folder), settle_s=2.0)
         yield made
         made.close()
+
+
+def names(pair: Pair) -> set[str]:
+    return {os.fsdecode(name) for name in read_mirror(pair.data_dir)}
 
 
 def fake_stat(**numbers: int) -> os.stat_result:
@@ -101,3 +105,91 @@ def test_a_ledger_survives_what_it_cannot_hold(tmp_path: Path, caplog: pytest.Lo
     again = Ledger(tmp_path / "l.sqlite")
     assert (again.get("plain"), again.get("odd")) == (Entry("plain", None), None)
     again.close()
+
+
+# --- a file that can't be sent
+
+
+@pytest.mark.parametrize("culprits", [{"3.bin"}, {"0.bin", "7.bin", "8.bin"}, {"9.bin"}])
+def test_a_file_that_cannot_be_packed_blocks_nothing(
+    pair: Pair, culprits: set[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is found, set aside with the reason, said once, and tried again later; all others are shipped in that round."""
+    real = pair.transport.pack
+
+    def pack(manifest, payloads, *, compressible):  # type: ignore[no-untyped-def]
+        if {item.path for item in manifest.items} & culprits:
+            raise TypeError("Integer exceeds 64-bit range")
+        return real(manifest, payloads, compressible=compressible)
+
+    pair.transport.pack = pack  # type: ignore[method-assign]
+    everything = {f"{number}.bin" for number in range(10)}
+    for name in everything:
+        pair.write(name, name.encode())
+    pair.now_s += 1e10
+    pair.shipper.ship_once()
+    done = pair.shipper.ship_once()
+    assert names(pair) == everything - culprits
+    assert {p.path for p in done.left} == culprits
+    assert all("Integer exceeds" in p.reason for p in done.left)
+    assert caplog.text.count("set aside") == len(culprits)
+    culprits.clear()
+    pair.now_s += 601
+    pair.drain()
+    assert names(pair) == everything
+
+
+def test_a_large_file_that_cannot_be_packed_blocks_nothing(pair: Pair) -> None:
+    """Also where it goes piece by piece, and the fault comes with a later one."""
+    real = pair.transport.pack
+
+    def pack(manifest, payloads, *, compressible):  # type: ignore[no-untyped-def]
+        if manifest.items[0].path == "large.bin" and manifest.items[0].offset > 10_000:
+            raise ValueError("no such piece")
+        return real(manifest, payloads, compressible=compressible)
+
+    pair.transport.pack = pack  # type: ignore[method-assign]
+    pair.write("large.bin", os.urandom(50_000))
+    pair.write("small.bin", b"1")
+    pair.now_s += 1e10
+    for _ in range(5):
+        done = pair.shipper.ship_once()
+    assert [p.path for p in done.left] == ["large.bin"]
+    assert names(pair) == {"small.bin"}
+
+
+def test_a_file_that_cannot_be_asked_about_blocks_nothing(pair: Pair) -> None:
+    """A question about many files is asked in halves, until the one that can't be is found."""
+    real = pair.transport.stat
+
+    def stat(paths):  # type: ignore[no-untyped-def]
+        if "3.bin" in paths:
+            raise ValueError("no such name")
+        return real(paths)
+
+    pair.transport.stat = stat  # type: ignore[method-assign]
+    for number in range(10):
+        pair.write(f"{number}.bin", b"%d" % number)
+    pair.now_s += 1e10
+    for _ in range(3):
+        done = pair.shipper.ship_once()
+    assert [p.path for p in done.left] == ["3.bin"]
+    assert len(names(pair)) == 9
+
+
+@pytest.mark.parametrize("error", [OSError("no descriptors left"), MemoryError()])
+def test_what_ails_the_machine_is_no_files_fault(pair: Pair, error: Exception) -> None:
+    """No file is set aside for it: the same is tried again."""
+
+    def pack(*_: object, **__: object) -> None:
+        raise error
+
+    real, pair.transport.pack = pair.transport.pack, pack  # type: ignore[assignment]
+    pair.write("a.bin", b"1")
+    pair.now_s += 1e10
+    with pytest.raises(type(error)):
+        for _ in range(3):
+            pair.shipper.ship_once()
+    pair.transport.pack = real  # type: ignore[method-assign]
+    pair.drain()
+    assert names(pair) == {"a.bin"}
