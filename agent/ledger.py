@@ -25,9 +25,10 @@ from .scanner import Signature
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 _CREATE_LINEAGE = "CREATE TABLE IF NOT EXISTS lineage (mark TEXT NOT NULL, era INTEGER NOT NULL)"
+_CREATE_PREFIX = "CREATE TABLE IF NOT EXISTS prefix (name TEXT NOT NULL)"
 _CREATE = """
 CREATE TABLE IF NOT EXISTS files (
     path BLOB PRIMARY KEY, remote TEXT NOT NULL, held_size INTEGER, held_crc INTEGER,
@@ -87,6 +88,8 @@ class Ledger:
         self._known: str | None = None
         self._era = 0
         self._is_lineage_unsaved = False
+        self._prefix: str | None = None
+        self._is_prefix_unsaved = False
         self._db = self._open()
 
     def _open(self) -> sqlite3.Connection:
@@ -129,10 +132,12 @@ class Ledger:
             db.execute("PRAGMA synchronous = OFF")
             db.execute(_CREATE)
             db.execute(_CREATE_LINEAGE)
+            db.execute(_CREATE_PREFIX)
             db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             self._entries.update(_load(db))
             self._gone.update(path for path, entry in self._entries.items() if entry.is_gone)
             self._known, self._era = db.execute("SELECT mark, era FROM lineage").fetchone() or (None, 0)
+            self._prefix = _prefix_in(db)
         except BaseException:
             db.close()
             raise
@@ -165,6 +170,19 @@ class Ledger:
         self.forget(path)
         if entry is not None:
             self._doubted[path] = entry
+
+    def note_prefix(self, prefix: str) -> bool:
+        """Remember that files go under `prefix` from now on; return whether it was another one for what is known of them.
+
+        That is forgotten: what the receiver holds elsewhere says nothing of what it holds here.
+        """
+        if prefix == self._prefix:
+            return False
+        is_moved = self._prefix is not None and bool(self._entries)
+        if is_moved:
+            self.forget_all_but(())
+        self._prefix, self._is_prefix_unsaved = prefix, True
+        return is_moved
 
     @property
     def known_mark(self) -> str | None:
@@ -213,7 +231,7 @@ class Ledger:
 
     def save(self) -> None:
         """Write what has changed in one transaction; a failure is logged and kept for the next call."""
-        if not self._unsaved and not self._is_lineage_unsaved:
+        if not (self._unsaved or self._is_lineage_unsaved or self._is_prefix_unsaved):
             return
         try:
             self._write()
@@ -221,7 +239,7 @@ class Ledger:
             self._give_up_write(error)
         else:
             self._unsaved.clear()
-            self._is_lineage_unsaved = False
+            self._is_lineage_unsaved = self._is_prefix_unsaved = False
             self._has_warned = False
 
     def _write(self) -> None:
@@ -233,6 +251,9 @@ class Ledger:
         if self._is_lineage_unsaved:
             self._db.execute("DELETE FROM lineage")
             self._db.execute("INSERT INTO lineage VALUES (?, ?)", (self._known, self._era))
+        if self._is_prefix_unsaved:
+            self._db.execute("DELETE FROM prefix")
+            self._db.execute("INSERT INTO prefix VALUES (?)", (self._prefix,))
         self._db.execute("COMMIT")
 
     def _give_up_write(self, error: Exception) -> None:
@@ -256,10 +277,11 @@ def _is_of_the_disk(error: Exception) -> bool:
     return any(part in str(error) for part in ("is full", "disk I/O error", "readonly", "unable to open"))
 
 
-def peek(file: Path) -> dict[str, Entry] | None:
+def peek(file: Path, prefix: str) -> dict[str, Entry] | None:
     """Return the entries of the ledger `file` by path, None if there is none that can be read; changes nothing.
 
-    It works on a copy: even to read a database in WAL mode, SQLite writes beside it.
+    Those of a ledger of another prefix don't count, as they won't for the next agent (`Ledger.note_prefix`). It works on a
+    copy: even to read a database in WAL mode, SQLite writes beside it.
     """
     try:
         with tempfile.TemporaryDirectory(prefix="ml-logger-") as folder:
@@ -269,7 +291,9 @@ def peek(file: Path) -> dict[str, Entry] | None:
                 shutil.copyfile(wal, copy.with_name(f"{copy.name}-wal"))
             with contextlib.closing(sqlite3.connect(copy)) as db:
                 (version,) = db.execute("PRAGMA user_version").fetchone()
-                return dict(_load(db)) if version == SCHEMA_VERSION else None
+                if version != SCHEMA_VERSION:
+                    return None
+                return dict(_load(db)) if _prefix_in(db) in (None, prefix) else {}
     except (OSError, sqlite3.Error, ValueError, TypeError):
         return None
 
@@ -280,6 +304,11 @@ def _load(db: sqlite3.Connection) -> Iterator[tuple[str, Entry]]:
         mark = Mark(Crc(head), Crc(tail)) if head is not None else None
         held = None if size is None else Held(Offset(int(size)), Crc(int(crc)))
         yield os.fsdecode(path), Entry(remote, held, signature, bool(is_done), mark, int(era), is_done == _GONE)
+
+
+def _prefix_in(db: sqlite3.Connection) -> str | None:
+    found = db.execute("SELECT name FROM prefix").fetchone()
+    return None if found is None else str(found[0])
 
 
 def _to_row(path: str, entry: Entry) -> tuple[object, ...]:

@@ -31,7 +31,7 @@ def rehearse(config: AgentConfig, stat: Stat) -> Iterator[str]:
 
 
 def _rehearse(config: AgentConfig, spool: Path, stat: Stat) -> Iterator[str]:
-    entries = peek(config.state_dir_of(spool) / LEDGER_NAME)
+    entries = peek(config.state_dir_of(spool) / LEDGER_NAME, config.remote_prefix)
     walk = Walk.of(config, spool)
     walk.look(None)
     clock = Clock(time.time_ns, time.monotonic)

@@ -7,6 +7,7 @@ saved; a crash anywhere in between costs a resend, which the receiver answers wi
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ from .recalls import Recalls
 from .retention import Retention
 from .scanner import Problem
 from .settling import Clock
+
+log = logging.getLogger(__name__)
 
 ROUND_S = 2.0
 """A round with backlog ends after this time, so that files which appeared meanwhile get their turn."""
@@ -77,6 +80,7 @@ class Shipper:
         clock: Clock,
         so_far: Progress = Progress(),  # noqa: B008 - it can't be changed
     ) -> None:
+        _note_prefix(spool, config, ledger)
         self._staff = staff
         self._steady_s = clock.steady_s
         self._memory = memory = Memory(spool, config, ledger, clock)
@@ -192,3 +196,12 @@ class Shipper:
     def progress(self) -> Progress:
         """Return how far this spool is; costs a look at each file that is not done."""
         return self._backlog.progress(self._account.so_far, self._lost)
+
+
+def _note_prefix(spool: Path, config: AgentConfig, ledger: Ledger) -> None:
+    if ledger.note_prefix(config.remote_prefix):
+        log.warning(
+            "remote_prefix is another than before: everything in %s is compared and shipped under %s from now on",
+            spool,
+            ascii(config.remote_prefix),
+        )

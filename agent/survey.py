@@ -33,7 +33,7 @@ def survey(config: AgentConfig, spool: Path, now: float) -> Survey:
 
     The age of the oldest unshipped byte is taken from the files' times: it is at least that.
     """
-    entries = peek(config.state_dir_of(spool) / LEDGER_NAME)
+    entries = peek(config.state_dir_of(spool) / LEDGER_NAME, config.remote_prefix)
     found = Walk.of(config, spool).look(None)
     waiting = [
         (f, size) for f in found.changed if (size := _unshipped(f, (entries or {}).get(f.path), config)) is not None

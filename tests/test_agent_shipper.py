@@ -448,6 +448,43 @@ def test_streams_go_before_whole_files(pair):
     assert ops[0] == "m.jsonl"
 
 
+def test_another_remote_prefix_holds_for_all_files(tmp_path, caplog):
+    """Behind a restart with it every file goes under the new one, grown, rewritten or unchanged, which is said once."""
+    pair = Pair(tmp_path, remote_prefix="old")
+    for name in ("grown.log", "unchanged.log", "rewritten.pt", "unchanged.pt"):
+        pair.append(name, LINE)
+    pair.drain()
+    pair.append("grown.log", LINE)
+    pair.write("rewritten.pt", b"2")
+    pair.settings["remote_prefix"] = "team/new"
+    before = len(pair.transport.sent)
+    for _ in range(2):
+        pair.restart_agent()
+        pair.drain()
+    items = [item for manifest in pair.transport.sent[before:] for item in manifest.items]
+    assert {item.path.rpartition("/")[0] for item in items} == {"team/new"}
+    assert len(items) == 4, "the second restart found nothing to do"
+    assert_trees_equal(pair.spool, pair.data_dir / "team/new")
+    assert caplog.text.count("remote_prefix is another") == 1
+    pair.close()
+
+
+def test_where_another_remote_prefix_holds_the_bytes_nothing_is_sent(tmp_path):
+    """A folder that was moved on the receiver's disk is found again."""
+    pair = Pair(tmp_path, remote_prefix="old")
+    for name in ("a.log", "b.pt"):
+        pair.append(name, LINE)
+    pair.drain()
+    pair.transport.store.close()
+    (pair.data_dir / "old").rename(pair.data_dir / "new")
+    pair.open_receiver()
+    pair.settings["remote_prefix"] = "new"
+    pair.restart_agent()
+    pair.drain()
+    assert pair.transport.sent == []
+    pair.close()
+
+
 def test_a_remote_prefix_is_a_folder_on_the_receiver(tmp_path):
     """Everything goes under the prefix."""
     pair = Pair(tmp_path, remote_prefix="team/host")

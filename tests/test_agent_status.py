@@ -367,7 +367,7 @@ def test_without_a_ledger_everything_counts_as_not_shipped(spool: Path, content:
         (spool / AGENT_DIR).mkdir()
         (spool / AGENT_DIR / "ledger.sqlite").write_bytes(content)
     assert _counted(spool) == (3, 1103, False)
-    assert peek(spool / AGENT_DIR / "ledger.sqlite") is None
+    assert peek(spool / AGENT_DIR / "ledger.sqlite", "") is None
 
 
 def test_a_run_that_changed_lately_is_alive(spool: Path) -> None:
@@ -393,6 +393,19 @@ def picture_of(folder: Path) -> dict[str, tuple[int, int, bytes]]:
     return {str(p): (p.stat().st_mtime_ns, p.stat().st_ino, p.read_bytes()) for p in paths}
 
 
+def test_what_was_shipped_under_another_prefix_counts_as_not_shipped(spool: Path) -> None:
+    """As it will for the next agent, which ships it under the new one."""
+    size = (spool / "run/metrics.jsonl").stat().st_size
+    remember(spool, "run/metrics.jsonl", size, is_done=True)
+    ledger = Ledger(spool / AGENT_DIR / "ledger.sqlite")
+    ledger.note_prefix("old")
+    ledger.close()
+    backlogs = [
+        status_of(config_of(spool, remote_prefix=prefix), spool, 1e10).progress.backlog_bytes for prefix in ("old", "new")
+    ]
+    assert backlogs[1] - backlogs[0] == size
+
+
 def test_looking_changes_nothing(spool: Path) -> None:
     """With a log of the database's left behind by a killed agent, looking leaves every file as it was, and makes none."""
     remember(spool, "run/metrics.jsonl", 60, is_done=False)
@@ -410,7 +423,7 @@ def test_looking_changes_nothing(spool: Path) -> None:
     before = picture_of(spool)
     status = status_of(config_of(spool), spool, 1e10)
     assert (status.origin, status.agent) == ("ledger", None)
-    assert peek(state / "ledger.sqlite") is not None
+    assert peek(state / "ledger.sqlite", "") is not None
     assert picture_of(spool) == before
 
 
