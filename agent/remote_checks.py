@@ -16,7 +16,7 @@ from ..errors import MLLoggerError, WireError
 from ..layout import escape_key
 from ..source import source_of
 from ..version import __version__
-from ..wire import NOTHING, Held, Item, Manifest, Offset
+from ..wire import NOTHING, OUTSIDE, Held, Item, Manifest, Offset
 from .amounts import duration_text
 from .call import Caller, Reply
 from .config import AgentConfig
@@ -71,14 +71,22 @@ def _check_receiver(config: AgentConfig, caller: Caller) -> Generator[Finding, N
         return False
     yield Finding("ok", "receiver", f"version {version}, answers after {reply.took_s * 1000:.1f} ms")
     yield _about_clock(reply)
-    listed = caller.call("GET", "/v1/list?limit=1")
-    if listed.status != 200:
-        yield Finding(
-            "FAIL", "accepted", f"the receiver answers {_said(listed)}", "give the agent the receiver's token"
-        )
+    asked = _ask_stat(caller, _probe_path(config, ""))  # a call that takes the same right as shipping, and no other
+    if asked.status != 200:
+        yield Finding("FAIL", "accepted", f"the receiver answers {_said(asked)}", _mend_of_refusal(asked))
         return False
     yield Finding("ok", "accepted", "the receiver lets this agent in")
     return True
+
+
+def _ask_stat(caller: Caller, path: str) -> Reply:
+    return caller.call("POST", "/v1/stat", wire.encode_stat_request([path]))
+
+
+def _mend_of_refusal(reply: Reply) -> str:
+    if reply.status != 403:
+        return "give the agent the receiver's token"
+    return "the token has no right to write: make one that has, ml-logger-server token add … --rights write"
 
 
 def _about_tls(config: AgentConfig, reply: Reply) -> Finding:
@@ -141,26 +149,35 @@ def _probe(config: AgentConfig, caller: Caller) -> Finding:
 
 def _try_probe(config: AgentConfig, caller: Caller) -> Finding:
     content = f"ml-logger-agent doctor {__version__} on {os.uname().nodename} at {time.time():.3f}\n".encode()
-    name = escape_key(os.uname().nodename)[:150]
     # a name that was deleted once may be refused for ever, so there is a second one to try
-    for path in (f"{name}-probe.txt", f"{name}-probe-{os.urandom(4).hex()}.txt"):
-        full = "/".join(part for part in (config.remote_prefix, FOLDER, path) if part)
-        trouble = _send_probe(config, caller, full, content)
+    for path in (_probe_path(config, ""), _probe_path(config, f"-{os.urandom(4).hex()}")):
+        trouble = _send_probe(config, caller, path, content)
         if trouble is None:
             break
     else:
-        return Finding("FAIL", "probe", trouble or "", "see the receiver's log")
-    back = caller.call("GET", f"/v1/files/{quote(full)}")
-    if back.status != 200 or back.body != content:
-        return Finding("FAIL", "probe", f"{full} was stored, but reads back as {_said(back)}", "see the receiver's log")
-    deleted = caller.call("DELETE", f"/v1/files/{quote(full)}")
-    rest = "and deleted" if deleted.status in (200, 204) else "and left there, as this receiver deletes nothing"
-    return Finding("ok", "probe", f"{full} was stored durably, read back {rest}")
+        is_outside = OUTSIDE in (trouble or "")
+        mend = "set 'remote_prefix' to the folder of the token, or below" if is_outside else "see the receiver's log"
+        return Finding("FAIL", "probe", trouble or "", mend)
+    back = _ask_stat(caller, path)  # by size and CRC, since a token that may write need not be one that may read
+    if back.status != 200 or wire.decode_stat_answer(back.body, [path])[0] != _held_of(content):
+        return Finding("FAIL", "probe", f"{path} was stored, but reads back as {_said(back)}", "see the receiver's log")
+    deleted = caller.call("DELETE", f"/v1/files/{quote(path)}")
+    rest = "and deleted" if deleted.status in (200, 204) else "and left there, which this agent may not delete"
+    return Finding("ok", "probe", f"{path} was stored durably, read back {rest}")
+
+
+def _probe_path(config: AgentConfig, more: str) -> str:
+    name = f"{escape_key(os.uname().nodename)[:150]}-probe{more}.txt"
+    return "/".join(part for part in (config.remote_prefix, FOLDER, name) if part)
+
+
+def _held_of(content: bytes) -> Held:
+    return Held(Offset(len(content)), wire.crc32(content))
 
 
 def _send_probe(config: AgentConfig, caller: Caller, path: str, content: bytes) -> str | None:
     """Store `content` at `path`; return why that did not work, or None."""
-    asked = caller.call("POST", "/v1/stat", wire.encode_stat_request([path]))
+    asked = _ask_stat(caller, path)
     if asked.status != 200:
         return f"the receiver answers a stat with {_said(asked)}"
     held: Held | None = wire.decode_stat_answer(asked.body, [path])[0]

@@ -51,6 +51,9 @@ PAYLOAD_CORRUPT = "payload corrupt"
 OVER_QUOTA = "quota:"
 """How the reason of a `rejected` begins where its folder has no room: no change of the file can help."""
 
+OUTSIDE = "outside the prefix of this token"
+"""What a receiver says of every path that is not the caller's, whether anything is there or not."""
+
 _MAX_INT = 2**63 - 1
 
 

@@ -13,12 +13,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from .. import wire
 from ..errors import UsageError
 
 Right = Literal["write", "read", "delete"]
 RIGHTS: tuple[Right, ...] = ("write", "read", "delete")
 
-OUTSIDE = "outside the prefix of this token"
+OUTSIDE = wire.OUTSIDE
 """What is said of every path that is not the caller's, whether anything is there or not."""
 
 

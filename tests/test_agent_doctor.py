@@ -21,6 +21,8 @@ from ml_logger.agent.finding import Finding
 from ml_logger.agent.secret import Secrets
 from ml_logger.errors import ConfigError
 from ml_logger.layout import AGENT_DIR
+from ml_logger.server.auth import Caller, Right
+from ml_logger.server.tokens import add_token
 
 OpenProxy = Callable[[tuple[str, int]], Proxy]
 CHECKS = ["config", "spool", "state", "disk", "agent", "inotify", "token"]
@@ -115,6 +117,44 @@ def test_a_wrong_token_fails_at_its_step(commands: Commands, receiver: Receiver,
     assert (code, list(lines)[-1]) == (1, "accepted")
     assert "401" in lines["accepted"]
     assert "another-token" not in str(lines)
+
+
+def start_with_token(
+    commands: Commands, tmp_path: Path, rights: list[Right], prefix: str = "", **settings: object
+) -> Path:
+    """Start a receiver with one token; return the config of an agent that has it."""
+    tokens, own = tmp_path / "tokens", tmp_path / "own-token"
+    own.write_text(add_token(tokens, Caller("gpu-box", frozenset(rights), prefix)))
+    own.chmod(0o600)
+    receiver = commands.start_receiver(tmp_path / "mirror", "--token-file", str(tokens))
+    return commands.write_agent_config(tmp_path / "spool", receiver.url, token_file=str(own), **settings)
+
+
+@pytest.mark.usefixtures("spool")
+@pytest.mark.parametrize("prefix", ["", "team-a"])
+def test_the_token_of_the_docs_is_enough(commands: Commands, tmp_path: Path, prefix: str) -> None:
+    """One with the right to write, and no other, also confined to a folder: all an agent needs is all the doctor needs."""
+    config = start_with_token(commands, tmp_path, ["write"], prefix, remote_prefix=prefix)
+    code, lines = see_doctor(commands, config)
+    assert (code, list(lines)) == (0, CHECKS + WAY), lines
+    assert "read back" in lines["probe"]
+
+
+@pytest.mark.usefixtures("spool")
+def test_a_token_that_may_only_read_is_named(commands: Commands, tmp_path: Path) -> None:
+    """With the command that makes a better one."""
+    code, lines = see_doctor(commands, start_with_token(commands, tmp_path, ["read"]))
+    assert (code, list(lines)[-1]) == (1, "accepted")
+    assert "no right to write" in lines["accepted"]
+    assert "ml-logger-server token add" in lines["accepted"]
+
+
+@pytest.mark.usefixtures("spool")
+def test_a_token_of_another_folder_is_named(commands: Commands, tmp_path: Path) -> None:
+    """The mend is in the agent's own config."""
+    code, lines = see_doctor(commands, start_with_token(commands, tmp_path, ["write"], "team-a", remote_prefix="b"))
+    assert (code, list(lines)[-1]) == (1, "probe")
+    assert "remote_prefix" in lines["probe"]
 
 
 @pytest.mark.parametrize(
@@ -273,7 +313,7 @@ def test_a_probe_that_fails_says_why(spool: Path, open_proxy: OpenProxy, behavio
     proxy = open_proxy(("127.0.0.1", 1))
     proxy.default = behaviour
     proxy.script("/healthz", HEALTHY)
-    proxy.script("/v1/list", HEALTHY)
+    proxy.script("/v1/stat", HEALTHY)
     last = list(examine(lambda: config_of(spool, proxy.url), {}, Secrets(), with_probe=True))[-1]
     assert last.level == "FAIL"
     assert last.mend

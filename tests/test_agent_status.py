@@ -401,7 +401,8 @@ def test_what_was_shipped_under_another_prefix_counts_as_not_shipped(spool: Path
     ledger.note_prefix("old")
     ledger.close()
     backlogs = [
-        status_of(config_of(spool, remote_prefix=prefix), spool, 1e10).progress.backlog_bytes for prefix in ("old", "new")
+        status_of(config_of(spool, remote_prefix=prefix), spool, 1e10).progress.backlog_bytes
+        for prefix in ("old", "new")
     ]
     assert backlogs[1] - backlogs[0] == size
 
