@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from ..errors import MLLoggerError, SpoolTaken, UsageError
+from ..errors import MLLoggerError, SpoolReplaced, SpoolTaken, UsageError
 from ..journal import start_logging
 from ..settings import OneLineParser
 from ..version import __version__
@@ -147,9 +147,24 @@ def _tell(order: _Order, text: str, begin: str = "ml-logger-agent: ") -> None:
 
 
 def _run(order: _Order) -> int:
-    config, is_once = order.config, order.arguments.once
     if order.arguments.dry_run:
         return _rehearse(order)
+    while (code := _maybe_ship(order)) is None:
+        pass
+    return code
+
+
+def _maybe_ship(order: _Order) -> int | None:
+    """Ship until there is an end, and return the exit code; None if what was locked is there no more: all is opened anew."""
+    try:
+        return _ship(order)
+    except SpoolReplaced as error:
+        log.warning("%s: all is locked and opened anew", error)
+        return None
+
+
+def _ship(order: _Order) -> int:
+    config, is_once = order.config, order.arguments.once
     with open_service(config, order.environ, order.secrets, is_once=is_once) as service:
         with closing(Endings(config, service.loop.stop)) as endings, _stopping(endings, is_once=is_once):
             _say_what_is_shipped(config)

@@ -6,6 +6,8 @@ second keeps two spools' memories apart; the files say who it is.
 
 Whoever only wants to know (status, doctor, drain) asks for the lock shared, without waiting, and gives it back at once: that
 fails exactly while an agent runs. An agent that starts in this very moment finds the lock shared, and tries again.
+
+A lock is on what was opened, not on its name: `Footing` tells whether the two are still the same.
 """
 
 from __future__ import annotations
@@ -44,9 +46,41 @@ class Holder:
         return "unknown" if self.pid is None else f"pid {self.pid} on {self.host} since {self.since}"
 
 
+class Footing:
+    """What an agent has locked, by its name: the spool, and the lock file of its state directory.
+
+    They are held open, so no other file can get their inode numbers.
+    """
+
+    def __init__(self, spool: Path, state_dir: Path) -> None:
+        self._spool, self._state_dir = spool, state_dir
+        self._spool_id, self._lock_id = _identity(spool), _identity(state_dir / AGENT_LOCK)
+
+    def maybe_replaced(self) -> Path | None:
+        """Return the directory that is no longer the one that was locked, if there is one.
+
+        A spool that is not there at all may come back as it was; its state directory would not come back by itself.
+        """
+        spool_id = _identity(self._spool)
+        if spool_id is None:
+            return None
+        if spool_id != self._spool_id:
+            return self._spool
+        return None if _identity(self._state_dir / AGENT_LOCK) == self._lock_id else self._state_dir
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return device and inode; None where nothing is to be seen."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 @contextmanager
-def only_agent(state_dir: Path, spool: Path) -> Iterator[None]:
-    """Hold the locks that say this spool has an agent, and that this is its state directory.
+def only_agent(state_dir: Path, spool: Path) -> Iterator[Footing]:
+    """Hold the locks that say this spool has an agent, and that this is its state directory; yield what is locked.
 
     Raises `SpoolTaken` if the spool has an agent, `ConfigError` if the state directory is another agent's, or can't be written
     or locked.
@@ -68,7 +102,7 @@ def only_agent(state_dir: Path, spool: Path) -> Iterator[None]:
             )
         if not is_own:
             _sign(spool, state_dir, stack)
-        yield
+        yield Footing(spool, state_dir)
 
 
 def _is_spool_taken(spool: Path, stack: ExitStack) -> bool:

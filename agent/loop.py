@@ -13,8 +13,9 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from ..errors import BadAnswer, MLLoggerError, ShipError, StopSending, TryAgain
+from ..errors import BadAnswer, MLLoggerError, ShipError, SpoolReplaced, StopSending, TryAgain
 from .config import AgentConfig, RetrySettings
+from .lock import Footing
 from .scanner import Problem
 from .shipper import Round, Shipper
 from .watcher import Doorbell, Heard, Watcher
@@ -81,8 +82,16 @@ class Total:
 class Loop:
     """Drives shippers until `stop` is called, then drains."""
 
-    def __init__(self, shippers: Sequence[Shipper], watcher: Watcher, doorbell: Doorbell, config: AgentConfig) -> None:
+    def __init__(
+        self,
+        shippers: Sequence[Shipper],
+        watcher: Watcher,
+        doorbell: Doorbell,
+        config: AgentConfig,
+        footings: Sequence[Footing] = (),
+    ) -> None:
         self._shippers = shippers
+        self._footings = footings
         self._watcher = watcher
         self._doorbell = doorbell
         self._config = config
@@ -111,11 +120,13 @@ class Loop:
     def run(self) -> Total:
         """Ship until `stop`, then until nothing comes any more or `drain_timeout_s` is over; return what was done and is left.
 
-        Raises `StopSending` if the very first answer refuses the token and no token file is there to be mended.
+        Raises `StopSending` if the very first answer refuses the token and no token file is there to be mended,
+        `SpoolReplaced` if a directory is another one than was locked: then the locks keep no second agent away.
         """
         while not self._is_stopping:
             self._watcher.ensure_alive()
             self._pause(self._try_round())
+            self._check_footings()
         self._watcher.stop()
         try:
             return self._drain(self._has_settled)
@@ -123,6 +134,12 @@ class Loop:
             # it was let in before, or waits for its token file: say what is left, as at any end
             log.warning("%s", error.one_line())
             return self._total()
+
+    def _check_footings(self) -> None:
+        replaced = next(filter(None, (footing.maybe_replaced() for footing in self._footings)), None)
+        if replaced is not None and not self._is_stopping:
+            self._watcher.stop()
+            raise SpoolReplaced(f"{replaced} was deleted or replaced by another folder", path=str(replaced))
 
     def drain(self) -> Total:
         """Ship all there is now, waiting for files to settle and for the receiver, at most `drain_timeout_s` seconds.

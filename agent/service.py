@@ -67,9 +67,11 @@ def open_service(
         token = partial(_token, config, environ, secrets)
         ways = partial(_open_way, config, token, throttle, stack)
         statuses = tuple((spool, _status_file(config, spool, secrets, is_once=is_once)) for spool in config.spools())
+        footings = [stack.enter_context(only_agent(config.state_dir_of(spool), spool)) for spool, _ in statuses]
         shippers = [_open_shipper(config, spool, status, ways, doorbell, stack) for spool, status in statuses]
         _tell_outside(config, token, statuses, stack)
-        yield Service(Loop(shippers, Watcher(config.spools(), doorbell), doorbell, config), statuses)
+        loop = Loop(shippers, Watcher(config.spools(), doorbell), doorbell, config, footings)
+        yield Service(loop, statuses)
 
 
 def _token(config: AgentConfig, environ: Mapping[str, str], secrets: Secrets) -> str | None:
@@ -109,9 +111,7 @@ def _open_shipper(
     doorbell: Doorbell,
     stack: contextlib.ExitStack,
 ) -> TellingShipper:
-    state_dir = config.state_dir_of(spool)
-    stack.enter_context(only_agent(state_dir, spool))
-    ledger = Ledger(state_dir / LEDGER_NAME)
+    ledger = Ledger(config.state_dir_of(spool) / LEDGER_NAME)
     stack.callback(ledger.close)
     ways = [open_way(is_urgent=number == 0) for number in range(config.connections)]
     source = source_of(spool)

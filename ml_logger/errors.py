@@ -6,6 +6,7 @@
     ├── UsageError            the person who started the command can mend it; commands exit with 2
     │   ├── ConfigError       a config file, flag or environment variable: which, where, and the nearest known key
     │   ├── SpoolTaken        another agent ships the spool (`path`); the message says which
+    │   ├── SpoolReplaced     a directory (`path`) is another one than the agent has locked; it opens all anew
     │   └── LogDirectoryError the client's directory or prefix
     ├── WireError             the bytes of a request or an answer break the protocol
     │   ├── BadBatch          manifest or framing; nothing of the batch was applied
@@ -63,6 +64,10 @@ class ConfigError(UsageError):
 
 class SpoolTaken(UsageError):
     """A spool (`path`) that has an agent already; one is enough."""
+
+
+class SpoolReplaced(UsageError):
+    """A spool or state directory (`path`) that was deleted and made anew: the locks lie on what is no longer there."""
 
 
 class LogDirectoryError(UsageError):

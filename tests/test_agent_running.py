@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import sys
 import threading
@@ -12,6 +13,9 @@ from pathlib import Path
 
 import pytest
 from processes import TOKEN, Commands, Receiver, Running, assert_trees_equal, read_mirror, wait_until
+
+from ml_logger.agent.lock import maybe_holder, only_agent
+from ml_logger.layout import AGENT_DIR, AGENT_LOCK
 
 LINE = b'{"n": 1}\n'
 
@@ -56,6 +60,61 @@ def busy_writer(spool: Path) -> Iterator[None]:
 
 def wait_shipped(agent: Running, receiver: Receiver, least_bytes: int = 1) -> None:
     wait_until(lambda: len(held(receiver)) >= least_bytes, what=agent.tail())
+
+
+# --- a spool that is made anew
+
+
+@pytest.mark.parametrize("gone", ["", ".ml-logger-agent"])
+def test_a_spool_made_anew_is_locked_anew(
+    commands: Commands, receiver: Receiver, spool: Path, tmp_path: Path, gone: str
+) -> None:
+    """Deleted with all in it, or only the agent's own folder: what comes is shipped, and a second agent finds the first."""
+    config = commands.write_agent_config(spool, receiver.url)
+    append(spool)
+    agent = commands.start_agent(config)
+    wait_shipped(agent, receiver)
+    old = spool.stat().st_ino
+    shutil.rmtree(spool / gone)
+    (spool / "run").mkdir(parents=True, exist_ok=True)
+    assert gone or spool.stat().st_ino != old
+    append(spool, LINE * 5)
+    wait_until(lambda: "opened anew" in agent.stderr and maybe_holder(spool / AGENT_DIR) is not None, what=agent.tail())
+    wait_until(lambda: len(held(receiver)) >= len(LINE) * 5, what=agent.tail())
+    other = commands.write_agent_config(spool, receiver.url, file_name="other.yaml", state_dir=str(tmp_path / "other"))
+    second = commands.run("ml-logger-agent", "--config", other, "--once")
+    assert second.wait() == 2
+    assert f"pid {agent.process.pid} on" in second.stderr
+    assert agent.stderr.count("opened anew") == 1
+    assert agent.terminate() == 0
+
+
+def test_a_spool_that_is_another_agents_by_now_ends_this_one(
+    commands: Commands, receiver: Receiver, spool: Path
+) -> None:
+    """One line says who has it, and the exit code that a person must look."""
+    agent = commands.start_agent(commands.write_agent_config(spool, receiver.url))
+    wait_until(lambda: maybe_holder(spool / AGENT_DIR) is not None, what=agent.tail())
+    made = spool.with_name("made")
+    made.mkdir()
+    with only_agent(made / AGENT_DIR, made):
+        spool.rename(spool.with_name("away"))
+        made.rename(spool)
+        assert agent.wait() == 2
+    assert "already has an agent" in agent.stderr
+
+
+def test_a_spool_that_comes_back_is_the_same(tmp_path: Path) -> None:
+    """While it is not there nothing stands in its place; moved back it is the one that was locked."""
+    spool, state = tmp_path / "spool", tmp_path / "state"
+    spool.mkdir()
+    with only_agent(state, spool) as footing:
+        spool.rename(tmp_path / "away")
+        assert footing.maybe_replaced() is None
+        (tmp_path / "away").rename(spool)
+        assert footing.maybe_replaced() is None
+        (state / AGENT_LOCK).unlink()
+        assert footing.maybe_replaced() == state
 
 
 # --- a token file that is replaced

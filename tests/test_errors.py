@@ -12,6 +12,7 @@ from ml_logger.errors import MLLoggerError, TryAgain
 CAN_RETRY = {
     "ConfigError": False,
     "SpoolTaken": False,
+    "SpoolReplaced": False,
     "LogDirectoryError": False,
     "BatchTooLarge": False,
     "OtherVersion": False,

@@ -12,7 +12,7 @@ PAGE = ROOT / "docs/OPERATIONS.md"
 
 SPEAKERS = {
     **dict.fromkeys(("log.info", "log.warning", "log.error", "log.exception", "print"), 0),
-    **dict.fromkeys(("ConfigError", "UsageError", "SpoolTaken", "super().__init__"), 0),
+    **dict.fromkeys(("ConfigError", "UsageError", "SpoolTaken", "SpoolReplaced", "super().__init__"), 0),
     **dict.fromkeys(("TryAgain", "TimedOut", "StopSending", "BatchRefused", "TooLarge", "NotServed", "BadAnswer"), 0),
     **dict.fromkeys(("Problem", "Refused", "Kept", "set_aside", "_keep_back", "_tell_once", "_tell"), 1),
 }
