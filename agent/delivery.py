@@ -141,11 +141,12 @@ class Built:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The file can't be shipped as it is; `is_lasting` says that no change of it can help."""
+    """The file can't be shipped as it is; `is_lasting` says that no change of it can help, `by_receiver` who says so."""
 
     file: LocalFile
     reason: str
     is_lasting: bool = False
+    by_receiver: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,7 +361,7 @@ class Delivery:
             report.most_bytes = len(piece.payload) // 2
             report.verdicts.append(Again(piece.file))
         else:
-            report.verdicts.append(Refused(piece.file, str(error)))
+            report.verdicts.append(Refused(piece.file, str(error), by_receiver=True))
 
     def _judge(self, piece: Piece, outcome: Outcome, report: Report) -> Verdict:
         if outcome.result in ("stored", "already"):
@@ -371,7 +372,7 @@ class Delivery:
             return Gone(piece.file, piece.item.path)
         if not (outcome.reason or "").startswith(PAYLOAD_CORRUPT):
             is_lasting = (outcome.reason or "").startswith(OVER_QUOTA)
-            return Refused(piece.file, f"the receiver refuses it: {outcome.reason}", is_lasting)
+            return Refused(piece.file, f"the receiver refuses it: {outcome.reason}", is_lasting, by_receiver=True)
         report.is_damaged = True
         return Again(piece.file)
 

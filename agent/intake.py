@@ -79,7 +79,7 @@ class Intake:
             self._memory.stalls.forget(file.path)
             self._acknowledge(verdict.piece, newest)
         elif isinstance(verdict, Refused):
-            self._memory.aside.put(file, verdict.reason, is_lasting=verdict.is_lasting)
+            self._memory.aside.put(file, verdict.reason, is_lasting=verdict.is_lasting, is_refused=verdict.by_receiver)
             self._places.place(newest)
         elif isinstance(verdict, Gone):
             self._let_go(verdict)

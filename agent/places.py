@@ -36,6 +36,13 @@ class Places:
         for file in self._agenda.take_due() + (self._agenda.take_held() if is_everywhere else []):
             self.place(file)
 
+    def place_refused(self) -> None:
+        """Place the files that the receiver refused, as if it had not."""
+        for path in self._aside.take_refused():
+            file = self._agenda.get(path)
+            if file is not None and not self._agenda.is_out(path):
+                self.place(file, is_complete=True)
+
     def place_tail(self, file: LocalFile) -> bool:
         """Let `file` wait for the end of its last line; return whether there is such a wait."""
         tail = self._memory.reader.tail_of(file.path)

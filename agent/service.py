@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from ..errors import ConfigError, TryAgain
 from ..layout import AGENT_DIR
 from ..source import source_of
 from .call import Caller
@@ -23,6 +22,7 @@ from .delivery import Delivery
 from .heart import CALL_TIMEOUT_S, Heart, Pulse
 from .hiding import recover
 from .ledger import Ledger
+from .live_token import LiveToken
 from .lock import only_agent
 from .loop import Loop
 from .metrics import offering_metrics
@@ -64,22 +64,16 @@ def open_service(
         doorbell = Doorbell()
         stack.callback(doorbell.close)
         throttle = None if config.max_bytes_per_s is None else Throttle(config.max_bytes_per_s)
-        token = partial(_token, config, environ, secrets)
+        token = LiveToken(partial(current_token, config, environ), secrets)
         ways = partial(_open_way, config, token, throttle, stack)
         statuses = tuple((spool, _status_file(config, spool, secrets, is_once=is_once)) for spool in config.spools())
         footings = [stack.enter_context(only_agent(config.state_dir_of(spool), spool)) for spool, _ in statuses]
         shippers = [_open_shipper(config, spool, status, ways, doorbell, stack) for spool, status in statuses]
+        for shipper in shippers:
+            token.tell_of_new(shipper.note_new_token)
         _tell_outside(config, token, statuses, stack)
         loop = Loop(shippers, Watcher(config.spools(), doorbell), doorbell, config, footings)
         yield Service(loop, statuses)
-
-
-def _token(config: AgentConfig, environ: Mapping[str, str], secrets: Secrets) -> str | None:
-    """Return the token as it is now; a file that is being replaced may be there again at the next try."""
-    try:
-        return secrets.note(current_token(config, environ))
-    except ConfigError as error:
-        raise TryAgain(str(error), hint=error.hint) from None
 
 
 def _status_file(config: AgentConfig, spool: Path, secrets: Secrets, *, is_once: bool) -> StatusFile:

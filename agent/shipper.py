@@ -96,6 +96,7 @@ class Shipper:
         self._backlog = Backlog(memory)
         self._janitor: Janitor | None = None
         self._lost: tuple[Problem, ...] = ()
+        self._has_new_token = False
         self._next_save_s = clock.steady_s()
 
     def hire_janitor(self, broom: Broom, ring: Callable[[], None]) -> Janitor:
@@ -108,6 +109,10 @@ class Shipper:
     def note_lost(self, problems: Iterable[Problem]) -> None:
         """Take note of files that lie under hidden names and can't have their own back; a person has to see to them."""
         self._lost = tuple(problems)
+
+    def note_new_token(self) -> None:
+        """Take note that the receiver is shown another token from now on; for any thread."""
+        self._has_new_token = True
 
     # --- one round
 
@@ -144,6 +149,9 @@ class Shipper:
         for path in complete_paths:
             self._comparisons.note_complete(os.path.relpath(path, self._memory.spool))
         self._comparisons.compare_quiet()
+        if self._has_new_token:
+            self._has_new_token = False
+            self._places.place_refused()
         self._places.place_due(is_everywhere=is_everywhere)
 
     def _work(self) -> None:

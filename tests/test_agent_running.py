@@ -7,6 +7,7 @@ import shutil
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,10 @@ import pytest
 from processes import TOKEN, Commands, Receiver, Running, assert_trees_equal, read_mirror, wait_until
 
 from ml_logger.agent.lock import maybe_holder, only_agent
+from ml_logger.agent.status_file import maybe_said
 from ml_logger.layout import AGENT_DIR, AGENT_LOCK
+from ml_logger.server.auth import Caller
+from ml_logger.server.tokens import add_token
 
 LINE = b'{"n": 1}\n'
 
@@ -118,6 +122,33 @@ def test_a_spool_that_comes_back_is_the_same(tmp_path: Path) -> None:
 
 
 # --- a token file that is replaced
+
+
+def test_a_token_that_covers_the_folder_frees_what_was_refused(commands: Commands, spool: Path, tmp_path: Path) -> None:
+    """One for another folder is said once, not for each file; with another token all is shipped, long before the next try."""
+    tokens, own = tmp_path / "tokens", tmp_path / "own-token"
+    good = [add_token(tokens, Caller(name, prefix=name)) for name in ("other", "team")]
+    receiver = commands.start_receiver(tmp_path / "mirror", "--token-file", str(tokens))
+    own.write_text(good[0])
+    names = {f"run/{number}.bin" for number in range(5)} | {"run/metrics.jsonl"}
+    for name in names:
+        (spool / name).write_bytes(LINE)
+    agent = commands.start_agent(
+        commands.write_agent_config(
+            spool, receiver.url, token_file=str(own), remote_prefix="team", heartbeat_s=0.1, batch_files=2
+        )
+    )
+
+    def count_aside() -> int:
+        said = maybe_said(spool / AGENT_DIR, time.time())
+        return 0 if said is None else len(said.progress.aside)
+
+    wait_until(lambda: count_aside() == len(names), what=agent.tail())
+    assert agent.stderr.count("set aside") == agent.stderr.count("the token is for another folder") == 1
+    own.with_name("new").write_text(good[1])
+    own.with_name("new").rename(own)
+    wait_until(lambda: len(read_mirror(receiver.data_dir)) == len(names), what=agent.tail())
+    assert agent.terminate() == 0
 
 
 def test_a_token_file_may_be_missing_for_a_moment(commands: Commands, receiver: Receiver, spool: Path) -> None:
