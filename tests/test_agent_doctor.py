@@ -76,7 +76,7 @@ def test_all_is_well(commands: Commands, receiver: Receiver, spool: Path) -> Non
 
 
 def test_the_probe_litters_little(commands: Commands, receiver: Receiver, spool: Path) -> None:
-    """However often the doctor is asked, there is one file for this machine, under the agent's own prefix; or none at all."""
+    """However often the doctor is asked, there is one file for this machine, under the agent's own prefix."""
     config = commands.write_agent_config(spool, receiver.url, remote_prefix="team/a")
     for _ in range(2):
         code, lines = see_doctor(commands, config)
@@ -137,7 +137,7 @@ def test_the_token_of_the_docs_is_enough(commands: Commands, tmp_path: Path, pre
     config = start_with_token(commands, tmp_path, ["write"], prefix, remote_prefix=prefix)
     code, lines = see_doctor(commands, config)
     assert (code, list(lines)) == (0, CHECKS + WAY), lines
-    assert "read back" in lines["probe"]
+    assert "stored durably, and is there" in lines["probe"]
 
 
 @pytest.mark.usefixtures("spool")
