@@ -272,8 +272,8 @@ class Walk:
     def _visit(self, path: str) -> None:
         """List one folder, note what is different, and go into folders that were not there before."""
         known = self._folders.get(path)
-        if known is None and path and path.rpartition("/")[0] not in self._folders:
-            return  # a folder above it has gone meanwhile
+        if known is None and path and not self._is_folder(path):
+            return  # it, or a folder above it, has gone meanwhile or become a file
         began_s = self._steady_s()
         try:
             files, folders = self._list(path)
@@ -297,6 +297,11 @@ class Walk:
         for name in folders - before.folders:
             self._visit(_join(path, name))
 
+    def _is_folder(self, path: str) -> bool:
+        """Whether `path` was a folder at the last look into the one above it."""
+        above, _, name = path.rpartition("/")
+        return above in self._folders and name in self._folders[above].folders
+
     def _longest_s(self) -> float:
         """Return the longest time between two looks into one folder."""
         return max(self._quiet_interval_s, min(self._cost_s / QUIET_SHARE, MAX_QUIET_S))
@@ -308,7 +313,7 @@ class Walk:
         self._size_bytes += _size_of(files) - _size_of(before.files)
 
     def _note_unlisted(self, path: str, error: OSError) -> None:
-        if path and isinstance(error, FileNotFoundError):
+        if path and isinstance(error, (FileNotFoundError, NotADirectoryError)):
             if self._root.is_dir():  # or else all of the spool is away, which is said of the root
                 self._forget(path)  # deleted while we walked; what it held is gone by a person's will
             return

@@ -132,6 +132,22 @@ def test_a_look_tells_what_is_different(tmp_path):
     assert set(watched.walk.paths()) == {"a/grows", "d/c/new"}
 
 
+@pytest.mark.parametrize("places", [None, ["a"], ["a/f"], [""]])
+def test_a_folder_that_became_a_file_is_no_problem(tmp_path, places):
+    """Wherever the walk looks first, the folder is forgotten and the file is found."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/f").touch()
+    watched = Watched(tmp_path)
+    watched.changes()
+    (tmp_path / "a/f").unlink()
+    (tmp_path / "a").rmdir()
+    (tmp_path / "a").write_bytes(b"1")
+    watched.changes(places)
+    watched.now_s += 100.0
+    assert watched.walk.look([]).problems == ()
+    assert [f.path for f in watched.walk.files()] == ["a"]
+
+
 def test_a_file_that_becomes_a_folder_and_back(tmp_path):
     """A name that changes its kind is one thing gone and another come."""
     watched = Watched(tmp_path)
