@@ -6,6 +6,7 @@ works on the values it was given and returns verdicts, which the shipper's one t
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +27,8 @@ from .ledger import Entry
 from .pieces import Piece, maybe_following
 from .planner import Kind
 from .scanner import LocalFile
+
+log = logging.getLogger(__name__)
 
 MIN_BATCH_BYTES = 1 << 10
 
@@ -401,6 +404,7 @@ class Delivery:
         name = layout.own_name(piece.plain, self._source)
         if piece.item.path == name:
             return Refused(piece.file, f"the receiver holds other bytes under {name}")
+        log.warning("%s holds other bytes on the receiver: shipping as %s", ascii(piece.item.path), ascii(name))
         return Agreed(piece.file, Entry(name, None, piece.signature))
 
 

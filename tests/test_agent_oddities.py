@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from batches import apply, commit
 from direct import Pair
 from processes import assert_trees_equal, read_mirror
 
@@ -105,6 +107,40 @@ def test_a_ledger_survives_what_it_cannot_hold(tmp_path: Path, caplog: pytest.Lo
     again = Ledger(tmp_path / "l.sqlite")
     assert (again.get("plain"), again.get("odd")) == (Entry("plain", None), None)
     again.close()
+
+
+# --- names that are taken on the receiver
+
+
+def test_a_file_that_became_a_folder_is_shipped_under_another_name(pair: Pair) -> None:
+    """And a folder that became a file: set aside while the name is the former one's, shipped at once when it is renamed."""
+    pair.append("x.log", LINE)
+    pair.append("y.log/in.log", LINE)
+    pair.drain()
+    (pair.spool / "x.log").unlink()
+    shutil.rmtree(pair.spool / "y.log")
+    pair.append("x.log/in.log", LINE * 2)
+    pair.append("y.log", LINE * 2)
+    pair.now_s += 1e10
+    done = pair.shipper.ship_once()
+    assert {p.path: p.reason.rpartition(": ")[2] for p in done.left} == {
+        "x.log/in.log": "a file or link stands where a folder should be",
+        "y.log": "a folder stands there",
+    }
+    (pair.spool / "x.log").rename(pair.spool / "x")
+    (pair.spool / "y.log").rename(pair.spool / "y")
+    pair.drain()
+    assert names(pair) == {"x.log", "y.log/in.log", "x/in.log", "y"}
+
+
+def test_a_whole_file_that_goes_under_another_name_is_told_once(pair: Pair, caplog: pytest.LogCaptureFixture) -> None:
+    """Another sender has its name: both are kept, and every version of this one goes beside the other, after one line."""
+    apply(pair.transport.store, commit("model.pt", b"theirs"), source="another")
+    for content in (b"ours", b"ours, later"):
+        pair.write("model.pt", content)
+        pair.drain()
+    assert sorted(read_mirror(pair.data_dir).values()) == [b"ours, later", b"theirs"]
+    assert caplog.text.count("'model.pt' holds other bytes on the receiver: shipping as 'model~") == 1
 
 
 # --- a file that can't be sent
