@@ -136,7 +136,7 @@ def test_the_ledger_keeps_it(pair: Pair) -> None:
     pair.drain()
     pair.ledger.save()
     file = pair.state_dir / "ledger.sqlite"
-    entry = (peek(file) or {})["run/metrics.jsonl"]
+    entry = (peek(file, "") or {})["run/metrics.jsonl"]
     assert (entry.is_done, entry.is_gone, entry.held) == (True, True, None)
     with_others = Ledger(pair.state_dir / "copy.sqlite")
     with_others.put("x", entry)
