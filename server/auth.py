@@ -65,6 +65,11 @@ class Door:
         """Whether anybody is let in."""
         return self._known is None
 
+    def refresh(self) -> None:
+        """Take up who is known now, whether anybody asks or not."""
+        if self._known is not None:
+            self._known()
+
     def maybe_caller(self, authorization: str | None) -> Caller | None:
         """Return who shows this ``Authorization`` header, or None if that is nobody known."""
         if self._known is None:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import ssl
 from pathlib import Path
 
 from ..errors import ConfigError
-
-LOOK_S = 60.0
-"""How often the files are looked at."""
 
 _log = logging.getLogger(__name__)
 
@@ -52,12 +48,6 @@ class Certificate:
             _log.error("the new certificate can't be used, the old one stays: %s", _reason(error))
         else:
             _log.info("a new certificate is shown from now on")
-
-    async def keep_fresh(self) -> None:
-        """Look at the files now and then, for ever."""
-        while True:
-            await asyncio.sleep(LOOK_S)
-            self.refresh()
 
 
 def _no_password() -> str:

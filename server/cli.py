@@ -130,6 +130,7 @@ def _serve_by_workers(config: ServerConfig, door: Door, certificate: Certificate
         stop_timeout_s=config.stop_timeout_s,
         on_ready=lambda: _say_ready(config, door, url),
         on_stop=lambda: close_all(shared.sockets),
+        refresh=shared.refresh,
     ).run()
     if code == 0:
         shared.marks.close()

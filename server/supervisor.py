@@ -59,7 +59,8 @@ class _Worker:
 class Supervisor:
     """Keeps `count` processes at `work`, which returns the exit code of each, until SIGTERM or SIGINT.
 
-    `on_ready` is called once all accept, `on_stop` when the end begins, in which they have `stop_timeout_s`.
+    `on_ready` is called once all accept, `on_stop` when the end begins, in which they have `stop_timeout_s`; `refresh` every
+    second and before each start, so that a worker begins with what is good then, not with what was when the parent began.
     """
 
     def __init__(
@@ -70,9 +71,10 @@ class Supervisor:
         stop_timeout_s: float,
         on_ready: Callable[[], None],
         on_stop: Callable[[], None],
+        refresh: Callable[[], None],
     ) -> None:
         self._work, self._stop_timeout_s = work, stop_timeout_s
-        self._on_ready, self._on_stop = on_ready, on_stop
+        self._on_ready, self._on_stop, self._refresh = on_ready, on_stop, refresh
         self._workers = [_Worker(number) for number in range(count)]
         self._is_up = False
         self._signals = 0
@@ -92,6 +94,7 @@ class Supervisor:
             signal.signal(number, self._on_signal)
         signal.signal(signal.SIGCHLD, _do_nothing)
         while self._stage == "running" or any(worker.pid for worker in self._workers):
+            self._refresh()
             self._start_due()
             self._wait()
             self._hear_ready()

@@ -6,7 +6,8 @@
 
 A file whose first line is no such object is taken as one bare token with all rights, for set-ups of one person. The file is
 read again when it changes, and always replaced as a whole, so that nobody reads half of it. A change that can't be read leaves
-in whom the file let in before: neither does a slip of the pen lock everybody out, nor does it open the door.
+in whom the file let in before, as any process of the receiver read it last (`last_good`): neither does a slip of the pen lock
+everybody out, nor does it open the door, not even to those who were revoked before it.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from ..errors import BadPath, ConfigError, UsageError
 from ..layout import check_path
 from ..settings import read_token
 from .auth import RIGHTS, Caller, Right, Token, digest_of
+from .last_good import LastGood
 
 _MODE = 0o600
 _MAX_NAME = 64
@@ -53,9 +55,10 @@ class TokenFile:
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        self._tokens: tuple[Token, ...] = ()
-        self._state: tuple[int, ...] | None = None
-        self._state, self._tokens = self._state_now(), _tokens_in(file)
+        self._last_good = LastGood()
+        self._state: tuple[int, ...] | None = self._state_now()
+        self._tokens = _tokens_in(file)
+        self._last_good.keep(_packed(self._tokens))
         if not self._tokens:  # later it may be, once all are revoked
             raise ConfigError(
                 f"token file {file} is empty", hint="'ml-logger-server token add NAME --token-file FILE' adds a token"
@@ -77,18 +80,30 @@ class TokenFile:
         return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
     def _reload(self) -> None:
-        try:
-            self._tokens = _tokens_in(self._file)
-        except ConfigError as error:
-            _log.error("%s; the tokens known before stay valid", error.one_line())
-        else:
-            _log.info("token file %s read again: %d tokens", self._file, len(self._tokens))
+        with self._last_good.alone():
+            try:
+                self._tokens = _tokens_in(self._file)
+            except ConfigError as error:
+                kept = self._last_good.maybe_content()
+                self._tokens = self._tokens if kept is None else _unpacked(kept)
+                _log.error("%s; the tokens known before stay valid", error.one_line())
+            else:
+                self._last_good.keep(_packed(self._tokens))
+                _log.info("token file %s read again: %d tokens", self._file, len(self._tokens))
 
 
 def _tokens_in(file: Path) -> tuple[Token, ...]:
     if _is_bare(_read(file)):
         return (Token(digest_of(cast(str, read_token(None, file, {}))), Caller("token")),)
     return tuple(listed.token for listed in list_tokens(file))
+
+
+def _packed(tokens: Sequence[Token]) -> bytes:
+    return b"".join(_line_of(Listed(token)) for token in tokens)
+
+
+def _unpacked(lines: bytes) -> tuple[Token, ...]:
+    return tuple(_listed_from_json(line).token for line in lines.decode().split("\n") if line)
 
 
 def list_tokens(file: Path) -> list[Listed]:
@@ -207,9 +222,9 @@ def _is_bare(text: str) -> bool:
 
 
 def _read(file: Path) -> str:
-    if file.exists() and not file.is_file():
-        raise ConfigError(f"token file {file} is no file", hint="give the path of a file, which may be new")
     try:
+        if file.exists() and not file.is_file():
+            raise ConfigError(f"token file {file} is no file", hint="give the path of a file, which may be new")
         return file.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(

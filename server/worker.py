@@ -27,6 +27,7 @@ from .store import Store
 from .supervisor import Post
 
 _FIGURES_EVERY_S = 1.0
+_LOOK_S = 1.0
 _log = logging.getLogger(__name__)
 
 
@@ -41,6 +42,12 @@ class Shared:
     marks: Marks
     figures: Figures
     siblings: Siblings
+
+    def refresh(self) -> None:
+        """Take up tokens and a certificate that have changed; of one that can't be used the last good one stays."""
+        self.door.refresh()
+        if self.certificate is not None:
+            self.certificate.refresh()
 
 
 @contextmanager
@@ -61,8 +68,6 @@ def work(shared: Shared, post: Post) -> int:
     """Be the worker at `post` until it is told to stop, or its parent is gone; return the exit code."""
     shared.figures.take_row(post.number)
     shared.siblings.number = post.number
-    if shared.certificate is not None:
-        shared.certificate.refresh()  # the parent knows the one of its own start
     try:
         with open_store(shared.config) as store:
             asyncio.run(serve(shared, store, on_ready=lambda _url: post.say_ready(), lifeline_fd=post.lifeline_fd))
@@ -86,9 +91,8 @@ async def serve(
     runner, url = await _start(shared, store)
     gc.freeze()  # what is loaded by now stays: no collection has to look at it again
     on_ready(url)
-    beside = [asyncio.create_task(_say_figures(shared.figures, store, runner.app[CONNECTIONS]))]
-    if shared.certificate is not None:
-        beside.append(asyncio.create_task(shared.certificate.keep_fresh()))
+    figures = _say_figures(shared.figures, store, runner.app[CONNECTIONS])
+    beside = [asyncio.create_task(figures), asyncio.create_task(_keep_fresh(shared))]
     await stop.wait()
     _log.info("stopping")
     await runner.cleanup()
@@ -127,6 +131,13 @@ async def _start(shared: Shared, store: Store) -> tuple[web.AppRunner, str]:
         tls=None if shared.certificate is None else shared.certificate.context,
         sockets=shared.sockets,
     )
+
+
+async def _keep_fresh(shared: Shared) -> None:
+    """Look for other tokens and another certificate every second, for ever: a good state may last no longer."""
+    while True:
+        shared.refresh()
+        await asyncio.sleep(_LOOK_S)
 
 
 async def _say_figures(figures: Figures, store: Store, connections: Connections) -> None:

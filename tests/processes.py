@@ -125,6 +125,12 @@ class Receiver:
         )
 
 
+def workers_of(receiver: Receiver) -> list[int]:
+    """Return the ids of the receiver's workers, in the order of their start."""
+    parent = receiver.running.process.pid
+    return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+
+
 @dataclass
 class Commands:
     """Starts the installed commands in `work_dir`, and ends whatever of them is left."""

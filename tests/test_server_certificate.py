@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import ssl
 import subprocess
 from contextlib import closing
@@ -10,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from processes import Commands, wait_first_line
+from processes import Commands, wait_first_line, wait_until, workers_of
 from serving import serving
 
 from ml_logger.errors import ConfigError
@@ -70,6 +72,25 @@ def test_a_renewed_certificate_is_shown_to_new_connections(tmp_path: Path, caplo
         make_certificate(tmp_path / "tls")
         certificate.refresh()
         assert shown_at(port) not in ("", first)
+
+
+def test_a_new_worker_shows_the_renewed_certificate(commands: Commands, tmp_path: Path) -> None:
+    """Where the files are broken when it starts, it shows what was good last, not what was at the receiver's start."""
+    cert, key = make_certificate(tmp_path / "tls")
+    receiver = commands.start_receiver(
+        tmp_path / "data", "--workers", "2", "--tls-cert", str(cert), "--tls-key", str(key)
+    )
+    make_certificate(tmp_path / "tls")
+    wait_until(
+        lambda: receiver.running.stderr.count("a new certificate is shown") == 3
+    )  # by the parent and both workers
+    renewed = cert.read_text(encoding="utf-8")
+    cert.write_text("broken", encoding="utf-8")
+    before = set(workers_of(receiver))
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: len(set(workers_of(receiver)) - before) == 2)
+    assert shown_at(receiver.address[1]).split() == renewed.split()
 
 
 def test_files_that_are_no_certificate_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,6 +21,7 @@ from ml_logger.errors import ConfigError, UsageError
 from ml_logger.server import admission
 from ml_logger.server.auth import Caller, Door, Right, digest_of
 from ml_logger.server.cli import main
+from ml_logger.server.last_good import LastGood
 from ml_logger.server.local_store import LocalStore
 from ml_logger.server.patience import FORGET_S, FREE_FAILURES, LONGEST_WAIT_S, MOST_ADDRESSES, Patience, wait_s
 from ml_logger.server.tokens import TokenFile, add_token, list_tokens, revoke_token
@@ -107,6 +108,41 @@ def test_a_change_that_can_not_be_read_changes_nothing(
     with pytest.raises(UsageError, match="no token is called"):
         revoke_token(file, "a")
     assert list(known.current()) == []
+
+
+def test_another_process_goes_back_to_what_was_read_last(file: Path) -> None:
+    """One that was forked before a token was revoked, and meets a broken file first, does not let that token in again."""
+    add_token(file, Caller("kept"))
+    revoked = add_token(file, Caller("revoked"))
+    known = TokenFile(file)
+    go, went = os.pipe(), os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.read(go[0], 1)
+        os.write(went[1], ",".join(one.caller.name for one in known.current()).encode())
+        os._exit(0)
+    revoke_token(file, "revoked")
+    assert digest_of(revoked) not in [one.digest for one in known.current()]
+    with file.open("ab") as broken:
+        broken.write(b"oops")
+    os.write(go[1], b"!")
+    assert os.read(went[0], 100) == b"kept"
+    os.waitpid(pid, 0)
+    for fd in (*go, *went):
+        os.close(fd)
+
+
+@pytest.mark.parametrize("size", [0, 5, 20])
+def test_a_content_that_is_not_whole_is_none(size: int) -> None:
+    """A process that was killed while it kept something leaves no part of it to the others."""
+    last_good = LastGood()
+    assert last_good.maybe_content() is None
+    for content in (b"a longer content", b"short", b""):
+        last_good.keep(content)
+        assert last_good.maybe_content() == content
+    last_good.keep(b"content of 21 bytes..")
+    os.truncate(last_good._fd, size)
+    assert last_good.maybe_content() is None
 
 
 GOOD = {"name": "a", "sha256": "0" * 64, "rights": ["read"], "prefix": "p", "added": "2026-11-25"}

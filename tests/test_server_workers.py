@@ -16,23 +16,19 @@ from pathlib import Path
 import pytest
 import requests
 from batches import append, commit, held_of
-from processes import TOKEN, Commands, Receiver, assert_trees_equal, read_mirror, wait_until
+from processes import TOKEN, Commands, Receiver, assert_trees_equal, read_mirror, wait_until, workers_of
 
 from ml_logger import wire
+from ml_logger.server.auth import Caller
 from ml_logger.server.disk import Disk
 from ml_logger.server.lineage import NAME
 from ml_logger.server.locks import PathLocks
+from ml_logger.server.tokens import add_token, revoke_token
 from ml_logger.server.tree import Tree
 from ml_logger.wire import Answer, Heartbeat, Manifest
 
 LINE = b'{"_step":%d,"text":"%s"}\n'
 HEADERS = {"Authorization": f"Bearer {TOKEN}"}
-
-
-def workers_of(receiver: Receiver) -> list[int]:
-    """Return the ids of the receiver's workers, in the order of their start."""
-    parent = receiver.running.process.pid
-    return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
 
 
 def is_gone(pid: int) -> bool:
@@ -162,6 +158,34 @@ def test_what_a_dead_worker_acknowledged_is_in_the_log_for_the_others(receiver: 
     answer = call(receiver.url, "/v1/stat", wire.encode_stat_request(["run/m.jsonl"]))
     assert wire.decode_stat_answer(answer.content, ["run/m.jsonl"]) == [held_of(content)]
     assert ask(receiver.url, mark).since == "same"
+
+
+def status_for(url: str, token: str) -> int:
+    with session() as one:
+        one.headers["Authorization"] = f"Bearer {token}"
+        return one.get(url + "/v1/list", timeout=30).status_code
+
+
+@pytest.mark.parametrize("is_asked", [True, False], ids=["a worker noticed", "nobody asked"])
+def test_a_revoked_token_stays_out_when_workers_die(commands: Commands, tmp_path: Path, is_asked: bool) -> None:
+    """Where the token file is broken by then, new workers start with what was read last, not with what was at the start."""
+    file = tmp_path / "tokens"
+    kept, revoked = (add_token(file, Caller(name)) for name in ("kept", "revoked"))
+    receiver = commands.start_receiver(tmp_path / "data", "--workers", "2", "--token-file", str(file))
+    assert {status_for(receiver.url, token) for token in (kept, revoked)} == {200}
+    revoke_token(file, "revoked")
+    if is_asked:
+        assert status_for(receiver.url, revoked) == 401
+    else:
+        wait_until(lambda: "read again: 1 tokens" in receiver.running.stderr)
+    with file.open("ab") as broken:
+        broken.write(b"oops\n")
+    before = set(workers_of(receiver))
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: len(set(workers_of(receiver)) - before) == 2)
+    assert many(lambda: status_for(receiver.url, revoked), 4) == {401}
+    assert many(lambda: status_for(receiver.url, kept), 4) == {200}
 
 
 # --- what they know of each other
