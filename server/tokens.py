@@ -242,9 +242,11 @@ def _read(file: Path) -> str:
 def _changing(file: Path) -> Iterator[list[Listed]]:
     """Give the lines of the file to be changed, and write them back; one who changes it waits for another."""
     try:
+        file = file.resolve()  # a link stays one: the receiver may read the file by its own name
         folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        raise UsageError(f"token file {file} can't be written: {error.strerror}", hint="make its folder") from None
+    except (OSError, RuntimeError) as error:  # the latter for links in a circle
+        reason = getattr(error, "strerror", None) or "a symbolic link leads to itself"
+        raise UsageError(f"token file {file} can't be written: {reason}", hint="make its folder") from None
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)
         text = _read(file) if file.exists() else ""

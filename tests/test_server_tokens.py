@@ -68,6 +68,27 @@ def test_the_file_holds_no_token(file: Path) -> None:
     assert os.listdir(file.parent) == [file.name]
 
 
+def test_a_link_to_the_file_stays_one(tmp_path: Path) -> None:
+    """What is changed by a link is changed for those who read the file by its own name, and nothing is left beside either."""
+    real = tmp_path / "real"
+    real.mkdir()
+    link = tmp_path / "link"
+    link.symlink_to("real/tokens")
+    add_token(link, Caller("a"))
+    add_token(link, Caller("b"))
+    revoke_token(link, "a")
+    assert link.is_symlink()
+    assert [one.token.caller.name for one in list_tokens(real / "tokens")] == ["b"]
+    assert (os.listdir(real), sorted(os.listdir(tmp_path))) == (["tokens"], ["link", "real"])
+
+
+def test_a_link_to_itself_is_one_line(file: Path) -> None:
+    """It is refused like any other file that can't be written."""
+    file.symlink_to(file)
+    with pytest.raises(UsageError):
+        add_token(file, Caller("a"))
+
+
 def test_those_who_add_at_once_wait_for_each_other(file: Path) -> None:
     """No token is lost between two who change the file at the same time."""
     threads = [threading.Thread(target=add_token, args=(file, Caller(f"n{n}"))) for n in range(12)]
