@@ -26,8 +26,10 @@ class Certificate:
             ) from None
 
     def _load(self) -> None:
-        # A key with a password would ask for it on the terminal, and a daemon has none.
-        self.context.load_cert_chain(*self._files, password=_no_password)
+        # Tried aside first: a context that takes a certificate and then not its key (half a renewal) is left with neither.
+        for context in (ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), self.context):
+            # A key with a password would ask for it on the terminal, and a daemon has none.
+            context.load_cert_chain(*self._files, password=_no_password)
 
     def _state_now(self) -> tuple[tuple[int, int, int], ...] | None:
         try:

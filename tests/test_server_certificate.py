@@ -69,6 +69,10 @@ def test_a_renewed_certificate_is_shown_to_new_connections(tmp_path: Path, caplo
             certificate.refresh()
         assert shown_at(port) == first
         assert [record.levelname for record in caplog.records if "certificate" in record.message] == ["ERROR"]
+        other, _ = make_certificate(tmp_path / "other")
+        shutil.copy(other, cert)  # a renewal that has not come to the key yet
+        certificate.refresh()
+        assert shown_at(port) == first
         make_certificate(tmp_path / "tls")
         certificate.refresh()
         assert shown_at(port) not in ("", first)
