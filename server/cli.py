@@ -36,6 +36,7 @@ from .supervisor import Supervisor
 from .token_cli import main as token
 from .tokens import TokenFile
 from .trash_cli import main as trash
+from .tree import Identity
 from .worker import Shared, open_store, serve, work
 
 _COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"check": check, "token": token, "trash": trash}
@@ -112,16 +113,16 @@ def run(config: ServerConfig) -> int:
 
 def _serve_alone(config: ServerConfig, door: Door, certificate: Certificate | None) -> int:
     with open_store(config) as store:
-        shared = _shared(config, door, certificate)
+        shared = _shared(config, store.identity, door, certificate)
         asyncio.run(serve(shared, store, on_ready=lambda url: _say_ready(config, door, url)))
         shared.marks.close()
     return 0
 
 
 def _serve_by_workers(config: ServerConfig, door: Door, certificate: Certificate | None) -> int:
-    with open_store(config):
-        pass  # what can't be used is said once, and what was left is redone before a worker starts
-    shared = _shared(config, door, certificate)
+    with open_store(config) as store:
+        home = store.identity  # what can't be used is said once, and what was left is redone before a worker starts
+    shared = _shared(config, home, door, certificate)
     url = url_of(config.host, shared.sockets, is_tls=certificate is not None)
     gc.freeze()  # so that no collection in a worker copies the pages it shares with the others
     code = Supervisor(
@@ -137,11 +138,11 @@ def _serve_by_workers(config: ServerConfig, door: Door, certificate: Certificate
     return code
 
 
-def _shared(config: ServerConfig, door: Door, certificate: Certificate | None) -> Shared:
+def _shared(config: ServerConfig, home: Identity, door: Door, certificate: Certificate | None) -> Shared:
     sockets = bind(config.host, config.port)
     listen(sockets)
     marks = Marks(config.data_dir)
-    return Shared(config, door, certificate, sockets, marks, Figures(config.workers), Siblings(config.workers))
+    return Shared(config, home, door, certificate, sockets, marks, Figures(config.workers), Siblings(config.workers))
 
 
 def _say_ready(config: ServerConfig, door: Door, url: str) -> None:

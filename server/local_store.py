@@ -43,7 +43,7 @@ from .stamp import Stamp, try_stamp
 from .store import Deleted, Entry, Finding, Listing, Store, StoredFile, Vitals
 from .tombstones import Tombstones
 from .trash import Trash
-from .tree import Folders, Tree, fitting, remove_unlocked
+from .tree import Folders, Identity, Tree, fitting, remove_unlocked
 from .turns import Turns
 
 STAGE_KEEP_S = 7 * 24 * 3600.0
@@ -80,8 +80,10 @@ class LocalStore(Store):
         disk: Disk | None = None,
         keeps_house: bool = True,
         trash_keep_s: float = TRASH_KEEP_S,
+        must_be: Identity | None = None,
     ) -> None:
-        self._tree = Tree(data_dir, disk or Disk())
+        self._tree = Tree(data_dir, disk or Disk(), must_be)
+        self.identity = self._tree.identity
         self._checksums = Checksums()
         self._min_free_bytes, self._settle_s = min_free_bytes, settle_s
         self._turns = Turns()

@@ -74,26 +74,36 @@ class Folder:
 class Tree:
     """Opens folders and files below `root`; raises `UsageError` if `root` can't be made or written.
 
-    `device` is that of the root. Once that is known, `has_attributes` says whether its file system keeps extended attributes,
-    `is_case_blind` whether it takes names that differ only in case for one (`spelling`), and `notes_nuls` whether a stream's
-    NULs that were acknowledged are noted (`nul_end`).
+    With `must_be` it is neither made nor another folder than that one, such as what lies below a mount that is gone.
+
+    `identity` and `device` are those of the root. Once that is known, `has_attributes` says whether its file system keeps
+    extended attributes, `is_case_blind` whether it takes names that differ only in case for one (`spelling`), and `notes_nuls`
+    whether a stream's NULs that were acknowledged are noted (`nul_end`).
     """
 
-    def __init__(self, root: Path, disk: Disk) -> None:
+    def __init__(self, root: Path, disk: Disk, must_be: Identity | None = None) -> None:
         self.root = root
         self.disk = disk
         self.has_attributes = self.is_case_blind = self.notes_nuls = False
         self._durable: set[Identity] = set()
         self._guard = threading.Lock()
         try:
-            root.mkdir(parents=True, exist_ok=True)
+            if must_be is None:
+                root.mkdir(parents=True, exist_ok=True)
             self.root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            self.device = os.fstat(self.root_fd).st_dev
+            self.identity = _identity(self.root_fd)
+            self.device = self.identity[0]
         except OSError as error:
             raise UsageError(
                 f"data directory {root} can't be used: {error.strerror}",
                 hint="give --data-dir a folder you may write to",
             ) from None
+        if must_be not in (None, self.identity):
+            os.close(self.root_fd)
+            raise UsageError(
+                f"data directory {root} is another one than at the receiver's start",
+                hint="put that back, or restart the receiver to go on with this one",
+            )
 
     def close(self) -> None:
         """Close the root."""

@@ -25,6 +25,7 @@ from .siblings import Siblings
 from .stopping import REQUESTS_SHARE, Stop
 from .store import Store
 from .supervisor import Post
+from .tree import Identity
 
 _FIGURES_EVERY_S = 1.0
 _LOOK_S = 1.0
@@ -33,9 +34,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What all workers of one receiver have together, made before they are forked."""
+    """What all workers of one receiver have together, made before they are forked; `home` is the data directory itself.
+
+    One that is started again must not begin a second store where the first was moved away or unmounted.
+    """
 
     config: ServerConfig
+    home: Identity
     door: Door
     certificate: Certificate | None
     sockets: Sequence[socket.socket]
@@ -51,12 +56,16 @@ class Shared:
 
 
 @contextmanager
-def open_store(config: ServerConfig) -> Iterator[Store]:
-    """Give the store of the data directory; raises `UsageError` if that can't be used."""
+def open_store(config: ServerConfig, must_be: Identity | None = None) -> Iterator[LocalStore]:
+    """Give the store of the data directory; raises `UsageError` if that can't be used, or is not the one it `must_be`."""
     # Half of the slots: a disk that stands still under one run leaves the others as many.
     share = max(1, config.limits.max_requests_in_memory // 2)
     store = LocalStore(
-        config.data_dir, min_free_bytes=config.min_free_bytes, most_a_run=share, trash_keep_s=config.trash_keep_s
+        config.data_dir,
+        min_free_bytes=config.min_free_bytes,
+        most_a_run=share,
+        trash_keep_s=config.trash_keep_s,
+        must_be=must_be,
     )
     try:
         yield store
@@ -69,7 +78,7 @@ def work(shared: Shared, post: Post) -> int:
     shared.figures.take_row(post.number)
     shared.siblings.number = post.number
     try:
-        with open_store(shared.config) as store:
+        with open_store(shared.config, shared.home) as store:
             asyncio.run(serve(shared, store, on_ready=lambda _url: post.say_ready(), lifeline_fd=post.lifeline_fd))
     except UsageError as error:
         _log.error("worker %d can't start: %s", post.number, error.one_line())  # no trace for a person

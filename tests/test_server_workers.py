@@ -160,6 +160,29 @@ def test_what_a_dead_worker_acknowledged_is_in_the_log_for_the_others(receiver: 
     assert ask(receiver.url, mark).since == "same"
 
 
+@pytest.mark.parametrize("instead", [False, True], ids=["missing", "another"])
+def test_a_new_worker_takes_no_other_data_directory(commands: Commands, tmp_path: Path, instead: bool) -> None:
+    """Where the data directory was moved or unmounted no second store is begun; once it is back, workers serve again."""
+    receiver = commands.start_receiver(tmp_path / "data", "--workers", "2")
+    content = LINE % (1, b"before")
+    ship(receiver.url, append("run/m.jsonl", content))
+    receiver.data_dir.rename(tmp_path / "away")
+    if instead:
+        receiver.data_dir.mkdir()
+    for pid in workers_of(receiver):
+        os.kill(pid, signal.SIGKILL)
+    reason = "is another one than at the receiver's start" if instead else "can't be used: No such file"
+    wait_until(lambda: f"can't start: data directory {receiver.data_dir} {reason}" in receiver.running.stderr)
+    if instead:
+        assert os.listdir(receiver.data_dir) == []
+        receiver.data_dir.rmdir()
+    assert not receiver.data_dir.exists()
+    (tmp_path / "away").rename(receiver.data_dir)
+    answer = call(receiver.url, "/v1/stat", wire.encode_stat_request(["run/m.jsonl"]))  # waits for a worker
+    assert wire.decode_stat_answer(answer.content, ["run/m.jsonl"]) == [held_of(content)]
+    assert receiver.running.terminate() == 0
+
+
 def status_for(url: str, token: str) -> int:
     with session() as one:
         one.headers["Authorization"] = f"Bearer {token}"
