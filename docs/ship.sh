@@ -9,7 +9,7 @@ if [ $# -ne 3 ]; then
     echo "usage: ship.sh URL FILE PATH" >&2
     exit 2
 fi
-url=$1 file=$2 path=$3
+url=${1%/} file=$2 path=$3
 most=4194304 # bytes of one request
 case $path in
 *[\"\\]*) echo "ship.sh: a path with quotes or backslashes needs a client that can write JSON" >&2 && exit 2 ;;

@@ -51,6 +51,13 @@ def test_a_growing_file_is_shipped_bit_by_bit(receiver: Receiver, tmp_path: Path
     assert stored.read_bytes() == file.read_bytes()
 
 
+def test_a_url_may_end_with_a_slash(receiver: Receiver, tmp_path: Path) -> None:
+    """It means the same receiver as without."""
+    (tmp_path / "one").write_bytes(b"one\n")
+    assert ship(receiver.url + "/", tmp_path / "one").stderr == ""
+    assert (receiver.data_dir / "run/metrics.jsonl").read_bytes() == b"one\n"
+
+
 def test_an_empty_file_is_made(receiver: Receiver, tmp_path: Path) -> None:
     """An item without bytes makes an empty file."""
     (tmp_path / "empty.log").touch()
