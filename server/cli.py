@@ -93,6 +93,11 @@ def _door(config: ServerConfig) -> Door:
     if config.token_file is not None:
         return Door(TokenFile(config.token_file).current)
     token = read_token(None, None, os.environ)
+    if token is not None and token != token.strip():
+        raise UsageError(
+            "the token in ML_LOGGER_TOKEN is blank, or has a blank before or behind it: nobody can send that",
+            hint="set it to the token alone, or unset it",
+        )
     return Door(None) if token is None else door_for(token)
 
 

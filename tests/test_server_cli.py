@@ -148,6 +148,19 @@ def test_a_mistake_is_one_line(
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.parametrize("token", [" ", "\n", " token", "token\n"])
+def test_a_token_that_nobody_can_send_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, token: str
+) -> None:
+    """A header's value has no blanks around it, so that such a variable would lock everybody out; it is one line and code 2."""
+    monkeypatch.setenv("ML_LOGGER_TOKEN", token)
+    assert main(["--data-dir", str(tmp_path / "data"), "--host", "192.0.2.1"]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert "ML_LOGGER_TOKEN is blank" in err
+    assert not (tmp_path / "data").exists()
+
+
 def test_an_address_of_another_machine(commands: Commands, tmp_path: Path) -> None:
     """An address that is not here is named."""
     token = commands.token_file()
