@@ -207,6 +207,13 @@ def test_the_parts_of_the_manifest_fit() -> None:
     assert_unprivileged(job, [agent, train])
 
 
+def test_the_probes_ask_what_they_are_for() -> None:
+    """No requests come where they would be refused; a receiver is started again only where it does not answer at all."""
+    (receiver,) = MANIFEST["StatefulSet"]["spec"]["template"]["spec"]["containers"]
+    probes = {name: receiver[name]["httpGet"]["path"] for name in ("readinessProbe", "livenessProbe")}
+    assert probes == {"readinessProbe": "/readyz", "livenessProbe": "/healthz"}
+
+
 def assert_unprivileged(pod: dict[str, Any], containers: list[dict[str, Any]]) -> None:
     """Assert what Kubernetes calls the restricted standard, and a root file system that is read-only."""
     user = int(last("USER").split(":")[0])
