@@ -60,6 +60,35 @@ def _can_open_paths() -> bool:
     return True
 
 
+_MOUNT_ID = re.compile(rb"^mnt_id:\s*(\d+)$", re.MULTILINE)
+
+Mount = tuple[int, int]
+"""A device, and which of its mounts: a folder that is bind-mounted elsewhere has the same device there."""
+
+
+def mount_of(fd: int) -> Mount:
+    """Return the mount that `fd` was opened on; `EOPNOTSUPP` where the system does not tell."""
+    device = os.fstat(fd).st_dev
+    if sys.platform != "linux":  # nothing else has bind mounts
+        return device, 0
+    found = _MOUNT_ID.search(_about(fd))
+    if found is None:
+        raise OSError(errno.EOPNOTSUPP, "the system does not tell mounts apart")
+    return device, int(found[1])
+
+
+def _about(fd: int) -> bytes:
+    """Return what the system tells of a descriptor, nothing where there is no ``/proc``."""
+    try:
+        info_fd = os.open(f"/proc/self/fdinfo/{fd}", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return b""
+    try:
+        return os.read(info_fd, 1 << 12)
+    finally:
+        os.close(info_fd)
+
+
 class Tally:
     """A number that threads count up."""
 

@@ -6,7 +6,7 @@ redo log alone has would not be redone in the trash. A crash before the tombston
 by `finish`, at the next start or by the next housekeeper.
 
 To restore is to rename it back and then to lift the tombstone; after a crash in between it is still deleted, and is restored by
-the same call. No symbolic link is followed, and nothing crosses to another file system.
+the same call. No symbolic link is followed, and nothing crosses to another file system or mount.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from dataclasses import dataclass
 
 from ..errors import BadPath, NotHeld, Undeletable, UsageError
 from ..layout import RECEIVER_DIR
+from .clearing import clear
+from .disk import Mount, mount_of
 from .locks import PathLocks
 from .tombstones import Tombstone, Tombstones
 from .tree import Tree
@@ -76,12 +78,9 @@ class Trash:
             found = _maybe_stat(place)
             if found is None or not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
                 raise NotHeld(f"{path[:200]!a} is not held", path=path)
-            devices = {os.fstat(place.folder_fd).st_dev, found.st_dev}
-            if stat.S_ISDIR(found.st_mode):
-                walk = os.fwalk(place.name, dir_fd=place.folder_fd)
-                devices.update(os.fstat(folder_fd).st_dev for _, _, _, folder_fd in walk)
-        if devices != {self._tree.device}:
-            raise _undeletable(path)
+            mount = mount_of(self._tree.root_fd)
+            if found.st_dev != self._tree.device or any(other != mount for other in _mounts(place, found)):
+                raise _undeletable(path)
 
     def _finish(self, stone: Tombstone) -> Tombstone:
         with self._locks.hold([stone.path]):
@@ -211,7 +210,9 @@ class Trash:
         """Remove for good what these deletions took; their tombstones stand. What is being restored is passed over."""
         for stone_id in ids:
             with suppress(UsageError, BlockingIOError, FileNotFoundError), self._holding(stone_id) as folder_fd:
-                self._clear(folder_fd)
+                left = clear(self._disk, folder_fd, mount_of(self._tree.root_fd))
+                if left is not None:
+                    _log.error("not emptied: %s: %s", stone_id, left)
             self._drop_folder(stone_id)
 
     def old_ids(self, keep_s: float) -> list[str]:
@@ -221,22 +222,6 @@ class Trash:
         at = {stone.id: never if stone.trashed_ns is None else stone.at for stone in self._tombstones.all()}
         now = time.time()
         return [stone_id for stone_id in self.ids() if now - at.get(stone_id, 0.0) >= keep_s]
-
-    def _clear(self, folder_fd: int) -> None:
-        """Remove all that is in an open folder, never following a link nor entering another file system."""
-        with os.scandir(folder_fd) as found:
-            entries = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in found]
-        for name, is_folder in entries:
-            if is_folder:
-                below_fd = self._disk.open_folder(name, folder_fd)
-                try:
-                    if os.fstat(below_fd).st_dev == self._tree.device:
-                        self._clear(below_fd)
-                finally:
-                    os.close(below_fd)
-                self._disk.remove_folder(name, folder_fd)
-            else:
-                self._disk.unlink(name, folder_fd)
 
     def _drop_folder(self, stone_id: str) -> None:
         trash_fd = self._tree.open_folder(TRASH_DIR)
@@ -296,6 +281,14 @@ def _free_name(name: str, folder_fd: int) -> str:
     return name if is_free else f"left-{os.urandom(8).hex()}"
 
 
+def _mounts(place: _Place, found: os.stat_result) -> Iterator[Mount]:
+    """Yield the mounts that a file or folder is on, and all folders below it."""
+    yield mount_of(place.folder_fd)
+    if stat.S_ISDIR(found.st_mode):
+        for _, _, _, folder_fd in os.fwalk(place.name, dir_fd=place.folder_fd):
+            yield mount_of(folder_fd)
+
+
 def _maybe_stat(place: _Place) -> os.stat_result | None:
     try:
         return os.stat(place.name.encode(), dir_fd=place.folder_fd, follow_symlinks=False)
@@ -305,7 +298,7 @@ def _maybe_stat(place: _Place) -> os.stat_result | None:
 
 def _undeletable(path: str) -> Undeletable:
     return Undeletable(
-        f"{path[:200]!a} is on another file system, or has one in it, from which nothing is moved to the trash",
+        f"{path[:200]!a} is on another file system or mount, or has one in it, from which nothing is moved to the trash",
         path=path,
         hint="remove it by hand at the host",
     )

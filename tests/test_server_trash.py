@@ -331,6 +331,50 @@ def test_another_file_system_is_refused(mounted: Path, store: LocalStore) -> Non
     assert store.delete("run/m", "alice").files == 1
 
 
+@pytest.fixture
+def outside(tmp_path: Path) -> Iterator[Path]:
+    """A folder with a file, on the same disk as the data directory, whose bind mounts are taken down in the end."""
+    folder = tmp_path / "outside"
+    folder.mkdir()
+    (folder / "kept").write_bytes(b"kept")
+    yield folder
+    for line in reversed(Path("/proc/self/mounts").read_text().splitlines()):
+        if line.split()[1].startswith(f"{tmp_path}/"):
+            subprocess.run(["umount", line.split()[1]], check=True)
+
+
+def bind(folder: Path, at: Path) -> None:
+    at.mkdir(parents=True)
+    if subprocess.run(["mount", "--bind", folder, at], capture_output=True, check=False).returncode:
+        pytest.skip("mounting is not allowed here")
+
+
+def test_a_folder_of_the_same_disk_is_refused(data_dir: Path, store: LocalStore, outside: Path) -> None:
+    """A run in which a folder of the same disk is mounted, that folder and a file in it are refused before the tombstone."""
+    apply(store, append("run/m", LINES))
+    bind(outside, data_dir / "run" / "a" / "bound")
+    for path in ("run/a/bound/kept", "run/a/bound", "run/a", "run"):
+        with pytest.raises(Undeletable, match="mount"):
+            store.delete(path, "alice")
+    assert not (data_dir / ".ml-logger" / "tombstones").exists()
+    assert store.delete("run/m", "alice").files == 1
+    assert files_below(outside) == {"kept": b"kept"}
+
+
+def test_a_mount_in_the_trash_is_left_alone(
+    data_dir: Path, store: LocalStore, outside: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was bind-mounted in the trash after the deletion keeps all it has when the trash is emptied, which says so."""
+    apply(store, *RUN)
+    deleted = store.delete("run", "alice")
+    bound = data_dir / ".ml-logger" / "trash" / deleted.id / "run" / "bound"
+    bind(outside, bound)
+    trash(["empty", "--data-dir", str(data_dir)])
+    assert files_below(outside) == {"kept": b"kept"}
+    assert in_trash(data_dir) == [{"bound/kept": b"kept"}]
+    assert "0 of 1 deletions were emptied" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("code", [errno.EXDEV, errno.EBUSY])
 def test_a_file_system_mounted_in_the_last_moment(data_dir: Path, code: int) -> None:
     """Where the rename itself is refused the tombstone is lifted again."""
