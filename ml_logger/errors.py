@@ -155,4 +155,4 @@ class Gone(NotHeld):
 
 
 class Undeletable(StoreError):
-    """The path can't be moved to the trash: it is, or has in it, another file system."""
+    """The path can't be moved to the trash: another file system is in the way, or this one forbids it."""

@@ -169,9 +169,11 @@ class LocalStore(Store):
             self._redo_log.adopt(self._recovery.redo)
             self._redo_log.settle(self._recovery.redo, older_than_s=self._settle_s)
             self._trash.finish()
+        with _logged_errors():
             if time.monotonic() - self._emptied_at >= min(_SWEEP_S, self._trash_keep_s / 10):
                 self._emptied_at = time.monotonic()
                 self._trash.empty(self._trash.old_ids(self._trash_keep_s))
+        with _logged_errors():
             if time.monotonic() - self._swept_at >= _SWEEP_S:
                 self._swept_at = time.monotonic()
                 self._sweep()

@@ -18,10 +18,10 @@ import os
 import stat
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
-from ..errors import BadPath, NotHeld, Undeletable, UsageError
+from ..errors import BadPath, NotHeld, StoreError, Undeletable, UsageError
 from ..layout import RECEIVER_DIR
 from .clearing import clear
 from .disk import Mount, mount_of
@@ -31,7 +31,19 @@ from .tree import Tree
 
 TRASH_DIR = f"{RECEIVER_DIR}/trash"
 
-_OTHER_DISK = (errno.EXDEV, errno.EBUSY)
+_TRANSIENT = {
+    *(errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EINTR, errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE),
+    *(errno.ESTALE, errno.ETIMEDOUT, errno.ENOENT),
+}
+"""What may be otherwise the next time; every other error of a rename is the file system's last word."""
+
+_MOUNTED = "it is on another file system or mount, or has one in it"
+_WHY = {
+    errno.EXDEV: _MOUNTED,
+    errno.EBUSY: _MOUNTED,
+    errno.EACCES: "the receiver may not write there",
+    errno.EPERM: "its attributes (chattr), or its folder's owner, forbid it",
+}
 _log = logging.getLogger(__name__)
 
 
@@ -49,6 +61,7 @@ class Trash:
     def __init__(self, tree: Tree, locks: PathLocks, tombstones: Tombstones) -> None:
         self._tree, self._disk = tree, tree.disk
         self._locks, self._tombstones = locks, tombstones
+        self._told: set[str] = set()
         os.close(tree.open_folder(TRASH_DIR, create=True))
 
     # --- deleting
@@ -67,34 +80,60 @@ class Trash:
         """Move what has a tombstone and was left in its place; `only_moved`: only note what a crash kept from being noted."""
         self._tombstones.refresh()
         for stone in self._tombstones.all():
-            if stone.trashed_ns is None and not stone.is_lifted and (not only_moved or self.has(stone)):
-                try:
-                    self._finish(stone)
-                except Undeletable as error:  # another file system was mounted there meanwhile
-                    _log.error("not deleted: %s", error)
+            if _is_on_its_way(stone):
+                with self._telling_once("not deleted", stone.path):
+                    if not only_moved or self.has(stone):
+                        self._finish(stone)
+
+    @contextmanager
+    def _telling_once(self, what: str, subject: str) -> Iterator[None]:
+        """Log what fails within the block instead of raising it: it is tried again and again, and must stop nothing else."""
+        try:
+            yield
+        except (OSError, BadPath, StoreError) as error:
+            words = f"{what}: {subject!a}: {error}"
+            if words not in self._told:
+                self._told.add(words)
+                _log.error("%s", words)
 
     def _require_movable(self, path: str) -> None:
-        with self._place_of(path) as place:
-            found = _maybe_stat(place)
-            if found is None or not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
-                raise NotHeld(f"{path[:200]!a} is not held", path=path)
-            mount = mount_of(self._tree.root_fd)
-            if found.st_dev != self._tree.device or any(other != mount for other in _mounts(place, found)):
-                raise _undeletable(path)
+        try:
+            with self._place_of(path) as place, _refusing(path):
+                found = _maybe_stat(place)
+                if found is None or not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
+                    raise _not_held(path)
+                mount = mount_of(self._tree.root_fd)
+                if found.st_dev != self._tree.device or any(other != mount for other in _mounts(place, found)):
+                    raise _undeletable(path, _MOUNTED)
+                self._require_writable(place, is_folder=stat.S_ISDIR(found.st_mode))
+        except BadPath:
+            raise _not_held(path) from None
+
+    def _require_writable(self, place: _Place, *, is_folder: bool) -> None:
+        """Raise `OSError` where it is plain beforehand: between tombstone and refusal agents would take it for deleted."""
+        fds = [os.dup(place.folder_fd)]
+        try:
+            if is_folder:  # moved elsewhere, it is itself written to
+                fds.append(self._disk.open_folder(place.name, place.folder_fd))
+            if not all(self._disk.may_write(fd) for fd in fds):
+                raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+        finally:
+            for fd in fds:
+                os.close(fd)
 
     def _finish(self, stone: Tombstone) -> Tombstone:
         with self._locks.hold([stone.path]):
             self._tombstones.refresh()
             stone = self._tombstones.get(stone.id)
-            if stone.trashed_ns is not None or stone.is_lifted:
+            if not _is_on_its_way(stone):
                 return stone  # somebody else was quicker
             try:
                 self._move(stone)
-            except OSError as error:
-                if error.errno not in _OTHER_DISK:
-                    raise
+            except Undeletable:
                 self._tombstones.lift(stone)
-                raise _undeletable(stone.path) from None
+                with suppress(OSError, BadPath):
+                    self._drop_folder(stone.id)
+                raise
             stone = self._tombstones.note_trashed(stone, *self._count(stone))
         _log.info(
             "deleted %s for %s: %d files, %d bytes", ascii(stone.path), ascii(stone.by), stone.files, stone.size_bytes
@@ -104,11 +143,15 @@ class Trash:
     def _move(self, stone: Tombstone) -> None:
         if self._disk.syncs_all:
             self._disk.sync_all(self._tree.root_fd)
-        trash_fd = self._tree.open_folder(_folder_of(stone), create=True)
+        with _refusing(stone.path):
+            trash_fd = self._tree.open_folder(_folder_of(stone), create=True)
         try:
-            with self._place_of(stone.path) as place:
-                if _maybe_stat(place) is not None:
-                    self._disk.rename(place.name, place.folder_fd, _free_name(place.name, trash_fd), trash_fd)
+            with ExitStack() as stack:
+                with _refusing(stone.path):
+                    place = stack.enter_context(self._place_of(stone.path))
+                    if _maybe_stat(place) is not None:
+                        self._disk.rename(place.name, place.folder_fd, _free_name(place.name, trash_fd), trash_fd)
+                # What fails from here on is no refusal: it has moved.
                 self._sync_trash(trash_fd)  # first: what is in both is still there, what is in neither is not
                 self._disk.sync(place.folder_fd)
         except NotHeld:  # the folder above it has gone
@@ -128,9 +171,10 @@ class Trash:
         try:
             for _, _, names, folder_fd in os.fwalk(".", dir_fd=root_fd):
                 for name in names:
-                    found = os.stat(name, dir_fd=folder_fd, follow_symlinks=False)
-                    if stat.S_ISREG(found.st_mode):
-                        files, size_bytes = files + 1, size_bytes + found.st_size
+                    with suppress(OSError):  # a folder of somebody else's may be listed and not searched
+                        found = os.stat(name, dir_fd=folder_fd, follow_symlinks=False)
+                        if stat.S_ISREG(found.st_mode):
+                            files, size_bytes = files + 1, size_bytes + found.st_size
         finally:
             os.close(root_fd)
         return files, size_bytes
@@ -180,7 +224,7 @@ class Trash:
         covering = self._tombstones.maybe_covering(folder)
         if covering is not None:
             raise UsageError(f"{covering.path!a} above it was deleted too", hint=f"restore {covering.id} first")
-        if self._tombstones.get(stone.id).trashed_ns is None:
+        if _is_on_its_way(self._tombstones.get(stone.id)):
             raise UsageError(f"{stone.id} is being deleted", hint="try again in a moment")
 
     def _put_back(self, stone: Tombstone, aside: _Place, place: _Place) -> None:
@@ -199,7 +243,7 @@ class Trash:
         with self._locks.hold([stone.path]):
             self._tombstones.refresh()
             stone = self._tombstones.get(stone.id)
-            if stone.trashed_ns is None:
+            if _is_on_its_way(stone):
                 raise UsageError(f"{stone.id} is being deleted", hint="try again in a moment")
             if not stone.is_lifted:
                 self._tombstones.lift(stone)
@@ -219,7 +263,7 @@ class Trash:
         """Return the ids of what has been in the trash for longer than `keep_s` seconds."""
         self._tombstones.refresh()
         never = float("inf")  # one that is on its way needs its folder
-        at = {stone.id: never if stone.trashed_ns is None else stone.at for stone in self._tombstones.all()}
+        at = {stone.id: never if _is_on_its_way(stone) else stone.at for stone in self._tombstones.all()}
         now = time.time()
         return [stone_id for stone_id in self.ids() if now - at.get(stone_id, 0.0) >= keep_s]
 
@@ -253,12 +297,9 @@ class Trash:
 
     @contextmanager
     def _place_of(self, path: str) -> Iterator[_Place]:
-        """Give the open folder that `path` is in; raises `NotHeld`."""
+        """Give the open folder that `path` is in; raises `NotHeld` or `BadPath`."""
         folder, _, name = path.rpartition("/")
-        try:
-            fd = self._tree.open_folder(folder)
-        except BadPath:
-            raise NotHeld(f"{path[:200]!a} is not held", path=path) from None
+        fd = self._tree.open_folder(folder)
         try:
             yield _Place(name, fd)
         finally:
@@ -296,9 +337,29 @@ def _maybe_stat(place: _Place) -> os.stat_result | None:
         return None
 
 
-def _undeletable(path: str) -> Undeletable:
+@contextmanager
+def _refusing(path: str) -> Iterator[None]:
+    """Turn what the file system won't ever do within the block into `Undeletable`."""
+    try:
+        yield
+    except BadPath as error:
+        raise _undeletable(path, str(error)) from None
+    except OSError as error:
+        if error.errno in _TRANSIENT:
+            raise
+        raise _undeletable(path, _WHY.get(error.errno or 0) or str(error.strerror)) from None
+
+
+def _undeletable(path: str, why: str) -> Undeletable:
     return Undeletable(
-        f"{path[:200]!a} is on another file system or mount, or has one in it, from which nothing is moved to the trash",
-        path=path,
-        hint="remove it by hand at the host",
+        f"{path[:200]!a} can't be moved to the trash: {why}", path=path, hint="remove it by hand at the host"
     )
+
+
+def _not_held(path: str) -> NotHeld:
+    return NotHeld(f"{path[:200]!a} is not held", path=path)
+
+
+def _is_on_its_way(stone: Tombstone) -> bool:
+    """Whether what it covers is still to be moved."""
+    return stone.trashed_ns is None and not stone.is_lifted

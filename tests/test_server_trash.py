@@ -375,14 +375,76 @@ def test_a_mount_in_the_trash_is_left_alone(
     assert "0 of 1 deletions were emptied" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("code", [errno.EXDEV, errno.EBUSY])
-def test_a_file_system_mounted_in_the_last_moment(data_dir: Path, code: int) -> None:
-    """Where the rename itself is refused the tombstone is lifted again."""
+REFUSALS = {
+    errno.EXDEV: "mount",
+    errno.EBUSY: "mount",
+    errno.EACCES: "may not write",
+    errno.EPERM: "forbid",
+    errno.EROFS: "Read",
+}
+
+
+@pytest.mark.parametrize("code", REFUSALS)
+def test_a_rename_that_is_refused(data_dir: Path, code: int) -> None:
+    """Where the rename itself is refused, for ever, the deletion is, with the reason, and nothing of it is left."""
     store = open_store(data_dir, FaultyDisk(fails("rename", code)))
     apply(store, append("run/m", LINES))
-    with pytest.raises(Undeletable):
+    with pytest.raises(Undeletable, match=REFUSALS[code]):
         store.delete("run", "alice")
     assert store.stat(["run/m"]) == [held_of(LINES)]
+    assert results(store, append("run/m", LINES + b"more\n", len(LINES))) == ["stored"]
+    assert list((data_dir / ".ml-logger" / "trash").iterdir()) == []
+    store.close()
+
+
+def test_a_folder_that_may_not_be_written(data_dir: Path, store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What can be seen to be forbidden is refused before the tombstone: agents would take that for a deletion."""
+    apply(store, append("run/m", LINES))
+    monkeypatch.setattr(Disk, "may_write", lambda *_: False)
+    for path in ("run/m", "run"):
+        with pytest.raises(Undeletable, match="may not write"):
+            store.delete(path, "alice")
+    assert not (data_dir / ".ml-logger" / "tombstones").exists()
+
+
+def leave_deletions(data_dir: Path, *paths: str) -> None:
+    """Store a file at each path and delete it, dying before anything is moved."""
+    disk = FaultyDisk()
+    store = open_store(data_dir, disk)
+    apply(store, *[append(path, LINES) for path in paths])
+    for path in paths:
+        disk.fault = lambda call, _: Died() if call == "rename" else None
+        with pytest.raises(Died):
+            store.delete(path, "alice")
+        disk.fault = fails("nothing")
+    let_go(data_dir)
+
+
+def test_a_deletion_that_is_refused_at_the_start(data_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """One that a crash left and the file system refuses is told and lifted; the receiver starts, and finishes the others."""
+    leave_deletions(data_dir, "a", "b")
+    refused = [OSError(errno.EPERM, "no")]
+    store = open_store(data_dir, FaultyDisk(lambda call, _: refused.pop() if call == "rename" and refused else None))
+    assert store.stat(["a", "b"]) == [held_of(LINES), None]
+    assert [r.message for r in caplog.records if "not deleted: 'a'" in r.message and "forbid" in r.message]
+    assert not (data_dir / "b").exists()
+    store.close()
+
+
+def test_a_deletion_that_fails_for_long(data_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A failing disk keeps the receiver neither from starting nor from its other house work, and is told of once."""
+    leave_deletions(data_dir, "a")
+    store = open_store(data_dir, FaultyDisk(fails("rename")), trash_keep_s=0.0)
+    old = data_dir / ".ml-logger" / "trash" / "of-nobody"
+    old.mkdir()
+    for _ in range(3):
+        store.keep_house()
+    assert not old.exists()
+    assert len([r for r in caplog.records if "not deleted" in r.message]) == 1
+    assert not [r for r in caplog.records if "keeping house" in r.message]
+    store.close()
+    store = open_store(data_dir)
+    assert not (data_dir / "a").exists()
     store.close()
 
 
