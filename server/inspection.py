@@ -23,6 +23,7 @@ from pathlib import Path
 from ..errors import BadPath, NotHeld, UsageError
 from ..layout import RECEIVER_DIR, STREAM_PATTERNS, check_path, is_line_stream, matches_any
 from .checksums import Checksums
+from .clock import Clock
 from .disk import Disk
 from .fresh_file import TMP_DIR
 from .local_round import STAGE_DIR
@@ -68,12 +69,12 @@ class Inspection:
     """One look over a tree, mending if it is to `repair`; uploads are kept for `upload_keep_s`. Raises `OSError`."""
 
     def __init__(self, tree: Tree, *, repair: bool, upload_keep_s: float, tell: Tell = lambda: None) -> None:
-        self._tree, self._disk = tree, tree.disk
+        self._tree, self._disk, self._clock = tree, tree.disk, Clock()
         self._repair, self._upload_keep_s, self._tell = repair, upload_keep_s, tell
 
     def findings(self) -> Iterator[Finding]:
         """Yield what is found: the receiver's own files first, then the tree, folder by folder."""
-        self._locks, self._tombstones = PathLocks(self._tree), Tombstones(self._tree)
+        self._locks, self._tombstones = PathLocks(self._tree), Tombstones(self._tree, self._clock)
         try:
             self._notes_nuls = self._keeps_notes()
             yield from self._redo_log()
@@ -118,7 +119,7 @@ class Inspection:
         recovery = Recovery(self._tree, self._locks, self._tombstones)
         Trash(self._tree, self._locks, self._tombstones).finish(only_moved=True)  # what is there must not be redone
         self._tree.notes_nuls = self._notes_nuls
-        log = RedoLog(self._tree)
+        log = RedoLog(self._tree, self._clock)
         try:
             log.open(recovery.redo)
         finally:

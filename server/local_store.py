@@ -27,6 +27,7 @@ from ..errors import BadPath, NotHeld, StoreError, StoreFull, UsageError
 from ..layout import RECEIVER_DIR, check_path
 from ..wire import Held, Item, Manifest, Outcome, crc32
 from .checksums import Checksums
+from .clock import Clock
 from .disk import Disk
 from .fresh_file import TMP_DIR, FreshFile
 from .housekeeper import Housekeeper
@@ -123,10 +124,11 @@ class LocalStore(Store):
             os.close(self._tree.open_folder(folder, create=True))
         self._probe(is_new=is_new)
         self._locks = PathLocks(self._tree)
-        self._tombstones = Tombstones(self._tree)
+        clock = Clock()
+        self._tombstones = Tombstones(self._tree, clock)
         self._trash = Trash(self._tree, self._locks, self._tombstones)
         self._recovery = Recovery(self._tree, self._locks, self._tombstones)
-        self._redo_log = RedoLog(self._tree, wake=self._housekeeper.wake if self._housekeeper else _nothing)
+        self._redo_log = RedoLog(self._tree, clock, wake=self._housekeeper.wake if self._housekeeper else _nothing)
         # What is in the trash already must not be redone; what is on its way there must, or it would be restored without that.
         self._trash.finish(only_moved=True)
         self._redo_log.open(self._recovery.redo)

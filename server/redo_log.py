@@ -22,6 +22,7 @@ from typing import Protocol
 
 from ..errors import NotHeld
 from ..layout import RECEIVER_DIR
+from .clock import Clock
 from .disk import Disk
 from .locked_file import write_all
 from .redo_record import (
@@ -132,8 +133,8 @@ def _try_lock(fd: int) -> bool:
 class RedoLog:
     """The segments of one process. Thread-safe; raises `OSError` where the disk fails."""
 
-    def __init__(self, tree: Tree, *, wake: Callable[[], None] = lambda: None) -> None:
-        self._tree, self._disk, self._wake = tree, tree.disk, wake
+    def __init__(self, tree: Tree, clock: Clock, *, wake: Callable[[], None] = lambda: None) -> None:
+        self._tree, self._disk, self._clock, self._wake = tree, tree.disk, clock, wake
         self._folder_fd = tree.open_folder(REDO_DIR, create=True)
         self._presence_fd = self._disk.open_file(_PRESENCE, os.O_RDWR | os.O_CREAT, self._folder_fd)
         self._guard = threading.Lock()
@@ -144,7 +145,6 @@ class RedoLog:
         self._to_redo: list[_Segment] = []
         self._pending: dict[str, _Segment] = {}
         self._has_durable_folder = False
-        self._last_ns = 0
 
     # --- writing
 
@@ -156,11 +156,10 @@ class RedoLog:
         described = describe(changes)
         size = size_of_record(described, changes)
         with self._guard:
-            self._last_ns = max(self._last_ns + 1, time.time_ns())  # in order also when the clock is set back
             segment = self._maybe_segment(size)
             if segment is None:
                 return None
-            ticket = self._append(segment, encode_record(described, changes, segment.generation, self._last_ns))
+            ticket = self._append(segment, encode_record(described, changes, segment.generation, self._clock.next_ns()))
             logged = [change.path for change in changes if change.payload is not None]
             segment.paths.update(logged)
             self._pending.update((path, segment) for path in logged)
@@ -342,6 +341,7 @@ class RedoLog:
             try:
                 records = sorted((record for s in found for record in read_records(s.fd)), key=lambda record: record[0])
                 if records:
+                    self._clock.meet(records[-1][0])
                     _log.info("redoing %d changes", len(records))
                     redo([change for _, change in records], is_alone=is_alone)
             except BaseException:

@@ -27,6 +27,7 @@ import orjson
 
 from ..errors import Gone
 from ..layout import RECEIVER_DIR
+from .clock import Clock
 from .locked_file import write_all
 from .tree import Tree
 
@@ -52,10 +53,13 @@ class Tombstone:
 
 
 class Tombstones:
-    """The tombstones of one tree. Thread-safe; raises `OSError` where the disk fails."""
+    """The tombstones of one tree. Thread-safe; raises `OSError` where the disk fails.
 
-    def __init__(self, tree: Tree) -> None:
-        self._tree, self._disk = tree, tree.disk
+    `clock` is the one that the redo log has its times from: they are compared (`is_over`).
+    """
+
+    def __init__(self, tree: Tree, clock: Clock) -> None:
+        self._tree, self._disk, self._clock = tree, tree.disk, clock
         self._folder_fd = tree.open_folder(RECEIVER_DIR, create=True)
         self._guard = threading.Lock()
         self._state: tuple[int, ...] | None = None
@@ -101,6 +105,7 @@ class Tombstones:
         for line in content[: content.rfind(b"\n") + 1].splitlines():
             with suppress(ValueError, TypeError, KeyError):  # a disk may damage a line; the others still count
                 _take_event(orjson.loads(line), by_id)
+        self._clock.meet(max((stone.trashed_ns or 0 for stone in by_id.values()), default=0))
         self._by_id = by_id
         self._standing = {stone.path: stone for stone in by_id.values() if not stone.is_lifted}
         self._state = state
@@ -146,7 +151,8 @@ class Tombstones:
 
     def note_trashed(self, stone: Tombstone, files: int, size_bytes: int) -> Tombstone:
         """Note that all it covers has left the tree; the path must be locked."""
-        event = {"id": stone.id, "event": "trashed", "at_ns": time.time_ns(), "files": files, "bytes": size_bytes}
+        event: dict[str, Any] = {"id": stone.id, "event": "trashed", "at_ns": self._clock.next_ns()}
+        event |= {"files": files, "bytes": size_bytes}
         return self._note(stone, event)
 
     def lift(self, stone: Tombstone) -> Tombstone:

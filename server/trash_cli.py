@@ -16,6 +16,7 @@ import orjson
 from ..errors import BadPath, NotHeld, UsageError
 from ..layout import RECEIVER_DIR
 from ..settings import OneLineParser
+from .clock import Clock
 from .config import ENV_PREFIX, load_config
 from .disk import Disk
 from .locks import PathLocks
@@ -91,7 +92,7 @@ def _opened(data_dir: Path) -> Iterator[_Opened]:
         stack.callback(tree.close)
         locks = PathLocks(tree)
         stack.callback(locks.close)
-        tombstones = Tombstones(tree)
+        tombstones = Tombstones(tree, Clock())
         stack.callback(tombstones.close)
         yield _Opened(Trash(tree, locks, tombstones), tombstones)
 

@@ -6,6 +6,7 @@ import errno
 import os
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -219,6 +220,70 @@ def test_a_failed_syncfs_after_a_deletion(data_dir: Path) -> None:
     store.keep_house()
     assert not (data_dir / "run").exists()
     assert store.stat(["other/m"]) == [held_of(LINES)]
+    store.close()
+
+
+# --- the clock
+
+
+HOUR_NS = 3600 * 10**9
+
+
+def set_back(monkeypatch: pytest.MonkeyPatch, by_ns: int = HOUR_NS) -> None:
+    """Set the clock back for what is put into an order by it."""
+    now_ns = time.time_ns
+    monkeypatch.setattr("ml_logger.server.clock.time.time_ns", lambda: now_ns() - by_ns)
+
+
+def lose_files(data_dir: Path, *paths: str) -> None:
+    """Die, with the power cut before these files were durable: what is left of them is in the redo log."""
+    let_go(data_dir)
+    for path in paths:
+        (data_dir / path).unlink()
+
+
+def test_a_clock_that_is_set_back_between_two_processes(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is acknowledged for a name that was deleted and freed is redone, though by the clock it is older than that."""
+    store = open_store(data_dir)
+    apply(store, *RUN)
+    store.delete("run", "alice")
+    store.close()
+    trash(["forget", "run", "--data-dir", str(data_dir)])
+    set_back(monkeypatch)
+    store = open_store(data_dir)
+    assert results(store, append("run/m.jsonl", LINES)) == ["stored"]
+    lose_files(data_dir, "run/m.jsonl")
+    store = open_store(data_dir)
+    assert store.stat(["run/m.jsonl"]) == [held_of(LINES)]
+    store.close()
+
+
+def test_a_receiver_whose_clock_is_behind(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same holds for a receiver that runs since before the deletion, on a host whose clock is behind."""
+    behind, ahead = open_store(data_dir), open_store(data_dir)
+    apply(ahead, *RUN)
+    ahead.delete("run", "alice")
+    ahead.close()
+    trash(["forget", "run", "--data-dir", str(data_dir)])
+    set_back(monkeypatch)
+    assert results(behind, append("run/m.jsonl", LINES)) == ["stored"]
+    lose_files(data_dir, "run/m.jsonl")
+    store = open_store(data_dir)
+    assert store.stat(["run/m.jsonl"]) == [held_of(LINES)]
+    store.close()
+
+
+def test_a_clock_that_is_set_back_before_a_deletion(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was stored before the deletion, by a clock that was ahead, does not come back."""
+    store = open_store(data_dir)
+    apply(store, *RUN)
+    set_back(monkeypatch)
+    store.delete("run", "alice")
+    trash(["forget", "run", "--data-dir", str(data_dir)])
+    let_go(data_dir)
+    store = open_store(data_dir)
+    assert store.stat(["run/m.jsonl"]) == [None]
+    assert not (data_dir / "run").exists()
     store.close()
 
 
