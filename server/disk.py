@@ -89,6 +89,11 @@ def _about(fd: int) -> bytes:
         os.close(info_fd)
 
 
+def _bytes(name: str) -> bytes:
+    """Return a name that a listing may have given: others than ours need not be UTF-8."""
+    return name.encode(errors="surrogateescape")
+
+
 class Tally:
     """A number that threads count up."""
 
@@ -132,7 +137,7 @@ class Disk:
 
     def open_folder(self, name: str, folder_fd: int) -> int:
         """Open the folder `name` in a folder."""
-        return os.open(name.encode(), _FOLDER | _ALWAYS, dir_fd=folder_fd)
+        return os.open(_bytes(name), _FOLDER | _ALWAYS, dir_fd=folder_fd)
 
     def make_folder(self, name: str, folder_fd: int) -> None:
         """Make the folder `name` in a folder; `FileExistsError` if the name is taken."""
@@ -177,11 +182,11 @@ class Disk:
 
     def unlink(self, name: str, folder_fd: int) -> None:
         """Remove a file's name."""
-        os.unlink(name.encode(), dir_fd=folder_fd)
+        os.unlink(_bytes(name), dir_fd=folder_fd)
 
     def remove_folder(self, name: str, folder_fd: int) -> None:
         """Remove an empty folder."""
-        os.rmdir(name.encode(), dir_fd=folder_fd)
+        os.rmdir(_bytes(name), dir_fd=folder_fd)
 
     def may_write(self, folder_fd: int) -> bool:
         """Whether this process may make names in a folder."""

@@ -251,13 +251,14 @@ class Trash:
     # --- emptying
 
     def empty(self, ids: Iterable[str]) -> None:
-        """Remove for good what these deletions took; their tombstones stand. What is being restored is passed over."""
+        """Remove for good what these deletions took; their tombstones stand. What is being restored or can't go stays."""
         for stone_id in ids:
-            with suppress(UsageError, BlockingIOError, FileNotFoundError), self._holding(stone_id) as folder_fd:
-                left = clear(self._disk, folder_fd, mount_of(self._tree.root_fd))
-                if left is not None:
-                    _log.error("not emptied: %s: %s", stone_id, left)
-            self._drop_folder(stone_id)
+            with self._telling_once("not emptied", stone_id):
+                with suppress(UsageError, FileNotFoundError), self._holding(stone_id) as folder_fd:
+                    left = clear(self._disk, folder_fd, mount_of(self._tree.root_fd))
+                    if left is not None:
+                        raise StoreError(left)
+                self._drop_folder(stone_id)
 
     def old_ids(self, keep_s: float) -> list[str]:
         """Return the ids of what has been in the trash for longer than `keep_s` seconds."""

@@ -606,6 +606,35 @@ def test_the_trash_empties_by_itself(data_dir: Path, monkeypatch: pytest.MonkeyP
     store.close()
 
 
+class _Grudging(Disk):
+    """Removes nothing from the folders with these inodes, as if they were somebody else's."""
+
+    refused: frozenset[int] = frozenset()
+
+    def unlink(self, name: str, folder_fd: int) -> None:
+        if os.fstat(folder_fd).st_ino in self.refused:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        super().unlink(name, folder_fd)
+
+
+def test_what_cannot_be_removed(data_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It stays in the trash and is told of once; all else goes, of the same deletion and of the others, whatever its name."""
+    disk = _Grudging()
+    store = open_store(data_dir, disk, trash_keep_s=0.0)
+    apply(store, *RUN, *(append(path, LINES) for path in ("run/z/m", "x", "y")))
+    (data_dir / "run" / os.fsdecode(b"no-utf8-\xff")).mkdir()
+    for path in ("x", "run", "y"):
+        store.delete(path, "alice")
+    images = next((data_dir / ".ml-logger" / "trash").glob("*/run/images")).stat().st_ino
+    disk.refused = frozenset({images})
+    for _ in range(2):
+        store.keep_house()
+    assert in_trash(data_dir) == [{"images/0.png": PICTURE}]
+    assert len(list((data_dir / ".ml-logger" / "trash").iterdir())) == 1
+    assert len([r for r in caplog.records if "not emptied" in r.message and "run/images/0.png" in r.message]) == 1
+    store.close()
+
+
 def test_an_upload_under_way(store: LocalStore) -> None:
     """A whole file of which a part is staged can't be committed below what was deleted meanwhile."""
     apply(store, *RUN, stage("run/w", PICTURE, 0, 700))
