@@ -143,6 +143,11 @@ class Disk:
         """Make the folder `name` in a folder; `FileExistsError` if the name is taken."""
         os.mkdir(name.encode(), 0o777, dir_fd=folder_fd)
 
+    def give(self, fd: int, *, like_fd: int) -> None:
+        """Give a file or folder the owner and group of another one."""
+        like = os.fstat(like_fd)
+        os.fchown(fd, like.st_uid, like.st_gid)
+
     def write(self, fd: int, data: bytes | memoryview, offset: int) -> int:
         """Write some of `data` at `offset` and return how many bytes that were."""
         return os.pwrite(fd, data, offset)

@@ -62,7 +62,7 @@ class Trash:
         self._tree, self._disk = tree, tree.disk
         self._locks, self._tombstones = locks, tombstones
         self._told: set[str] = set()
-        os.close(tree.open_folder(TRASH_DIR, create=True))
+        os.close(self._make_folder(TRASH_DIR))
 
     # --- deleting
 
@@ -206,7 +206,7 @@ class Trash:
         folder, _, name = stone.path.rpartition("/")
         with self._locks.hold([stone.path]), self._holding(stone.id) as trash_fd:
             self._require_free_way(stone, folder)
-            folder_fd = self._tree.open_folder(folder, create=True)
+            folder_fd = self._make_folder(folder)
             try:
                 self._put_back(stone, _Place(name, trash_fd), _Place(name, folder_fd))
                 self._disk.sync(folder_fd)
@@ -280,6 +280,21 @@ class Trash:
             os.close(trash_fd)
 
     # --- places
+
+    def _make_folder(self, path: str) -> int:
+        """Open a folder, made where it is missing, with the owner of the one above: root may be who runs the command."""
+        try:
+            return self._tree.open_folder(path)
+        except NotHeld:
+            above_fd = self._make_folder(path.rpartition("/")[0])
+        try:
+            fd = self._tree.open_folder(path, create=True)
+            if os.geteuid() == 0:
+                with suppress(OSError):  # some file systems have no owners
+                    self._disk.give(fd, like_fd=above_fd)
+            return fd
+        finally:
+            os.close(above_fd)
 
     @contextmanager
     def _holding(self, stone_id: str) -> Iterator[int]:

@@ -535,6 +535,24 @@ def test_restore(data_dir: Path, store: LocalStore, capsys: pytest.CaptureFixtur
     assert listed(data_dir, capsys) == []
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to somebody else")
+def test_restored_by_root(data_dir: Path, store: LocalStore) -> None:
+    """Folders that had to be made again belong to whom the data directory does, and so does the trash."""
+    apply(store, append("a/b/m", LINES))
+    store.delete("a/b/m", "alice")
+    (data_dir / "a" / "b").rmdir()
+    (data_dir / "a").rmdir()
+    os.chown(data_dir, 65534, 65533)
+    trash(["restore", "a/b/m", "--data-dir", str(data_dir)])
+    for folder in (data_dir / "a", data_dir / "a" / "b"):
+        assert (folder.stat().st_uid, folder.stat().st_gid) == (65534, 65533)
+    assert store.stat(["a/b/m"]) == [held_of(LINES)]
+    (data_dir / ".ml-logger" / "trash").rmdir()
+    os.chown(data_dir / ".ml-logger", 65534, 65533)
+    trash(["list", "--data-dir", str(data_dir)])
+    assert (data_dir / ".ml-logger" / "trash").stat().st_uid == 65534
+
+
 def test_restore_is_refused(data_dir: Path, store: LocalStore) -> None:
     """What would take the place of something, belongs below something deleted, or is not there, is named."""
     apply(store, *RUN, append("x", LINES))
