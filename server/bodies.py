@@ -29,7 +29,8 @@ from .room import Holder, Room
 
 T = TypeVar("T")
 
-_READ_THREADS = 4
+READ_THREADS = 8
+"""So many threads read back; what else is neither a read nor in a slot has as many more as there are slots."""
 
 # Of the request under way. Not kept in the request: its keys differ between versions of aiohttp.
 _holder: ContextVar[Holder] = ContextVar("holder")
@@ -45,7 +46,11 @@ class Intake:
         self._slots = asyncio.Semaphore(limits.max_requests_in_memory)
         size_bytes = limits.max_requests_in_memory * limits.max_body_bytes
         self._room = Room(size_bytes, max(size_bytes // 2, limits.max_body_bytes), limits.stall_timeout_s)
-        self._pool = ThreadPoolExecutor(limits.max_requests_in_memory + _READ_THREADS, "ml-logger-store")
+        slots = limits.max_requests_in_memory
+        self._store_pool = ThreadPoolExecutor(
+            slots, "ml-logger-store"
+        )  # a thread for each slot: no store waits for a read
+        self._pool = ThreadPoolExecutor(slots + READ_THREADS, "ml-logger-read")
 
     @property
     def crowd(self) -> float:
@@ -54,7 +59,8 @@ class Intake:
 
     async def close(self, _app: web.Application) -> None:
         """End the threads."""
-        self._pool.shutdown(cancel_futures=True)
+        for pool in (self._store_pool, self._pool):
+            pool.shutdown(cancel_futures=True)
 
     def middleware(self) -> Middleware:
         """Return what knows whose body comes in, and answers 408 where it was cut to make room for others."""
@@ -74,7 +80,7 @@ class Intake:
         return hold
 
     async def in_thread(self, work: Callable[..., T], *args: Any) -> T:
-        """Return what `work` returns, which may block."""
+        """Return what `work` returns, which may block; what is stored waits for none of these threads."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, work, *args)
 
     async def work_on(self, request: web.Request, work: Callable[[bytes], T]) -> T:
@@ -101,7 +107,7 @@ class Intake:
         finally:
             self._waiting -= 1
         try:
-            return await self.in_thread(work, *args)
+            return await asyncio.get_running_loop().run_in_executor(self._store_pool, work, *args)
         finally:
             self._slots.release()
 
