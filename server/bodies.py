@@ -116,9 +116,9 @@ class Intake:
         chunks.clear()
         most = self.limits.max_expanded_bytes
         if encoding == "zstd":
-            return work(wire.expand(packed, max_bytes=most))
+            return work(wire.expand(packed, max_expanded_bytes=most))
         if len(packed) > most:
-            raise BatchTooLarge(f"body has more than {most} bytes")
+            raise BatchTooLarge(f"max_expanded_bytes: body of more than {most} bytes")
         return work(packed)
 
     @asynccontextmanager
@@ -151,7 +151,7 @@ class _Body:
     async def read(self, request: web.Request) -> list[bytes]:
         limits, promised = self._intake.limits, request.content_length
         if promised is not None and promised > limits.max_body_bytes:
-            raise BatchTooLarge(f"body of {promised} bytes, more than {limits.max_body_bytes}")
+            raise BatchTooLarge(f"max_body_bytes: body of {promised} bytes, more than {limits.max_body_bytes}")
         try:
             chunks = await self._in_time(asyncio.ensure_future(self._read(request)))
         except (ClientError, ConnectionError, web.PayloadAccessError) as error:
@@ -182,7 +182,7 @@ class _Body:
             self._heard_s = time.monotonic()
             self.taken_bytes += len(chunk)
             if self.taken_bytes > self._intake.limits.max_body_bytes:
-                raise BatchTooLarge(f"body of more than {self._intake.limits.max_body_bytes} bytes")
+                raise BatchTooLarge(f"max_body_bytes: body of more than {self._intake.limits.max_body_bytes} bytes")
             self._intake.take_room(len(chunk))
             chunks.append(chunk)
         return chunks

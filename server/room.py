@@ -58,7 +58,7 @@ class Room:
         while not self._is_kept(holder.address):
             overdue = self._maybe_overdue(holder)
             if overdue is None:
-                raise Refused(503, "too many requests in memory")
+                raise Refused(503, "max_requests_in_memory: too many bodies in memory")
             self._cut(overdue)
 
     def give(self, holder: Holder, size_bytes: int) -> None:
@@ -67,7 +67,9 @@ class Room:
 
     def too_slow(self) -> Refused:
         """Return what one that was cut is told."""
-        return Refused(408, f"the body took more than {self._patience_s:g} s, and others wait for its room")
+        return Refused(
+            408, f"stall_timeout_s: the body took more than {self._patience_s:g} s, and others wait for its room"
+        )
 
     def _count(self, holder: Holder, size_bytes: int) -> None:
         holder.held_bytes += size_bytes
