@@ -92,7 +92,7 @@ def _value(choices: Any, usual: Any) -> Any:
 
 def packed(body: bytes) -> None:
     """A compressed body never gives more than its bound."""
-    expanded = wire.expand(body, max_bytes=MAX_EXPANDED_BYTES)
+    expanded = wire.expand(body, max_expanded_bytes=MAX_EXPANDED_BYTES)
     assert len(expanded) <= MAX_EXPANDED_BYTES
     batch(expanded)
 

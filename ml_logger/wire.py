@@ -203,7 +203,7 @@ def split_batch(body: bytes, *, max_manifest_bytes: int, max_items: int) -> tupl
     """
     newline = body.find(b"\n", 0, max_manifest_bytes + 1)
     if newline < 0 and len(body) > max_manifest_bytes:
-        raise BatchTooLarge(f"no manifest line within the first {max_manifest_bytes} bytes")
+        raise BatchTooLarge(f"max_manifest_bytes: no manifest line within the first {max_manifest_bytes} bytes")
     if newline < 0:
         raise BadBatch("no newline after the manifest")
     record = _load_object(body[:newline])
@@ -212,7 +212,7 @@ def split_batch(body: bytes, *, max_manifest_bytes: int, max_items: int) -> tupl
     if not isinstance(items, list):
         raise BadBatch("items must be a list")
     if len(items) > max_items:
-        raise BatchTooLarge(f"{len(items)} items, more than the {max_items} a batch may have")
+        raise BatchTooLarge(f"max_items: {len(items)} items, more than the {max_items} a batch may have")
     manifest = Manifest(
         source=_string(record, "source", most=200),
         items=tuple(_item_from_json(item) for item in items),
@@ -366,7 +366,7 @@ def decode_stat_request(body: bytes, *, max_paths: int) -> list[str]:
     if not isinstance(paths, list) or not all(isinstance(p, str) for p in paths):
         raise BadBatch("paths must be a list of strings")
     if len(paths) > max_paths:
-        raise BatchTooLarge(f"{len(paths)} paths, more than the {max_paths} a request may have")
+        raise BatchTooLarge(f"max_paths: {len(paths)} paths, more than the {max_paths} a request may have")
     return paths
 
 
@@ -618,19 +618,19 @@ def decode_error(body: bytes) -> str:
 # --- compression
 
 
-def expand(body: bytes, *, max_bytes: int) -> bytes:
-    """Return zstd-compressed `body` expanded; raise `BatchTooLarge` past `max_bytes`, `BadBatch` if cut or not zstd.
+def expand(body: bytes, *, max_expanded_bytes: int) -> bytes:
+    """Return zstd-compressed `body` expanded; raise `BatchTooLarge` past `max_expanded_bytes`, `BadBatch` if cut or not zstd.
 
     Never expands more than one byte past the bound, and refuses a frame that wants more than `ZSTD_WINDOW_LOG` of memory for
     what it refers back to, so a bomb costs at most that.
     """
     decompressor = zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: ZSTD_WINDOW_LOG})
     try:
-        expanded = decompressor.decompress(body, max_bytes + 1)
+        expanded = decompressor.decompress(body, max_expanded_bytes + 1)
     except zstd.ZstdError as error:
         raise BadBatch(f"body is not zstd: {error}") from None
-    if len(expanded) > max_bytes:
-        raise BatchTooLarge(f"body expands to more than {max_bytes} bytes")
+    if len(expanded) > max_expanded_bytes:
+        raise BatchTooLarge(f"max_expanded_bytes: body expands to more than {max_expanded_bytes} bytes")
     if not decompressor.eof or decompressor.unused_data:
         raise BadBatch("body is not one whole zstd frame")
     return expanded

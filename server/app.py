@@ -64,6 +64,7 @@ def make_app(
             errors_as_json,
             doorkeeper.middleware(),
             other_versions,
+            intake.middleware(),
         ]
     )
     app[CONNECTIONS] = connections

@@ -3,7 +3,8 @@
 The event loop only moves bytes; unpacking and the store run in threads. A body is read under a size bound and a deadline of
 our own (aiohttp has neither for a streamed body). What is in memory is bounded twice: `max_requests_in_memory` requests are
 unpacked and stored at a time, and the bodies on their way in may hold as much together as that many of the largest; past that
-the answer is 503. So a slow client costs its connection, and no slot.
+the answer is 503. So a slow client costs its connection, and no slot. Of that room one address has at most half, and who
+holds some for long makes way for others (`room`): a client that fills memory and stops keeps nobody else out.
 """
 
 from __future__ import annotations
@@ -13,19 +14,26 @@ import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from contextvars import ContextVar
+from typing import Any, TypeVar, cast
 
 from aiohttp import ClientError, web
+from aiohttp.typedefs import Middleware
 
 from .. import wire
 from ..errors import BadBatch, BatchTooLarge
-from .answers import Refused
+from .answers import Handler, Refused
 from .config import Limits
 from .figures import Figures
+from .room import Holder, Room
 
 T = TypeVar("T")
 
-_READ_THREADS = 4
+READ_THREADS = 8
+"""So many threads read back; what else is neither a read nor in a slot has as many more as there are slots."""
+
+# Of the request under way. Not kept in the request: its keys differ between versions of aiohttp.
+_holder: ContextVar[Holder] = ContextVar("holder")
 
 
 class Intake:
@@ -36,8 +44,13 @@ class Intake:
         self._figures = figures
         self._waiting = 0
         self._slots = asyncio.Semaphore(limits.max_requests_in_memory)
-        self._room_bytes = limits.max_requests_in_memory * limits.max_body_bytes
-        self._pool = ThreadPoolExecutor(limits.max_requests_in_memory + _READ_THREADS, "ml-logger-store")
+        size_bytes = limits.max_requests_in_memory * limits.max_body_bytes
+        self._room = Room(size_bytes, max(size_bytes // 2, limits.max_body_bytes), limits.stall_timeout_s)
+        slots = limits.max_requests_in_memory
+        self._store_pool = ThreadPoolExecutor(
+            slots, "ml-logger-store"
+        )  # a thread for each slot: no store waits for a read
+        self._pool = ThreadPoolExecutor(slots + READ_THREADS, "ml-logger-read")
 
     @property
     def crowd(self) -> float:
@@ -46,10 +59,28 @@ class Intake:
 
     async def close(self, _app: web.Application) -> None:
         """End the threads."""
-        self._pool.shutdown(cancel_futures=True)
+        for pool in (self._store_pool, self._pool):
+            pool.shutdown(cancel_futures=True)
+
+    def middleware(self) -> Middleware:
+        """Return what knows whose body comes in, and answers 408 where it was cut to make room for others."""
+
+        @web.middleware
+        async def hold(request: web.Request, handler: Handler) -> web.StreamResponse:
+            handling = cast("asyncio.Task[Any]", asyncio.current_task())
+            holder = Holder(request.remote or "", handling.cancel)
+            _holder.set(holder)
+            try:
+                return await handler(request)
+            except asyncio.CancelledError:
+                if not holder.is_cut:
+                    raise
+                raise self._room.too_slow() from None
+
+        return hold
 
     async def in_thread(self, work: Callable[..., T], *args: Any) -> T:
-        """Return what `work` returns, which may block."""
+        """Return what `work` returns, which may block; what is stored waits for none of these threads."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, work, *args)
 
     async def work_on(self, request: web.Request, work: Callable[[bytes], T]) -> T:
@@ -61,14 +92,22 @@ class Intake:
             return await self.in_slot(self._unpack_and, work, chunks, encoding)
 
     async def in_slot(self, work: Callable[..., T], *args: Any) -> T:
-        """Return what `work` returns, in a thread, once a slot is free."""
+        """Return what `work` returns, in a thread, once a slot is free; nobody is cut meanwhile."""
+        holder = _holder.get()
+        holder.may_be_cut = False
+        try:
+            return await self._in_slot(work, *args)
+        finally:
+            holder.may_be_cut = True
+
+    async def _in_slot(self, work: Callable[..., T], *args: Any) -> T:
         self._waiting += 1
         try:
             await self._slots.acquire()
         finally:
             self._waiting -= 1
         try:
-            return await self.in_thread(work, *args)
+            return await asyncio.get_running_loop().run_in_executor(self._store_pool, work, *args)
         finally:
             self._slots.release()
 
@@ -77,9 +116,9 @@ class Intake:
         chunks.clear()
         most = self.limits.max_expanded_bytes
         if encoding == "zstd":
-            return work(wire.expand(packed, max_bytes=most))
+            return work(wire.expand(packed, max_expanded_bytes=most))
         if len(packed) > most:
-            raise BatchTooLarge(f"body has more than {most} bytes")
+            raise BatchTooLarge(f"max_expanded_bytes: body of more than {most} bytes")
         return work(packed)
 
     @asynccontextmanager
@@ -93,14 +132,12 @@ class Intake:
             self._figures.add("received_bytes", body.taken_bytes)
 
     def give_room(self, size_bytes: int) -> None:
-        """Count bytes that are held no longer."""
-        self._room_bytes += size_bytes
+        """Count bytes that the request under way holds no longer."""
+        self._room.give(_holder.get(), size_bytes)
 
     def take_room(self, size_bytes: int) -> None:
-        """Count bytes that came in; raises `Refused` (503) where there is no room for them."""
-        self._room_bytes -= size_bytes
-        if self._room_bytes < 0:
-            raise Refused(503, "too many requests in memory")
+        """Count bytes that came in for the request under way; raises `Refused` (503) where there is no room for them."""
+        self._room.take(_holder.get(), size_bytes)
 
 
 class _Body:
@@ -114,7 +151,7 @@ class _Body:
     async def read(self, request: web.Request) -> list[bytes]:
         limits, promised = self._intake.limits, request.content_length
         if promised is not None and promised > limits.max_body_bytes:
-            raise BatchTooLarge(f"body of {promised} bytes, more than {limits.max_body_bytes}")
+            raise BatchTooLarge(f"max_body_bytes: body of {promised} bytes, more than {limits.max_body_bytes}")
         try:
             chunks = await self._in_time(asyncio.ensure_future(self._read(request)))
         except (ClientError, ConnectionError, web.PayloadAccessError) as error:
@@ -144,8 +181,8 @@ class _Body:
         async for chunk in request.content.iter_any():
             self._heard_s = time.monotonic()
             self.taken_bytes += len(chunk)
-            self._intake.take_room(len(chunk))
             if self.taken_bytes > self._intake.limits.max_body_bytes:
-                raise BatchTooLarge(f"body of more than {self._intake.limits.max_body_bytes} bytes")
+                raise BatchTooLarge(f"max_body_bytes: body of more than {self._intake.limits.max_body_bytes} bytes")
+            self._intake.take_room(len(chunk))
             chunks.append(chunk)
         return chunks

@@ -66,8 +66,8 @@ class LocalStore(Store):
 
     Nothing is written that would leave less than `min_free_bytes` on the file system. What is acknowledged may be durable in
     the redo log alone for `settle_s`, while there is room in it. A run (what is in one folder at the top) has at most
-    `most_a_run` requests under way; once none of these has ended for `patience_s`, others raise `StoreBusy`. Unless it
-    `keeps_house`, by a thread of its own, somebody has to call `keep_house` now and then.
+    `most_a_run` requests under way and `most_reads_a_run` reads; once none of these has ended for `patience_s`, others raise
+    `StoreBusy`. Unless it `keeps_house`, by a thread of its own, somebody has to call `keep_house` now and then.
     """
 
     def __init__(
@@ -77,6 +77,7 @@ class LocalStore(Store):
         min_free_bytes: int = 0,
         settle_s: float = 5.0,
         most_a_run: int = 4,
+        most_reads_a_run: int = 4,
         patience_s: float = 3.0,
         disk: Disk | None = None,
         keeps_house: bool = True,
@@ -89,6 +90,7 @@ class LocalStore(Store):
         self._min_free_bytes, self._settle_s = min_free_bytes, settle_s
         self._turns = Turns()
         self._lanes = Lanes(most_a_run, patience_s)
+        self._read_lanes = Lanes(most_reads_a_run, patience_s)
         self._trash_keep_s = trash_keep_s
         self._swept_at = self._emptied_at = time.monotonic()
         self._housekeeper = Housekeeper(self.keep_house, _LOOK_S) if keeps_house else None
@@ -314,14 +316,14 @@ class LocalStore(Store):
         """See `Store.open`."""
         folder, _, name = check_path(path).rpartition("/")
         self._fresh_tombstones().require_there(path)
-        with _translated(), _reading(path):
+        with _translated(), self._read_lanes.enter([path]), _reading(path):
             folder_fd = self._tree.open_folder(folder)
             try:
                 with fitting(path):
                     fd = self._tree.open_file(path, name, os.O_RDONLY, folder_fd)
             finally:
                 os.close(folder_fd)
-            return _LocalFile(path, fd)
+            return _LocalFile(path, fd, self._read_lanes)
 
     def list(self, folder: str, *, after: str = "", limit: int = 1000) -> Listing:
         """See `Store.list`."""
@@ -329,7 +331,7 @@ class LocalStore(Store):
             check_path(folder)
         stones = self._fresh_tombstones()
         stones.require_there(folder)
-        with _translated(), _reading(folder):
+        with _translated(), self._read_lanes.enter([folder]), _reading(folder):
             fd = self._tree.open_folder(folder)
             try:
                 with os.scandir(fd) as found:
@@ -360,8 +362,8 @@ class LocalStore(Store):
 
 
 class _LocalFile(StoredFile):
-    def __init__(self, path: str, fd: int) -> None:
-        self._fd = fd
+    def __init__(self, path: str, fd: int, lanes: Lanes) -> None:
+        self._path, self._fd, self._lanes = path, fd, lanes
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode):
             os.close(fd)
@@ -371,7 +373,7 @@ class _LocalFile(StoredFile):
         self.version = f"{found.st_ino:x}-{found.st_size:x}-{found.st_mtime_ns:x}-{found.st_ctime_ns:x}"
 
     def read(self, offset: int, length: int) -> bytes:
-        with _translated():
+        with _translated(), self._lanes.enter([self._path]):
             return os.pread(self._fd, length, offset)
 
     def close(self) -> None:

@@ -15,6 +15,7 @@ from aiohttp import web
 from ..errors import UsageError
 from .app import CONNECTIONS, make_app, start_site
 from .auth import Door
+from .bodies import READ_THREADS
 from .certificate import Certificate
 from .config import ServerConfig
 from .connections import Connections
@@ -58,12 +59,12 @@ class Shared:
 @contextmanager
 def open_store(config: ServerConfig, must_be: Identity | None = None) -> Iterator[LocalStore]:
     """Give the store of the data directory; raises `UsageError` if that can't be used, or is not the one it `must_be`."""
-    # Half of the slots: a disk that stands still under one run leaves the others as many.
-    share = max(1, config.limits.max_requests_in_memory // 2)
+    # Half of the slots and of the threads that read: a disk that stands still under one run leaves the others as many.
     store = LocalStore(
         config.data_dir,
         min_free_bytes=config.min_free_bytes,
-        most_a_run=share,
+        most_a_run=max(1, config.limits.max_requests_in_memory // 2),
+        most_reads_a_run=READ_THREADS // 2,
         trash_keep_s=config.trash_keep_s,
         must_be=must_be,
     )

@@ -58,7 +58,7 @@ class Direct:
         if len(body) > self.max_body_bytes:
             raise TooLarge(f"{len(body)} bytes are too many")
         if packed.is_compressed:
-            body = wire.expand(body, max_bytes=1 << 30)
+            body = wire.expand(body, max_expanded_bytes=1 << 30)
         decoded, views = wire.split_batch(body, max_manifest_bytes=1 << 20, max_items=1000)
         self.sent.append(decoded)
         mark = None if self.marks is None else self.marks.since(None).mark

@@ -147,9 +147,10 @@ def test_what_the_receiver_refuses_is_said_through_nginx(
     front = open_front(receiver)
     body = bytes(80 << 20)
     refused = front.ask("POST", "/v1/batch", data=body)
-    assert (refused.status_code, refused.json()["error"]) == (413, "body of 83886080 bytes, more than 67108864"), (
-        refused.text
-    )
+    assert (refused.status_code, refused.json()["error"]) == (
+        413,
+        "max_body_bytes: body of 83886080 bytes, more than 67108864",
+    ), refused.text
     unknown = front.ask("GET", "/v1/list", headers={"Authorization": "Bearer other"})
     assert (unknown.status_code, unknown.headers["WWW-Authenticate"]) == (401, "Bearer"), unknown.text
 

@@ -132,23 +132,25 @@ def test_content_encodings(site: Site) -> None:
 
 
 def test_each_size_limit_has_its_error(site: Site) -> None:
-    """Past a limit the answer is 413, so that the sender halves; a good request right after is stored."""
+    """Past a limit the answer is 413 and names it, so that the sender halves; a good request right after is stored."""
     large = append("large", bytes(25_000))
     many = [append(f"m{n}", b"") for n in range(21)]
-    require_error(site.post("/v1/batch", batch(large)), 413, "more than 20000")
+    require_error(site.post("/v1/batch", batch(large)), 413, "max_body_bytes: body of")
     require_error(
-        site.post("/v1/batch", batch(append("l", bytes(40_000)), compress=True), Content_Encoding="zstd"), 413
+        site.post("/v1/batch", batch(append("l", bytes(40_000)), compress=True), Content_Encoding="zstd"),
+        413,
+        "max_expanded_bytes: body expands to more than 30000",
     )
-    require_error(site.post("/v1/batch", batch(*many)), 413, "21 items")
-    require_error(site.post("/v1/batch", batch(append("m" * 11_000, b""))), 413, "manifest")
-    require_error(site.post("/v1/stat", wire.encode_stat_request(["m"] * 21)), 413, "21 paths")
+    require_error(site.post("/v1/batch", batch(*many)), 413, "max_items: 21 items")
+    require_error(site.post("/v1/batch", batch(append("m" * 11_000, b""))), 413, "max_manifest_bytes: no manifest")
+    require_error(site.post("/v1/stat", wire.encode_stat_request(["m"] * 21)), 413, "max_paths: 21 paths")
     assert [o.result for o in send(site, large, compress=True)] == ["stored"]
 
 
 def test_a_streamed_body_is_bounded(site: Site) -> None:
     """A body in chunks, without a length, is cut at the limit."""
     answer = site.session.post(site.url + "/v1/batch", data=(bytes(1000) for _ in range(30)), timeout=30)
-    require_error(answer, 413, "more than 20000")
+    require_error(answer, 413, "max_body_bytes: body of more than 20000")
 
 
 def test_a_body_that_ends_early(site: Site, store: LocalStore, caplog: pytest.LogCaptureFixture) -> None:
@@ -165,7 +167,9 @@ def test_a_stalled_body_meets_a_deadline(site: Site) -> None:
     with site.connect() as stalled:
         stalled.sendall(head("/v1/batch", "Content-Length: 100") + b"{")
         assert [o.result for o in send(site, append("m", LINES))] == ["stored"]
-        assert stalled.recv(1 << 16).startswith(b"HTTP/1.1 408 ")
+        answer = stalled.recv(1 << 16)
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert b"body_timeout_s: " in answer
 
 
 def test_bodies_on_their_way_take_no_slot(site: Site) -> None:
@@ -192,7 +196,7 @@ def test_bodies_in_memory_are_bounded(site: Site) -> None:
             break
         end.wait(0.01)
     assert refused is not None
-    require_error(refused, 503, "in memory")
+    require_error(refused, 503, "max_requests_in_memory: ")
     assert int(refused.headers["Retry-After"]) > 0
     for connection in holding:
         connection.close()
@@ -342,7 +346,7 @@ def test_digests_are_of_what_is_held(site: Site, tmp_path: Path) -> None:
     found = digests(site, "large", "none", "a/m", "../a/m", "a", ".ml-logger/locks", "w")
     assert list(found.values()) == [digest_of(large), None, digest_of(LINES), None, None, None, digest_of(b"")]
     require_error(site.post("/v1/digest", b'{"paths": 3}'), 400, "paths")
-    require_error(site.post("/v1/digest", wire.encode_stat_request(["x"] * 21)), 413, "21 paths")
+    require_error(site.post("/v1/digest", wire.encode_stat_request(["x"] * 21)), 413, "max_paths: 21 paths")
 
 
 def test_a_long_digest_gives_signs_of_life(site: Site, tmp_path: Path) -> None:

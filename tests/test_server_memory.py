@@ -18,7 +18,7 @@ packed = wire.compress_parts([os.urandom(1 << 20) * 4])
 
 def expand(times):
     for _ in range(times):
-        wire.expand(packed, max_bytes=64 << 20)
+        wire.expand(packed, max_expanded_bytes=64 << 20)
 
 def in_a_thread(times):
     thread = threading.Thread(target=expand, args=(times,))

@@ -515,9 +515,9 @@ def test_a_frame_with_a_large_window_is_refused() -> None:
         compressor.compress(b"x" * 100) + compressor.flush()
     )  # in pieces, since a known size makes the window smaller
     with pytest.raises(BadBatch, match="zstd"):
-        wire.expand(frame, max_bytes=1000)
+        wire.expand(frame, max_expanded_bytes=1000)
     body = os.urandom(9 << 20)
-    assert wire.expand(wire.zstd.compress(body, wire.ZSTD_LEVEL), max_bytes=10 << 20) == body
+    assert wire.expand(wire.zstd.compress(body, wire.ZSTD_LEVEL), max_expanded_bytes=10 << 20) == body
 
 
 # --- a real file system

@@ -84,9 +84,9 @@ def test_a_compressed_batch_comes_back(batch: tuple[Manifest, list[bytes]]) -> N
     """A zstd body expands to the plain one; its exact size is enough of a bound, one byte less is not."""
     plain = wire.encode_batch(*batch, compress=False)
     packed = wire.encode_batch(*batch, compress=True)
-    assert wire.expand(packed, max_bytes=len(plain)) == plain
+    assert wire.expand(packed, max_expanded_bytes=len(plain)) == plain
     with pytest.raises(BadBatch, match="expands to more"):
-        wire.expand(packed, max_bytes=len(plain) - 1)
+        wire.expand(packed, max_expanded_bytes=len(plain) - 1)
 
 
 @given(st.lists(st.builds(an_outcome, items(4)), max_size=5))
@@ -134,7 +134,7 @@ def test_a_compressed_body_cut_anywhere_is_refused() -> None:
     packed = a_batch(compress=True)
     for body in [*(packed[:end] for end in range(len(packed))), packed + b"x", packed + packed]:
         with pytest.raises(BadBatch):
-            wire.expand(body, max_bytes=1 << 20)
+            wire.expand(body, max_expanded_bytes=1 << 20)
 
 
 def test_flipped_bits_raise_nothing_but_bad_batch() -> None:
@@ -148,7 +148,7 @@ def test_flipped_bits_in_compressed_bodies_raise_nothing_but_bad_batch() -> None
     """A compressed body with any one bit flipped expands within the bound or is refused."""
     for body in flips(a_batch(compress=True)):
         with suppress(BadBatch):
-            assert len(wire.expand(body, max_bytes=4096)) <= 4096
+            assert len(wire.expand(body, max_expanded_bytes=4096)) <= 4096
 
 
 def test_damaged_answers_raise_nothing_but_bad_answer() -> None:
@@ -188,7 +188,7 @@ def test_any_bytes_raise_nothing_but_the_two(body: bytes) -> None:
     """Random bytes, and JSON of nearly the right shape, raise `BadBatch` where a request is read and `BadAnswer` elsewhere."""
     for decode, error in [
         (lambda: wire.split_batch(body, **LIMITS), BadBatch),
-        (lambda: wire.expand(body, max_bytes=1000), BadBatch),
+        (lambda: wire.expand(body, max_expanded_bytes=1000), BadBatch),
         (lambda: wire.decode_stat_request(body, max_paths=2), BadBatch),
         (lambda: wire.decode_error(body), BadBatch),
         (lambda: wire.decode_answer(body, [an_item()]), BadAnswer),
@@ -277,7 +277,7 @@ def test_a_bomb_costs_no_more_than_the_bound() -> None:
     bomb = wire.encode_batch(Manifest("me", (an_item(),)), [bytes(50_000_000)], compress=True)
     assert len(bomb) < 50_000
     with pytest.raises(BadBatch, match="more than 1000 bytes"):
-        wire.expand(bomb, max_bytes=1000)
+        wire.expand(bomb, max_expanded_bytes=1000)
 
 
 @pytest.mark.parametrize(
