@@ -49,7 +49,7 @@ def make_app(
     `quotas` are bytes by folder. `figures` and `siblings` are what it shares with other workers; with `metrics_open` its
     metrics need no token.
     """
-    figures, room = figures or Figures(), Quotas(store.usage, quotas or {})
+    figures, room = figures or Figures(), Quotas(store, quotas or {})
     intake = Intake(limits, figures)
     shipping = Shipping(store, intake, marks, room, figures, siblings or Siblings())
     reading, managing = Reading(store, intake), Managing(store, intake, room)
@@ -92,7 +92,7 @@ def make_app(
 
 
 async def _counting(quotas: Quotas, _app: web.Application) -> AsyncIterator[None]:
-    quotas.start()
+    quotas.wake()
     yield
     await asyncio.to_thread(quotas.stop)
 

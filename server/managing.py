@@ -2,7 +2,7 @@
 
 A file that is put is taken in pieces, each staged as an agent's would be, so that of a body of any size no more than a piece is
 in memory. The last one commits: it takes the place of what was held when the request began, or of nothing, and else the answer
-is that it changed meanwhile. A body that stalls or is cut leaves nothing visible, and of the staged copy one byte.
+is that it changed meanwhile. A body that stalls or is cut leaves nothing visible.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ import orjson
 from aiohttp import ClientError, web
 
 from .. import wire
-from ..errors import BadBatch, BadPath, BatchTooLarge, Gone, MLLoggerError, NotHeld
+from ..errors import BadBatch, BadPath, BatchTooLarge, Gone, MLLoggerError, NotHeld, StoreFull
 from ..layout import check_path
-from ..wire import NOTHING, Crc, Held, Item, Manifest, Offset, Op, Outcome, crc32
+from ..wire import NOTHING, Held, Item, Manifest, Offset, Op, Outcome, crc32
 from .answers import Refused, json_answer
 from .auth import Caller
 from .bodies import Intake
 from .config import Limits
 from .quotas import Quotas
 from .reading import path_after, require_inside
-from .store import Store
+from .store import PUT_SOURCE, Store
 
 PIECE_BYTES = 4 << 20
 
@@ -54,6 +54,7 @@ class Managing:
         path = path_after(request, "/v1/files").rstrip("/")
         require_inside(caller, path)
         deleted = await self._intake.in_thread(self._store.delete, path, caller.name)
+        self._quotas.wake()
         went = {"path": path, "id": deleted.id, "files": deleted.files, "bytes": deleted.size_bytes}
         return json_answer(orjson.dumps({"v": wire.VERSION, **went}))
 
@@ -161,10 +162,9 @@ class _Upload:
 
     def __init__(self, store: Store, quotas: Quotas, path: str, replaces: Held | None) -> None:
         self._store, self._quotas, self._path, self._replaces = store, quotas, path, replaces
-        self._room_bytes = 0
         self._name = secrets.token_hex(16)
+        self._source = PUT_SOURCE + self._name
         self._so_far = NOTHING
-        self._first = b""
 
     def stage(self, chunks: list[bytes]) -> Outcome:
         """Add a piece to the staged copy."""
@@ -172,19 +172,13 @@ class _Upload:
 
     def commit(self, chunks: list[bytes]) -> Outcome:
         """Add the last piece, and let the copy take its place."""
-        outcome = self._apply("commit", chunks)
-        replaced_bytes = 0 if self._replaces is None else self._replaces.size
-        self._give_back(replaced_bytes if outcome.result == "stored" else self._room_bytes)
-        return outcome
+        return self._apply("commit", chunks)
 
     def _apply(self, op: Op, chunks: list[bytes]) -> Outcome:
         payload = b"".join(chunks)
         chunks.clear()
-        self._quotas.require_room(self._path, len(payload))
-        self._room_bytes += len(payload)
         before = self._so_far
         self._so_far = Held(Offset(before.size + len(payload)), crc32(payload, before.crc))
-        self._first = self._first or payload[:1]
         replaces = self._replaces if op == "commit" else None
         return self._send(
             Item(self._path, op, before.size, len(payload), before.crc, self._so_far.crc, self._name, replaces), payload
@@ -192,22 +186,20 @@ class _Upload:
 
     def _send(self, item: Item, payload: bytes) -> Outcome:
         # a source of its own: what an agent, or another request, has staged of the same path is never touched
-        return self._store.apply(Manifest(f"put-{self._name}", (item,), agent="put"), [payload])[0]
-
-    def _give_back(self, size_bytes: int) -> None:
-        self._quotas.give_back(self._path, size_bytes)
-        self._room_bytes = 0
+        manifest = Manifest(self._source, (item,), agent="put")
+        with self._quotas.admitting(manifest.source, {0: item}) as admission:
+            if admission.refused:
+                raise StoreFull(admission.refused[0], path=self._path)
+            admission.outcomes[0] = self._store.apply(manifest, [payload])[0]
+        return admission.outcomes[0]
 
     def abandon(self) -> None:
-        """Begin the staged copy anew, with another byte: the store lets go of what it had."""
-        self._give_back(self._room_bytes)
-        if self._so_far.size == 0:
-            return
-        other = bytes([self._first[0] ^ 1])
+        """Let go of the staged copy."""
         try:
-            self._send(Item(self._path, "stage", Offset(0), 1, Crc(0), crc32(other), self._name), other)
+            self._store.drop_staged(self._path, self._source, self._name)
         except MLLoggerError as error:
             _log.warning("an upload that was cut stays until it is swept: %s", error)
+        self._quotas.look_aside(self._path, self._source, self._name)
 
 
 # --- what HTTP says

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +21,9 @@ from ml_logger import wire
 from ml_logger.server import managing
 from ml_logger.server.auth import Caller, Door, Token, digest_of
 from ml_logger.server.config import Limits
+from ml_logger.server.local_round import staged_path
 from ml_logger.server.local_store import LocalStore
+from ml_logger.server.store import PUT_SOURCE
 
 TOKEN = "a-token-for-tests"
 LINES = b"".join(b'{"_step":%d}\n' % n for n in range(100))
@@ -60,8 +64,8 @@ def delete(site: Site, path: str) -> requests.Response:
     return site.session.delete(f"{site.url}/v1/files/{path}", timeout=30)
 
 
-def staged_bytes(data_dir: Path) -> int:
-    return sum(path.stat().st_size for path in (data_dir / ".ml-logger" / "stage").iterdir())
+def staged(data_dir: Path) -> list[Path]:
+    return list((data_dir / ".ml-logger" / "stage").iterdir())
 
 
 # --- DELETE
@@ -133,7 +137,7 @@ def test_put_a_file(site: Site, store: LocalStore, data_dir: Path, size: int) ->
     assert newer.status_code == 200
     assert newer.headers["ETag"] != answer.headers["ETag"]
     assert content_of(store, "run/model.pt") == MODEL[::-1]
-    assert staged_bytes(data_dir) == 0
+    assert staged(data_dir) == []
 
 
 def test_put_in_chunks(site: Site, store: LocalStore) -> None:
@@ -168,12 +172,12 @@ def test_what_can_not_be_put(site: Site, store: LocalStore, data_dir: Path) -> N
     require_error(put(site, "w", b"x", Content_Encoding="gzip"), 415)
     require_error(put(site, "w", bytes(200_001)), 413, "200000")
     require_error(put(site, "w", iter([bytes(150_000), bytes(150_000)])), 413, "200000")
-    wait_until(lambda: staged_bytes(data_dir) <= 1, what="the staged copy is let go")
+    wait_until(lambda: staged(data_dir) == [], what="the staged copy is let go")
     assert store.stat(["w", "run/m"]) == [None, held_of(LINES)]
 
 
 def test_a_body_that_stalls_or_is_cut(site: Site, store: LocalStore, data_dir: Path) -> None:
-    """It is answered, where anybody listens, shows nothing, and takes next to no room; the file there stays."""
+    """It is answered, where anybody listens, shows nothing, and leaves no copy aside; the file there stays."""
     send(site, append("w", LINES))
     stalled = exchange(site.connect(), head("/v1/files/w", "Content-Length: 90000", method="PUT") + MODEL[:50_000])
     assert b" 408 " in stalled.split(b"\r\n")[0]
@@ -181,9 +185,22 @@ def test_a_body_that_stalls_or_is_cut(site: Site, store: LocalStore, data_dir: P
     exchange(site.connect(), cut, is_cut=True)
     chunked = head("/v1/files/w", "Transfer-Encoding: chunked", method="PUT") + b"c350\r\n" + MODEL[:50_000]
     exchange(site.connect(), chunked, is_cut=True)
-    wait_until(lambda: staged_bytes(data_dir) <= 3, what="the staged copies are let go")
+    wait_until(lambda: staged(data_dir) == [], what="the staged copies are let go")
     assert content_of(store, "w") == LINES
     assert put(site, "w", MODEL).status_code == 200
+
+
+def test_what_a_dead_receiver_left_of_a_put(data_dir: Path) -> None:
+    """The staged copy of a PUT goes at the next start once it is an hour old, for nobody resumes it; an agent's stays."""
+    LocalStore(data_dir).close()
+    for source in (f"{PUT_SOURCE}1", "agent"):
+        for age_s in (1800, 7200):
+            path = data_dir / staged_path("w", source, str(age_s))
+            path.write_bytes(MODEL)
+            os.utime(path, (time.time() - age_s, time.time() - age_s))
+    left = [(f"{PUT_SOURCE}1", "1800"), ("agent", "1800"), ("agent", "7200")]
+    LocalStore(data_dir).close()
+    assert set(staged(data_dir)) == {data_dir / staged_path("w", *names) for names in left}
 
 
 def test_a_file_that_changes_meanwhile(site: Site, store: LocalStore) -> None:
