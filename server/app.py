@@ -52,7 +52,7 @@ def make_app(
     figures, room = figures or Figures(), Quotas(store, quotas or {})
     intake = Intake(limits, figures)
     shipping = Shipping(store, intake, marks, room, figures, siblings or Siblings())
-    reading, managing = Reading(store, intake), Managing(store, intake, room)
+    reading, managing = Reading(store, intake), Managing(store, intake, room, figures)
     health = Health(store, intake, figures, lambda: len(shipping.heartbeats))
     open_paths = OPEN_PATHS | {"/metrics"} if metrics_open else OPEN_PATHS
     doorkeeper = Doorkeeper(door, Patience(time.monotonic), figures, open_paths)
