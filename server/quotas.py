@@ -138,6 +138,9 @@ class Quotas:
     def admitting(self, source: str, items: Mapping[int, Item]) -> Iterator[Admission]:
         """Take the room for those items (by their places) that fit; after the block what became of them is counted."""
         admission = Admission()
+        if not self._folders:
+            yield admission
+            return
         items = {index: item for index, item in items.items() if self._around(item.path)}
         replaced_bytes = self._replaced(items)
         taken = dict[int, int]()
