@@ -356,9 +356,8 @@ class LocalStore(Store):
         """See `Store.usage`."""
         check_path(folder)
         with _translated():
-            trashed_bytes = self._trash.size_bytes(
-                folder
-            )  # first: what is restored meanwhile is counted twice, not never
+            # before the tree: what is restored meanwhile is counted twice, not never
+            trashed_bytes = self._trash.size_bytes(folder)
             try:
                 fd = self._tree.open_folder(folder)
             except (BadPath, NotHeld):
