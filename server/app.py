@@ -49,10 +49,10 @@ def make_app(
     `quotas` are bytes by folder. `figures` and `siblings` are what it shares with other workers; with `metrics_open` its
     metrics need no token.
     """
-    figures, room = figures or Figures(), Quotas(store.usage, quotas or {})
+    figures, room = figures or Figures(), Quotas(store, quotas or {})
     intake = Intake(limits, figures)
     shipping = Shipping(store, intake, marks, room, figures, siblings or Siblings())
-    reading, managing = Reading(store, intake), Managing(store, intake, room)
+    reading, managing = Reading(store, intake), Managing(store, intake, room, figures)
     health = Health(store, intake, figures, lambda: len(shipping.heartbeats))
     open_paths = OPEN_PATHS | {"/metrics"} if metrics_open else OPEN_PATHS
     doorkeeper = Doorkeeper(door, Patience(time.monotonic), figures, open_paths)
@@ -93,7 +93,7 @@ def make_app(
 
 
 async def _counting(quotas: Quotas, _app: web.Application) -> AsyncIterator[None]:
-    quotas.start()
+    quotas.wake()
     yield
     await asyncio.to_thread(quotas.stop)
 

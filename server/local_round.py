@@ -27,10 +27,12 @@ from .locked_file import LockedFile, Raced
 from .redo_log import RedoLog, Ticket
 from .redo_record import Change
 from .stamp import Stamp, Stamps
+from .store import PUT_SOURCE
 from .tree import Folder, Folders, Tree, Unsynced, fitting, remove_unlocked
 from .turns import Turns
 
 STAGE_DIR = f"{RECEIVER_DIR}/stage"
+PUT_MARK = "put."
 MAX_LOGGED_BYTES = 256 << 10
 """More than this in one item is written straight to its file: writing it twice costs more than its own fsync."""
 
@@ -91,9 +93,10 @@ def outcome(item: Item, result: Result, held: Held | None = None, reason: str | 
 def staged_path(path: str, source: str, upload: str) -> str:
     """Return where in the tree the copy of one version of a whole file is built.
 
-    The name begins alike for all versions that one source sends of one path.
+    The name begins alike for all versions that one source sends of one path; one that a PUT sends can be told by its mark.
     """
-    return f"{STAGE_DIR}/{_digest(path, source)}-{_digest(upload)}"
+    mark = PUT_MARK if source.startswith(PUT_SOURCE) else ""
+    return f"{STAGE_DIR}/{mark}{_digest(path, source)}-{_digest(upload)}"
 
 
 def _digest(*parts: str) -> str:

@@ -33,7 +33,7 @@ from .fresh_file import TMP_DIR, FreshFile
 from .housekeeper import Housekeeper
 from .inspection import Inspection
 from .lanes import Lanes
-from .local_round import STAGE_DIR, Round, Task, outcome
+from .local_round import PUT_MARK, STAGE_DIR, Round, Task, outcome, staged_path
 from .locked_file import Raced
 from .locks import PathLocks
 from .nul_end import begin_notes
@@ -49,6 +49,9 @@ from .turns import Turns
 
 STAGE_KEEP_S = 7 * 24 * 3600.0
 """How long an upload that was begun and left is kept for being resumed."""
+
+PUT_KEEP_S = 3600.0
+"""How long nothing may come of a file that is put; nobody can resume it, so it was cut when a receiver died."""
 
 TRASH_KEEP_S = 7 * 24 * 3600.0
 """How long what was deleted stays in the trash."""
@@ -183,9 +186,13 @@ class LocalStore(Store):
                 self._sweep()
 
     def _sweep(self) -> None:
-        """Remove staged copies that nobody has gone on with for a week: younger ones are resumed."""
-        oldest_s = time.time() - STAGE_KEEP_S
-        remove_unlocked(self._tree, STAGE_DIR, lambda _name, mtime_s: mtime_s < oldest_s)
+        """Remove staged copies that nobody has gone on with for a week: younger ones are resumed, but for those of a PUT."""
+        now_s = time.time()
+        remove_unlocked(
+            self._tree,
+            STAGE_DIR,
+            lambda name, mtime_s: now_s - mtime_s > (PUT_KEEP_S if name.startswith(PUT_MARK) else STAGE_KEEP_S),
+        )
 
     # --- what is held
 
@@ -351,14 +358,40 @@ class LocalStore(Store):
         """See `Store.usage`."""
         check_path(folder)
         with _translated():
+            # before the tree: what is restored meanwhile is counted twice, not never
+            trashed_bytes = self._trash.size_bytes(folder)
             try:
                 fd = self._tree.open_folder(folder)
             except (BadPath, NotHeld):
-                return 0
+                return trashed_bytes
             try:
-                return sum(_size(name, below_fd) for _, _, names, below_fd in os.fwalk(dir_fd=fd) for name in names)
+                walk = os.fwalk(dir_fd=fd)
+                return trashed_bytes + sum(_size(name, below_fd) for _, _, names, below_fd in walk for name in names)
             finally:
                 os.close(fd)
+
+    def staged_bytes(self, path: str, source: str, upload: str) -> int:
+        """See `Store.staged_bytes`."""
+        with _translated():
+            folder, _, name = staged_path(path, source, upload).rpartition("/")
+            folder_fd = self._tree.open_folder(folder)
+            try:
+                return _size(name, folder_fd)
+            finally:
+                os.close(folder_fd)
+
+    def drop_staged(self, path: str, source: str, upload: str) -> None:
+        """See `Store.drop_staged`."""
+        if self._locks is None:
+            raise StoreError("the store is not open")
+        folder, _, name = staged_path(path, source, upload).rpartition("/")
+        with _translated(), self._lanes.enter([path]), self._locks.hold([path]):
+            folder_fd = self._tree.open_folder(folder)
+            try:
+                with suppress(FileNotFoundError):
+                    self._tree.disk.unlink(name, folder_fd)
+            finally:
+                os.close(folder_fd)
 
 
 class _LocalFile(StoredFile):

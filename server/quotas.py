@@ -3,19 +3,25 @@
 What is held is counted by a walk, at the start and now and then, in a thread of its own; in between, what this process stores
 is added at once. So a quota is kept to the byte while one process stores and nobody else changes the folder, and else up to
 the next walk. Until the first walk has ended nothing is refused.
+
+Copies that are built aside count from their first byte: of each the size is kept here, and asked for anew at each walk. A copy
+that was left before this process began is counted once somebody goes on with it. What a commit replaces is let go of only if
+the store itself said that it was held: what the sender says of it proves nothing.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from ..errors import StoreError, StoreFull
-from ..wire import OVER_QUOTA, Item
+from ..errors import StoreError
+from ..wire import OVER_QUOTA, Item, Outcome
 from .housekeeper import Housekeeper
+from .store import Store
 
 LOOK_S = 600.0
 """What is held is counted anew this often."""
@@ -25,47 +31,58 @@ _STOP_S = 5.0
 _log = logging.getLogger(__name__)
 
 
+class _Upload(NamedTuple):
+    """What names a copy that is built aside."""
+
+    path: str
+    source: str
+    upload: str
+
+
 @dataclass(slots=True)
 class _Folder:
-    """A folder's quota; `held_bytes` is None before the first walk, `since_bytes` came since the last one began."""
+    """A folder's quota, and the bytes that count: of the last walk (None before the first), since, in the making, aside."""
 
     path: str
     most_bytes: int
-    held_bytes: int | None = None
+    counted_bytes: int | None = None
     since_bytes: int = 0
+    pending_bytes: int = 0
+    staged_bytes: int = 0
 
     def has(self, path: str) -> bool:
         return path == self.path or path.startswith(self.path + "/")
 
-    def add(self, size_bytes: int) -> None:
-        self.since_bytes += size_bytes
-        if self.held_bytes is not None:
-            self.held_bytes += size_bytes
-
     def maybe_refusal(self, size_bytes: int) -> str | None:
-        if size_bytes <= 0 or self.held_bytes is None or self.held_bytes + size_bytes <= self.most_bytes:
+        if size_bytes <= 0 or self.counted_bytes is None:
             return None
-        return f"{OVER_QUOTA} {self.path[:200]!a} holds {self.held_bytes} of {self.most_bytes} bytes, {size_bytes} more wanted"
+        held_bytes = self.counted_bytes + self.since_bytes + self.pending_bytes + self.staged_bytes
+        if held_bytes + size_bytes <= self.most_bytes:
+            return None
+        return (
+            f"{OVER_QUOTA} {self.path[:200]!a} holds {held_bytes} of {self.most_bytes} bytes, {size_bytes} more wanted"
+        )
 
 
 @dataclass
 class Admission:
-    """Which items of a batch are refused, by their places, and why; `stored` takes the places of those that were."""
+    """Which items are refused, by their places, and why; `outcomes` takes what became of the others."""
 
     refused: dict[int, str] = field(default_factory=dict)
-    stored: set[int] = field(default_factory=set)
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
 
 
 class Quotas:
-    """The quotas of some folders (`most_bytes` by path), of which `usage` counts what is held. Safe for threads."""
+    """The quotas of some folders (`most_bytes` by path) of a store. Safe for threads."""
 
-    def __init__(self, usage: Callable[[str], int], most_bytes: Mapping[str, int]) -> None:
-        self._usage = usage
+    def __init__(self, store: Store, most_bytes: Mapping[str, int]) -> None:
+        self._store = store
         self._folders = tuple(_Folder(path, most) for path, most in most_bytes.items())
+        self._staged: dict[_Upload, int] = {}
         self._guard = threading.Lock()
         self._housekeeper = Housekeeper(self.look, LOOK_S)
 
-    def start(self) -> None:
+    def wake(self) -> None:
         """Count soon, and every `LOOK_S` from then on."""
         if self._folders:
             self._housekeeper.wake()
@@ -74,48 +91,87 @@ class Quotas:
         """Count no more."""
         self._housekeeper.stop(_STOP_S)
 
+    # --- counting
+
     def look(self) -> None:
-        """Count what is held below each folder."""
+        """Count what is held below each folder, and of each copy aside."""
         for folder in self._folders:
-            with self._guard:
-                folder.since_bytes = 0
+            before_bytes = folder.since_bytes
             try:
-                counted = self._usage(folder.path)
+                counted = self._store.usage(folder.path)
             except StoreError as error:
                 _log.error("what %a holds can't be counted: %s", folder.path, error)
                 continue
             with self._guard:
-                folder.held_bytes = counted + folder.since_bytes
-
-    def require_room(self, path: str, size_bytes: int) -> None:
-        """Take the room for so many more bytes at `path`, or raise `StoreFull`."""
-        reason = self._maybe_refusal(path, size_bytes)
-        if reason is not None:
-            raise StoreFull(reason, path=path)
-
-    def give_back(self, path: str, size_bytes: int) -> None:
-        """Give room back that was not used, or is not any more."""
+                folder.counted_bytes = counted
+                folder.since_bytes -= before_bytes
         with self._guard:
-            for folder in self._around(path):
-                folder.add(-size_bytes)
+            uploads = list(self._staged)
+        for upload in uploads:
+            self.look_aside(*upload)
+
+    def look_aside(self, path: str, source: str, upload: str) -> None:
+        """Count what there is of one copy aside, unless it is gone on with meanwhile."""
+        named = _Upload(path, source, upload)
+        known_bytes = self._staged.get(named)
+        if known_bytes is None:
+            return
+        try:
+            size_bytes = self._store.staged_bytes(path, source, upload)
+        except StoreError as error:
+            _log.error("what is staged for %a can't be counted: %s", path, error)
+            return
+        with self._guard:
+            if self._staged.get(named) == known_bytes:
+                self._set_staged(named, size_bytes)
+
+    def _set_staged(self, upload: _Upload, size_bytes: int) -> None:
+        before_bytes = self._staged.pop(upload, 0)
+        if size_bytes:
+            self._staged[upload] = size_bytes
+        for folder in self._around(upload.path):
+            folder.staged_bytes += size_bytes - before_bytes
+
+    # --- admitting
 
     @contextmanager
-    def admitting(self, items: Sequence[Item]) -> Iterator[Admission]:
-        """Take the room for those items that fit; after the block that of what was not stored is given back."""
+    def admitting(self, source: str, items: Mapping[int, Item]) -> Iterator[Admission]:
+        """Take the room for those items (by their places) that fit; after the block what became of them is counted."""
         admission = Admission()
         if not self._folders:
             yield admission
             return
-        for index, item in enumerate(items):
-            reason = self._maybe_refusal(item.path, _growth(item))
-            if reason is not None:
-                admission.refused[index] = reason
+        items = {index: item for index, item in items.items() if self._around(item.path)}
+        replaced_bytes = self._replaced(items)
+        taken = dict[int, int]()
         try:
+            for index, item in items.items():
+                size_bytes = max(0, item.length - replaced_bytes.get(index, 0))
+                reason = self._maybe_refusal(item.path, size_bytes)
+                if reason is None:
+                    taken[index] = size_bytes
+                else:
+                    admission.refused[index] = reason
             yield admission
         finally:
-            for index, item in enumerate(items):
-                if index not in admission.stored and index not in admission.refused:
-                    self.give_back(item.path, _growth(item))
+            with self._guard:
+                for index, size_bytes in taken.items():
+                    for folder in self._around(items[index].path):
+                        folder.pending_bytes -= size_bytes
+                    if index in admission.outcomes:
+                        self._count(source, items[index], admission.outcomes[index], replaced_bytes.get(index, 0))
+            for item in (items[index] for index in admission.outcomes if index in items):
+                if item.op == "commit":  # one that was not stored may have let go of its copy
+                    self.look_aside(item.path, source, item.upload or "")
+
+    def _replaced(self, items: Mapping[int, Item]) -> dict[int, int]:
+        """Return how many bytes are let go of if an item is stored, by its place: what it names, where that is held."""
+        named = [(index, item) for index, item in items.items() if item.op == "commit" and item.replaces is not None]
+        if not named:
+            return {}
+        held = self._store.stat([item.path for _, item in named])
+        there = zip(named, held, strict=True)
+        return {index: found.size for (index, item), found in there if found is not None and found == item.replaces}
 
     def _maybe_refusal(self, path: str, size_bytes: int) -> str | None:
         with self._guard:
@@ -125,13 +181,21 @@ class Quotas:
                 if reason is not None:
                     return reason
             for folder in folders:
-                folder.add(size_bytes)
+                folder.pending_bytes += size_bytes
         return None
+
+    def _count(self, source: str, item: Item, outcome: Outcome, replaced_bytes: int) -> None:
+        upload = _Upload(item.path, source, item.upload or "")
+        if item.op == "stage":
+            if outcome.held is not None:
+                self._set_staged(upload, outcome.held.size)
+        elif outcome.result == "stored":
+            grown_bytes = item.length - replaced_bytes
+            if item.op == "commit":
+                grown_bytes += self._staged.get(upload, 0)
+                self._set_staged(upload, 0)
+            for folder in self._around(item.path):
+                folder.since_bytes += grown_bytes
 
     def _around(self, path: str) -> list[_Folder]:
         return [folder for folder in self._folders if folder.has(path)]
-
-
-def _growth(item: Item) -> int:
-    """Return by how many bytes an item makes its folder larger; what a commit replaces is let go of."""
-    return item.length - (item.replaces.size if item.op == "commit" and item.replaces is not None else 0)

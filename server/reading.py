@@ -78,7 +78,7 @@ class Reading:
     async def _send(self, request: web.Request, file: StoredFile) -> web.StreamResponse:
         tag = f'"{file.version}"'
         headers = {"ETag": tag, "Accept-Ranges": "bytes", "X-Content-Type-Options": "nosniff"}
-        if tag in _tags(request.headers.getall("If-None-Match", [])):
+        if {tag, "*"} & _tags(request.headers.getall("If-None-Match", [])):
             return web.Response(status=304, headers=headers)
         is_current = request.headers.get("If-Range", tag) == tag
         wanted = maybe_range(request.headers.get("Range"), file.size) if is_current else None
@@ -162,8 +162,12 @@ def require_inside(caller: Caller, path: str) -> None:
 
 
 def path_after(request: web.Request, prefix: str) -> str:
-    """Return the path in the URL, decoded once; names may hold any escaped byte, so aiohttp's own decoding won't do."""
-    raw = request.rel_url.raw_path.removeprefix(prefix).removeprefix("/")
+    """Return the path in the URL, decoded once; names may hold any escaped byte, so aiohttp's own decoding won't do.
+
+    The prefix is cut off by its parts, since the route knows it by any of its escaped spellings.
+    """
+    depth = prefix.count("/") + 1
+    raw = "".join(request.rel_url.raw_path.split("/", depth)[depth:])
     try:
         return unquote_to_bytes(raw).decode()
     except UnicodeDecodeError:

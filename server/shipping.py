@@ -73,12 +73,14 @@ class Shipping:
 
     def _apply(self, caller: Caller, manifest: Manifest, payloads: Sequence[memoryview]) -> list[Outcome]:
         items = manifest.items
-        with self._quotas.admitting(items) as admission:
-            reasons = {**admission.refused, **_outside(caller, items)}
-            own = [index for index in range(len(items)) if index not in reasons]
+        outside = _outside(caller, items)
+        inside = {index: item for index, item in enumerate(items) if index not in outside}
+        with self._quotas.admitting(manifest.source, inside) as admission:
+            reasons = {**outside, **admission.refused}
+            own = [index for index in inside if index not in reasons]
             part = manifest if not reasons else replace(manifest, items=tuple(items[index] for index in own))
             found = dict(zip(own, self._store.apply(part, [payloads[index] for index in own]), strict=True))
-            admission.stored.update(index for index, outcome in found.items() if outcome.result == "stored")
+            admission.outcomes.update(found)
         return [found.get(index) or refusal(item, reasons[index]) for index, item in enumerate(items)]
 
     def _next_flush_s(self) -> float:

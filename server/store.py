@@ -13,6 +13,9 @@ from typing import Literal
 
 from ..wire import Held, Manifest, Outcome
 
+PUT_SOURCE = "put-"
+"""Sources that begin so are requests that put a file: nobody goes on with what they have staged once they are over."""
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -121,7 +124,15 @@ class Store(ABC):
 
     @abstractmethod
     def usage(self, folder: str) -> int:
-        """Return how many bytes the files below a folder have together, 0 where there is none; `BadPath`."""
+        """Return how many bytes the files below a folder have together, those in the trash too; `BadPath`."""
+
+    @abstractmethod
+    def staged_bytes(self, path: str, source: str, upload: str) -> int:
+        """Return how many bytes the copy has that `source` builds aside for a version of `path`, 0 where there is none."""
+
+    @abstractmethod
+    def drop_staged(self, path: str, source: str, upload: str) -> None:
+        """Let go of the copy that `source` builds aside for a version of `path`; nothing happens where there is none."""
 
     @abstractmethod
     def probe(self) -> None:

@@ -189,6 +189,13 @@ class Trash:
         """Return the ids of all that is in the trash."""
         return sorted(self._names(TRASH_DIR))
 
+    def size_bytes(self, folder: str) -> int:
+        """Return how many bytes in the trash were at `folder` or below it."""
+        self._tombstones.refresh()
+        there = set(self.ids())
+        stones = [stone for stone in self._tombstones.all() if stone.id in there]
+        return sum(stone.size_bytes for stone in stones if f"{stone.path}/".startswith(f"{folder}/"))
+
     def _names(self, folder: str) -> Iterator[str]:
         try:
             fd = self._tree.open_folder(folder)

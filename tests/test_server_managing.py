@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import subprocess
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import requests
-from batches import append, apply, content_of, held_of
+from batches import append, apply, content_of, held_of, names
 from processes import wait_until
 from serving import Site, exchange, serving
 from test_server_app import head, require_error, send
@@ -19,7 +22,9 @@ from ml_logger import wire
 from ml_logger.server import managing
 from ml_logger.server.auth import Caller, Door, Token, digest_of
 from ml_logger.server.config import Limits
+from ml_logger.server.local_round import staged_path
 from ml_logger.server.local_store import LocalStore
+from ml_logger.server.store import PUT_SOURCE
 
 TOKEN = "a-token-for-tests"
 LINES = b"".join(b'{"_step":%d}\n' % n for n in range(100))
@@ -60,8 +65,8 @@ def delete(site: Site, path: str) -> requests.Response:
     return site.session.delete(f"{site.url}/v1/files/{path}", timeout=30)
 
 
-def staged_bytes(data_dir: Path) -> int:
-    return sum(path.stat().st_size for path in (data_dir / ".ml-logger" / "stage").iterdir())
+def staged(data_dir: Path) -> list[Path]:
+    return list((data_dir / ".ml-logger" / "stage").iterdir())
 
 
 # --- DELETE
@@ -133,7 +138,7 @@ def test_put_a_file(site: Site, store: LocalStore, data_dir: Path, size: int) ->
     assert newer.status_code == 200
     assert newer.headers["ETag"] != answer.headers["ETag"]
     assert content_of(store, "run/model.pt") == MODEL[::-1]
-    assert staged_bytes(data_dir) == 0
+    assert staged(data_dir) == []
 
 
 def test_put_in_chunks(site: Site, store: LocalStore) -> None:
@@ -157,6 +162,74 @@ def test_conditions(site: Site, store: LocalStore) -> None:
     assert put(site, "w", b"3", If_Match="*").status_code == 200
 
 
+def forged(content: bytes) -> bytes:
+    """Return other bytes of the same size and CRC-32: its polynomial laid over them changes nothing."""
+    bits = f"{0x104C11DB7:b}".ljust(40, "0")
+    over = bytes(int(bits[at : at + 8][::-1], 2) for at in range(0, 40, 8))
+    return bytes(a ^ b for a, b in zip(content, over.ljust(len(content), b"\0"), strict=True))
+
+
+def test_a_forged_crc(site: Site, store: LocalStore, data_dir: Path) -> None:
+    """Other bytes with the size and CRC-32 of what is held are refused, not said to be stored; nothing of them stays."""
+    other = forged(MODEL)
+    assert (other != MODEL, wire.crc32(other)) == (True, wire.crc32(MODEL))
+    assert put(site, "w", MODEL).status_code == 201
+    require_error(put(site, "w", other), 409, "CRC-32")
+    assert content_of(store, "w") == MODEL
+    assert staged(data_dir) == []
+    assert put(site, "w", MODEL).status_code == 200
+
+
+def test_conditions_of_other_calls(site: Site, store: LocalStore) -> None:
+    """DELETE looks at If-Match, GET knows If-None-Match: *, and a time that can't be kept to is refused, not passed over."""
+    tag = put(site, "w", b"1").headers["ETag"]
+    old = "Mon, 01 Jan 2001 00:00:00 GMT"
+    url = f"{site.url}/v1/files/w"
+    assert site.get("/v1/files/w", If_None_Match="*").status_code == 304
+    require_error(put(site, "w", b"2", If_Unmodified_Since=old), 400, "If-Unmodified-Since")
+    require_error(
+        site.session.delete(url, headers={"If-Unmodified-Since": old}, timeout=30), 400, "If-Unmodified-Since"
+    )
+    require_error(site.session.delete(url, headers={"If-Match": '"other"'}, timeout=30), 412, "If-Match")
+    assert content_of(store, "w") == b"1"
+    assert put(site, "w", b"2", If_Match=tag, If_Unmodified_Since=old).status_code == 200
+    assert site.session.delete(url, headers={"If-Match": "*"}, timeout=30).status_code == 200
+
+
+def test_the_call_in_another_spelling(site: Site, store: LocalStore) -> None:
+    """A call whose own name is escaped in part is the same call, for the same path."""
+    for path in ("/v1/%66iles/run/z", "/%761/files/run/z"):
+        connection = site.connect()
+        answer = exchange(connection, head(path, "Content-Length: 1", "Connection: close", method="PUT") + b"1")
+        assert answer.split(b" ")[1] in (b"201", b"200")
+    assert store.stat(["run/z"]) == [held_of(b"1")]
+    assert names(store.list("").entries) == ["run"]
+
+
+def test_one_of_many_creates(site: Site) -> None:
+    """Of requests with If-None-Match: * that bring the same bytes at once one is 201, the others are 412."""
+    statuses: list[int] = []
+
+    def create() -> None:
+        with requests.Session() as session:
+            session.headers.update({"Authorization": f"Bearer {TOKEN}", "If-None-Match": "*"})
+            statuses.append(session.put(f"{site.url}/v1/files/lock", data=slowly(), timeout=30).status_code)
+
+    together = threading.Barrier(8)
+
+    def slowly() -> Iterator[bytes]:
+        yield b"sa"
+        together.wait(30)  # all have been looked at, and found nothing
+        yield b"me"
+
+    threads = [threading.Thread(target=create) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert sorted(statuses) == [201] + [412] * 7
+
+
 def test_what_can_not_be_put(site: Site, store: LocalStore, data_dir: Path) -> None:
     """A refused path, a folder in the way, a part, packed bytes and too many of them each have their error."""
     send(site, append("run/m", LINES))
@@ -168,12 +241,12 @@ def test_what_can_not_be_put(site: Site, store: LocalStore, data_dir: Path) -> N
     require_error(put(site, "w", b"x", Content_Encoding="gzip"), 415)
     require_error(put(site, "w", bytes(200_001)), 413, "200000")
     require_error(put(site, "w", iter([bytes(150_000), bytes(150_000)])), 413, "200000")
-    wait_until(lambda: staged_bytes(data_dir) <= 1, what="the staged copy is let go")
+    wait_until(lambda: staged(data_dir) == [], what="the staged copy is let go")
     assert store.stat(["w", "run/m"]) == [None, held_of(LINES)]
 
 
 def test_a_body_that_stalls_or_is_cut(site: Site, store: LocalStore, data_dir: Path) -> None:
-    """It is answered, where anybody listens, shows nothing, and takes next to no room; the file there stays."""
+    """It is answered, where anybody listens, shows nothing, and leaves no copy aside; the file there stays."""
     send(site, append("w", LINES))
     stalled = exchange(site.connect(), head("/v1/files/w", "Content-Length: 90000", method="PUT") + MODEL[:50_000])
     assert b" 408 " in stalled.split(b"\r\n")[0]
@@ -181,9 +254,22 @@ def test_a_body_that_stalls_or_is_cut(site: Site, store: LocalStore, data_dir: P
     exchange(site.connect(), cut, is_cut=True)
     chunked = head("/v1/files/w", "Transfer-Encoding: chunked", method="PUT") + b"c350\r\n" + MODEL[:50_000]
     exchange(site.connect(), chunked, is_cut=True)
-    wait_until(lambda: staged_bytes(data_dir) <= 3, what="the staged copies are let go")
+    wait_until(lambda: staged(data_dir) == [], what="the staged copies are let go")
     assert content_of(store, "w") == LINES
     assert put(site, "w", MODEL).status_code == 200
+
+
+def test_what_a_dead_receiver_left_of_a_put(data_dir: Path) -> None:
+    """The staged copy of a PUT goes at the next start once it is an hour old, for nobody resumes it; an agent's stays."""
+    LocalStore(data_dir).close()
+    for source in (f"{PUT_SOURCE}1", "agent"):
+        for age_s in (1800, 7200):
+            path = data_dir / staged_path("w", source, str(age_s))
+            path.write_bytes(MODEL)
+            os.utime(path, (time.time() - age_s, time.time() - age_s))
+    left = [(f"{PUT_SOURCE}1", "1800"), ("agent", "1800"), ("agent", "7200")]
+    LocalStore(data_dir).close()
+    assert set(staged(data_dir)) == {data_dir / staged_path("w", *names) for names in left}
 
 
 def test_a_file_that_changes_meanwhile(site: Site, store: LocalStore) -> None:
@@ -199,6 +285,18 @@ def test_a_file_that_changes_meanwhile(site: Site, store: LocalStore) -> None:
         answer = session.put(f"{site.url}/v1/files/w", data=body(), timeout=30)
     require_error(answer, 409, "meanwhile")
     assert content_of(store, "w") == LINES
+
+
+def test_a_body_that_stands_still(store: LocalStore) -> None:
+    """Without a byte for `stall_timeout_s` it is 408, however long a piece may take; what came of it is counted."""
+    limits = Limits(body_timeout_s=600.0, stall_timeout_s=0.5)
+    with serving(store, token=TOKEN, limits=limits, metrics_open=True) as site:
+        stalled = exchange(site.connect(), head("/v1/files/w", "Content-Length: 90000", method="PUT") + MODEL[:50_000])
+        assert b" 408 " in stalled.split(b"\r\n")[0]
+        assert b"stall_timeout_s" in stalled
+        assert put(site, "w", MODEL[:9_000]).status_code == 201
+        received = "ml_logger_receiver_received_bytes_total 59000.0"
+        wait_until(lambda: received in site.get("/metrics").text, what="the bytes that came in")
 
 
 def test_a_run_that_is_deleted_meanwhile(site: Site, store: LocalStore) -> None:

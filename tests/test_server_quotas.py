@@ -10,15 +10,16 @@ from pathlib import Path
 import pytest
 import requests
 import yaml
-from batches import Part, append, apply, commit, content_of
+from batches import Part, append, apply, commit, content_of, stage
 from processes import TOKEN, Commands, read_mirror, read_spool, wait_until
 from serving import Site, serving
 
 from ml_logger import wire
-from ml_logger.errors import ConfigError, StoreError, StoreFull
+from ml_logger.errors import ConfigError, StoreError
 from ml_logger.server.config import load_config
 from ml_logger.server.local_store import LocalStore
 from ml_logger.server.quotas import Quotas
+from ml_logger.server.trash_cli import main as trash
 from ml_logger.wire import Manifest, Outcome
 
 LINES = b'{"_step":0}\n' * 10
@@ -127,40 +128,130 @@ def test_many_at_a_time_do_not_pass_it(tmp_path: Path) -> None:
 
 def test_the_inner_and_the_outer_folder_both_count(store: LocalStore) -> None:
     """A file is bounded by the quotas of all folders around it, and what one refuses takes nothing from another."""
-    quotas = Quotas(store.usage, {"a": 10, "a/b": 4})
+    quotas = Quotas(store, {"a": 10, "a/b": 4})
     quotas.look()
-    with pytest.raises(StoreFull, match="'a/b' holds 0 of 4 bytes, 5 more wanted"):
-        quotas.require_room("a/b/c", 5)
-    quotas.require_room("a/b/c", 4)
-    with pytest.raises(StoreFull, match="'a' holds 4 of 10 bytes"):
-        quotas.require_room("a/d", 7)
-    quotas.give_back("a/b/c", 4)
-    quotas.require_room("a/d", 10)
-    quotas.require_room("ab/c", 100)
+    assert admit(quotas, store, "a/b/c", 5) == "quota: 'a/b' holds 0 of 4 bytes, 5 more wanted"
+    assert admit(quotas, store, "a/b/c", 4) is None
+    assert admit(quotas, store, "a/d", 7) == "quota: 'a' holds 4 of 10 bytes, 7 more wanted"
+    assert admit(quotas, store, "a/d", 6) is None
+    assert admit(quotas, store, "ab/c", 100) is None
 
 
-def test_a_walk_counts_what_comes_while_it_goes(store: LocalStore) -> None:
+def admit(quotas: Quotas, store: LocalStore, path: str, size_bytes: int) -> str | None:
+    """Store a file that fits; return why it does not."""
+    item, payload = append(path, bytes(size_bytes))
+    with quotas.admitting("s", {0: item}) as admission:
+        if not admission.refused:
+            admission.outcomes[0] = apply(store, (item, payload), source="s")[0]
+    return admission.refused.get(0)
+
+
+def test_a_walk_counts_what_comes_while_it_goes(tmp_path: Path) -> None:
     """What is stored during a walk is counted, the next puts right what was counted twice, a failed one changes nothing."""
     walks = 0
 
-    def usage(folder: str) -> int:
-        nonlocal walks
-        walks += 1
-        if walks == 1:
-            quotas.require_room("a/x", 6)  # nothing is known yet, so nothing is refused
-        if walks == 3:
-            raise StoreError("the disk failed")
-        return 6
+    class Walked(LocalStore):
+        def usage(self, folder: str) -> int:
+            nonlocal walks
+            walks += 1
+            if walks == 1:
+                assert admit(quotas, self, "a/x", 6) is None  # nothing is known yet, so nothing is refused
+            if walks == 3:
+                raise StoreError("the disk failed")
+            return super().usage(folder)
 
-    quotas = Quotas(usage, {"a": 10})
+    store = Walked(tmp_path / "data")
+    quotas = Quotas(store, {"a": 10})
     quotas.look()
-    with pytest.raises(StoreFull, match="holds 12 of 10"):
-        quotas.require_room("a/y", 1)
+    assert admit(quotas, store, "a/y", 1) == "quota: 'a' holds 12 of 10 bytes, 1 more wanted"
     quotas.look()
-    quotas.require_room("a/y", 4)
+    assert admit(quotas, store, "a/y", 4) is None
     quotas.look()
-    with pytest.raises(StoreFull, match="holds 10 of 10"):
-        quotas.require_room("a/z", 1)
+    assert admit(quotas, store, "a/z", 1) == "quota: 'a' holds 10 of 10 bytes, 1 more wanted"
+    store.close()
+
+
+def test_what_a_commit_claims_to_replace_gives_no_room(tmp_path: Path) -> None:
+    """A commit that names what is not held is stored, and takes its own room like any other."""
+    claimed = wire.Held(wire.Offset(1 << 62), wire.Crc(1))
+    with bounded(tmp_path, SIZE) as site:
+        assert sent(site, commit("team/f", b"1", replaces=claimed)) == ["stored"]
+        assert sent(site, append("team/m", LINES)) == ["rejected"]
+        assert sent(site, append("team/m", LINES[:-1])) == ["stored"]
+
+
+def test_copies_that_are_built_aside_count(store: LocalStore) -> None:
+    """What is staged counts before and after a walk, once as a whole when it is committed, and not once it is let go."""
+    quotas = Quotas(store, {"a": 10})
+    quotas.look()
+
+    def send(*parts: Part) -> str | None:
+        with quotas.admitting("s", {0: parts[0][0]}) as admission:
+            if not admission.refused:
+                admission.outcomes[0] = apply(store, *parts, source="s")[0]
+        return admission.refused.get(0)
+
+    assert send(stage("a/w", b"123456789", 0, 6)) is None
+    for _ in range(2):
+        assert admit(quotas, store, "a/x", 5) == "quota: 'a' holds 6 of 10 bytes, 5 more wanted"
+        quotas.look()
+    assert send(commit("a/w", b"123456789", 6)) is None
+    for _ in range(2):
+        assert admit(quotas, store, "a/x", 5) == "quota: 'a' holds 9 of 10 bytes, 5 more wanted"
+        quotas.look()
+    assert send(stage("a/w", b"123456789", 0, 1, upload="u2")) is None
+    assert send(commit("a/w", b"123456789", 1, upload="u2")) == "quota: 'a' holds 10 of 10 bytes, 8 more wanted"
+    apply(store, commit("a/w", b"123456789", 0, upload="u2"), source="s")  # already there: its copy is let go
+    quotas.look()
+    assert admit(quotas, store, "a/x", 1) is None
+
+
+def test_a_copy_of_an_earlier_process_counts_once_it_goes_on(store: LocalStore) -> None:
+    """Of an upload that is resumed all that is aside counts, not only what was sent since."""
+    apply(store, stage("a/w", b"123456789", 0, 6), source="s")
+    quotas = Quotas(store, {"a": 10})
+    quotas.look()
+    item, payload = stage("a/w", b"123456789", 6, 7)
+    with quotas.admitting("s", {0: item}) as admission:
+        admission.outcomes[0] = apply(store, (item, payload), source="s")[0]
+    assert admit(quotas, store, "a/x", 4) == "quota: 'a' holds 7 of 10 bytes, 4 more wanted"
+
+
+def test_what_is_in_the_trash_counts(tmp_path: Path) -> None:
+    """What was deleted takes its room until the trash is emptied; what was elsewhere takes none."""
+    with bounded(tmp_path, SIZE) as site:
+        assert sent(site, append("team/m", LINES)) == ["stored"]
+        assert site.session.delete(f"{site.url}/v1/files/team/m", timeout=30).status_code == 200
+        assert sent(site, append("team/n", b"x")) == ["rejected"]
+    store = LocalStore(tmp_path / "data")
+    apply(store, append("teams/m", LINES))
+    store.delete("teams/m", "alice")
+    assert store.usage("team") == SIZE
+    assert trash(["empty", "--data-dir", str(tmp_path / "data")]) == 0
+    assert store.usage("team") == 0
+    store.close()
+
+
+def test_a_deletion_is_counted_soon(tmp_path: Path) -> None:
+    """After a DELETE what is held is counted again at once, not at the next turn."""
+    store = Counting(tmp_path / "data")
+    with serving(store, quotas={"team": SIZE}) as site:
+        assert store.counted.wait(30)
+        assert sent(site, append("team/m", LINES)) == ["stored"]
+        store.counted.clear()
+        assert site.session.delete(f"{site.url}/v1/files/team/m", timeout=30).status_code == 200
+        assert store.counted.wait(30)
+    store.close()
+
+
+def test_put_is_bounded_too(tmp_path: Path) -> None:
+    """A file that is put over the quota is answered 507 with the reason; one that is put again takes its room once."""
+    with bounded(tmp_path, 2 * SIZE) as site:
+        for content in (LINES, LINES, LINES[::-1]):
+            assert site.session.put(f"{site.url}/v1/files/team/w", data=content, timeout=30).ok
+        answer = site.session.put(f"{site.url}/v1/files/team/v", data=LINES * 2, timeout=30)
+        assert (answer.status_code, "quota: 'team'" in answer.text) == (507, True)
+        assert sent(site, append("team/m", LINES)) == ["stored"]
 
 
 @pytest.mark.parametrize(

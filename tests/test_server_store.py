@@ -491,6 +491,28 @@ def test_usage_is_what_the_files_below_a_folder_have(store: Store) -> None:
         store.usage("../a")
 
 
+def test_a_copy_aside_is_measured_and_let_go(store: Store) -> None:
+    """It is as large as what came of it, of its source and version alone, and nothing once dropped or committed."""
+    apply(store, stage("w", OTHER, 0, CUT))
+    assert store.staged_bytes("w", "source-1", "upload-1") == CUT
+    store.drop_staged("w", "source-2", "upload-1")
+    store.drop_staged("w", "source-1", "upload-2")
+    assert store.staged_bytes("w", "source-1", "upload-1") == CUT
+    store.drop_staged("w", "source-1", "upload-1")
+    assert store.staged_bytes("w", "source-1", "upload-1") == 0
+    assert results(store, commit("w", OTHER, CUT)) == ["behind"]
+    assert results(store, stage("w", OTHER, 0, CUT), commit("w", OTHER, CUT)) == ["stored", "stored"]
+    assert store.staged_bytes("w", "source-1", "upload-1") == 0
+
+
+def test_what_was_deleted_is_used_still(store: Store) -> None:
+    """The usage of a folder counts what of it lies in the trash, and not that of a folder whose name begins alike."""
+    apply(store, append("a/m", LINES), append("a/n", LINES), append("ab/m", LINES))
+    store.delete("a/m", "alice")
+    store.delete("ab", "alice")
+    assert store.usage("a") == 2 * len(LINES)
+
+
 def test_listings_at_the_same_time_are_whole(store: Store) -> None:
     """Many who list the top at a time each see every name."""
     apply(store, *(append(f"{number:03d}/m", LINES) for number in range(100)))
