@@ -77,8 +77,7 @@ class Tombstones:
     def refresh(self) -> None:
         """Read the file again if it has changed; costs one call to the system if it has not."""
         if self._state_now() != self._state:
-            with self._guard:
-                self._read_file()
+            self._read_file()
 
     def _state_now(self) -> tuple[int, ...] | None:
         try:
@@ -94,7 +93,9 @@ class Tombstones:
             return
         try:
             fcntl.flock(fd, fcntl.LOCK_SH)  # nobody is told of what is not durable yet
-            self._read(fd)
+            # Behind the file's lock, as where it is written: the other way round two wait in a circle.
+            with self._guard:
+                self._read(fd)
         finally:
             os.close(fd)
 
