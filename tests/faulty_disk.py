@@ -16,6 +16,7 @@ CALLS = (
     "make_unnamed",
     "open_folder",
     "make_folder",
+    "give",
     "write",
     "truncate",
     "sync_data",
@@ -72,6 +73,10 @@ class FaultyDisk(Disk):
     def make_folder(self, name: str, folder_fd: int) -> None:
         self._pass("make_folder", inode(folder_fd))
         super().make_folder(name, folder_fd)
+
+    def give(self, fd: int, *, like_fd: int) -> None:
+        self._pass("give", inode(fd))
+        super().give(fd, like_fd=like_fd)
 
     def write(self, fd: int, data: bytes | memoryview, offset: int) -> int:
         error = self._meet("write", inode(fd))
