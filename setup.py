@@ -7,7 +7,7 @@
 import re
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 here = Path(__file__).parent
 version = re.search(r'__version__ = "(.+)"', (here / "ml_logger/version.py").read_text(encoding="utf-8"))
@@ -20,9 +20,9 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     python_requires=">=3.10",
-    packages=["ml_logger", "ml_logger.agent", "ml_logger.server"],
+    packages=[*find_packages(include=["ml_logger", "ml_logger.*"]), "ml_logger.agent", "ml_logger.server"],
     package_dir={"ml_logger.agent": "agent", "ml_logger.server": "server"},
-    package_data={"ml_logger": ["py.typed"]},
+    package_data={"ml_logger": ["py.typed"], "ml_logger.view": ["static/*"]},
     install_requires=[
         "aiohttp>=3.10",
         "backports.zstd>=1.0; python_version < '3.14'",
@@ -43,9 +43,15 @@ setup(
             "check-jsonschema>=0.29",  # brings the schema of compose files
             "hypothesis>=6.100",
             "kubernetes-validate>=1.29",  # brings the schemas of Kubernetes, 108 MB
+            "markdown-it-py>=3.0",
             "matplotlib>=3.5",  # for log_pyplot, which works with what the user has and never imports it
             "mypy>=1.10",
+            "pandas>=1.5",
+            "playwright>=1.40",  # drives the chromium that is installed; brings none
+            "plotly>=5.18",
+            "polars>=0.20",
             "prometheus-client>=0.20",
+            "pyarrow>=14.0",
             "pytest>=8.0",
             "pytest-xdist>=3.5",
             "ruff>=0.5",
@@ -56,7 +62,11 @@ setup(
             "types-requests",
             "types-tqdm",
         ],
+        "pandas": ["pandas>=1.5"],
+        "parquet": ["pyarrow>=14.0"],
+        "polars": ["polars>=0.20"],
         "prometheus": ["prometheus-client>=0.20"],
+        "view": ["markdown-it-py>=3.0", "plotly>=5.18"],  # the page's charts, and README files rendered
     },
     entry_points={
         "console_scripts": [
