@@ -1,7 +1,7 @@
 """The seam between those who look at runs and wherever the files are: list a folder, open a file.
 
-Paths are relative to the top, with ``/`` between components, and never lead out of it: a link that does is not there. What can't be
-had raises `NotHeld`, whatever the reason, so that a run which is deleted while it is looked at is no special case.
+Paths are relative to the top, with ``/`` between components, and never lead out of it: a link that does is not there. What
+can't be had raises `NotHeld`, whatever the reason, so that a run which is deleted while it is looked at is no special case.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Literal
+from typing import Literal, TypeVar
 
 from .errors import NotHeld
 from .spool import is_being_written
@@ -26,6 +26,9 @@ class Entry:
     kind: Literal["file", "dir"]
     size: int
     mtime_ns: int
+
+
+_OpenFile = TypeVar("_OpenFile", bound="OpenFile")
 
 
 class OpenFile(ABC):
@@ -43,7 +46,7 @@ class OpenFile(ABC):
     def close(self) -> None:
         """Let go of the file."""
 
-    def __enter__(self) -> OpenFile:
+    def __enter__(self: _OpenFile) -> _OpenFile:
         return self
 
     def __exit__(
@@ -68,7 +71,7 @@ class Files(ABC):
     def open(self, path: str) -> OpenFile:
         """Open a file for reading; raises `NotHeld`."""
 
-    def is_being_written(self, path: str) -> bool | None:
+    def is_being_written(self, path: str) -> bool | None:  # noqa: ARG002 (where nobody can know, it doesn't matter of what)
         """Return whether the writer of a stream is seen alive; None where that can't be known from here."""
         return None
 
@@ -120,8 +123,7 @@ class LocalFiles(Files):
         components = path.split("/") if path else []
         if any(component in ("", ".", "..") or "\0" in component for component in components):
             raise NotHeld(f"{path[:80]!a} is no path in {self.place}")
-        where = os.path.join(self._real_root, *components)
-        real = os.path.realpath(where)
+        real = os.path.realpath(Path(self._real_root, *components))
         if real != self._real_root and not real.startswith(self._real_root.rstrip("/") + "/"):
             raise NotHeld(f"{path[:80]!a} leads out of {self.place}")
         return real
