@@ -11,8 +11,7 @@ import stat
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Literal, TypeVar
+from typing import Literal
 
 from .errors import NotHeld
 from .spool import is_being_written
@@ -28,11 +27,11 @@ class Entry:
     mtime_ns: int
 
 
-_OpenFile = TypeVar("_OpenFile", bound="OpenFile")
-
-
 class OpenFile(ABC):
-    """One file open for reading: `size` in bytes and `mtime_ns` when it was opened; `version` changes when the file does."""
+    """One file open for reading: `size` in bytes and `mtime_ns` when it was opened; `version` changes when the file does.
+
+    `contextlib.closing` lets go of it behind a block.
+    """
 
     size: int
     mtime_ns: int
@@ -45,14 +44,6 @@ class OpenFile(ABC):
     @abstractmethod
     def close(self) -> None:
         """Let go of the file."""
-
-    def __enter__(self: _OpenFile) -> _OpenFile:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 class Files(ABC):
