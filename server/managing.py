@@ -252,7 +252,7 @@ def _require_plain(request: web.Request) -> None:
 
 def _require_size(size_bytes: int, limits: Limits) -> None:
     if limits.max_put_bytes is not None and size_bytes > limits.max_put_bytes:
-        raise BatchTooLarge(f"file of more than {limits.max_put_bytes} bytes")
+        raise BatchTooLarge(f"max_put_bytes: the file has more than {limits.max_put_bytes} bytes")
 
 
 def _require_conditions(request: web.Request, tag: str | None) -> None:
