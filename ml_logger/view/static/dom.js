@@ -5,7 +5,7 @@
  */
 
 /** @typedef {Node | string | number | null | undefined | false} Child */
-/** @typedef {{[name: string]: unknown, class?: string, on?: Record<string, (event: any) => void>, vars?: Record<string, string>}} Props */
+/** @typedef {{[name: string]: unknown, class?: string | null, on?: Record<string, (event: any) => void>, vars?: Record<string, string>}} Props */
 
 /**
  * Make an element. `on` holds its listeners, `vars` its CSS variables, `true` is an attribute without value, and

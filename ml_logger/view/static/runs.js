@@ -55,6 +55,15 @@ export class Runs extends EventTarget {
     return this.byPath.size;
   }
 
+  /** Take note of what was just saved, before the server tells. @param {string} path @param {Notes} notes */
+  note(path, notes) {
+    const run = this.byPath.get(path);
+    if (!run) return;
+    this.#keep({ ...run, notes });
+    this.dispatchEvent(new CustomEvent("change", { detail: new Set([path]) }));
+    this.refresh();
+  }
+
   /** @param {AbortSignal} signal */
   async #ask(signal) {
     /** @type {import("./api.js").Result<Changes>} */

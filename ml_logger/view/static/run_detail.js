@@ -1,0 +1,110 @@
+// @ts-check
+/** One run beside the table: its state, its last values and params, and what people say of it. */
+
+import { durationOf, stateSentence } from "./columns.js";
+import { el, fill, setText } from "./dom.js";
+import { countText, dateText, durationText, valueText } from "./format.js";
+import { icon } from "./icons.js";
+
+/** @typedef {import("./runs.js").Run} Run */
+/** @typedef {import("./runs.js").Notes} Notes */
+/** @typedef {import("./runs.js").Value} Value */
+
+export class RunDetail {
+  /** @param {import("./views.js").Context} ctx @param {() => void} close */
+  constructor(ctx, close) {
+    this.ctx = ctx;
+    this.canWrite = ctx.me.rights.includes("write");
+    this.title = el("h2", {});
+    this.facts = el("div", { class: "detail-facts" });
+    this.tags = el("input", { type: "text", placeholder: "Tags, with commas", "aria-label": "Tags", disabled: !this.canWrite, on: { change: () => void this.#save() } });
+    this.note = el("textarea", { rows: 3, placeholder: this.canWrite ? "Note" : "Your token may read only", "aria-label": "Note", disabled: !this.canWrite, on: { change: () => void this.#save() } });
+    this.saved = el("span", { class: "hint", role: "status" });
+    this.pinButton = el("button", { class: "tool", type: "button", disabled: !this.canWrite, "aria-pressed": "false", on: { click: () => this.run && void this.pin(this.run) } }, icon("pin"), "Pin");
+    this.onlyButton = el("button", { class: "tool", type: "button", title: "Pick this run and no other", on: { click: () => this.run && ctx.picks.set([this.run.path]) } }, "Pick only this");
+    this.values = el("div", { class: "detail-values" });
+    const closeButton = el("button", { class: "tool", type: "button", "aria-label": "Close", title: "Close (Esc)", on: { click: close } }, icon("close"));
+    this.body = el("div", {}, this.facts, el("div", { class: "detail-actions" }, this.pinButton, this.onlyButton), el("div", { class: "detail-notes" }, this.tags, this.note, this.saved), this.values);
+    this.gone = el("p", { class: "notice" });
+    this.element = el("aside", { class: "detail", "aria-label": "Run", hidden: true }, el("div", { class: "detail-head" }, this.title, closeButton), this.body, this.gone);
+    /** @type {Run | undefined} */
+    this.run = undefined;
+  }
+
+  /** @param {string} id of the run; empty: none */
+  show(id) {
+    this.element.hidden = !id;
+    if (!id) return void (this.run = undefined);
+    const run = this.ctx.runs.byId.get(id);
+    const deleted = [...this.ctx.runs.deleted.values()].find((one) => one.id === id);
+    this.body.hidden = !run;
+    this.gone.hidden = Boolean(run);
+    setText(this.gone, deleted ? "This run was deleted while you looked at it." : this.ctx.runs.isKnown && !run ? "The run of this link is not here." : "");
+    setText(this.title, this.ctx.label((run ?? deleted)?.path ?? ""));
+    if (run) this.#draw(run);
+  }
+
+  /** @param {Run} run */
+  #draw(run) {
+    const isOther = this.run?.path !== run.path;
+    if (!isOther && this.run?.version === run.version && this.run.notes === run.notes) return;
+    this.run = run;
+    this.#drawFacts(run);
+    this.#drawNotes(run.notes, isOther);
+    fill(this.values, ...section("Last values", run.last), ...section("Params", run.params));
+  }
+
+  /** @param {Run} run */
+  #drawFacts(run) {
+    const duration = durationOf(run, Date.now() / 1000);
+    const facts = /** @type {[string, string][]} */ ([
+      ["Path", run.path || "(the top)"],
+      ["Start", run.started === null ? "" : dateText(run.started)],
+      ["Duration", duration === null ? "" : durationText(duration)],
+      ["Host", [run.host, run.pid === null ? "" : `pid ${run.pid}`].filter(Boolean).join(", ")],
+      ["Records", `${countText(run.records, "record")}${run.step === null ? "" : `, step ${run.step}`}`],
+    ]);
+    fill(this.facts, el("p", { class: `state ${run.state}` }, icon(run.state), el("span", {}, stateSentence(run))),
+      el("dl", {}, ...facts.filter(([, text]) => text).flatMap(([name, text]) => [el("dt", {}, name), el("dd", {}, text)])));
+  }
+
+  /** Never under the hands of whoever types. @param {Notes} notes @param {boolean} isOther */
+  #drawNotes(notes, isOther) {
+    this.pinButton.setAttribute("aria-pressed", String(notes.pinned));
+    if (isOther) setText(this.saved, "");
+    if (isOther || document.activeElement !== this.tags) this.tags.value = notes.tags.join(", ");
+    if (isOther || document.activeElement !== this.note) this.note.value = notes.note;
+  }
+
+  /** Put the text cursor into the note. */
+  editNote() {
+    this.note.focus();
+  }
+
+  /** Pin a run, or not any more. @param {Run} run */
+  pin(run) {
+    return this.#put(run, { ...run.notes, pinned: !run.notes.pinned });
+  }
+
+  async #save() {
+    if (!this.run) return;
+    const tags = [...new Set(this.tags.value.split(",").map((tag) => tag.trim()).filter(Boolean))];
+    await this.#put(this.run, { ...this.run.notes, tags, note: this.note.value });
+  }
+
+  /** @param {Run} run @param {Notes} notes */
+  async #put(run, notes) {
+    const { trouble } = await this.ctx.api.sendJson("PUT", "view/api/notes", { run: run.path }, notes);
+    setText(this.saved, trouble ? `Not saved: ${trouble.message}` : "Saved");
+    this.saved.classList.toggle("bad", Boolean(trouble));
+    if (!trouble) this.ctx.runs.note(run.path, notes);
+  }
+}
+
+/** @param {string} title @param {Record<string, Value>} values */
+function section(title, values) {
+  const entries = Object.entries(values);
+  if (!entries.length) return [];
+  return [el("h3", {}, title), el("table", {}, el("tbody", {}, ...entries.map(([key, value]) =>
+    el("tr", {}, el("th", { scope: "row", title: key }, key), el("td", { title: valueText(value, 17) }, valueText(value, 6))))))];
+}
