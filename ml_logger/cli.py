@@ -97,15 +97,13 @@ def _ls(options: argparse.Namespace) -> int:
 
 
 def _summary(run: Run, root: Path) -> str:
-    records = run.metrics
-    last: dict[str, Any] = {}
-    for record in records:
-        last.update(record)
+    columns = run.columns()
+    last = columns.last_values()
     step = f"  step {last['_step']}" if "_step" in last else ""
     values = [f"{key}={_short(_text(value))}" for key, value in last.items() if not key.startswith("_")]
     more = " …" if len(values) > _SHOWN_VALUES else ""
     name = run.path.relative_to(root).as_posix()
-    return f"{name}  {run.state}  {len(records)} records{step}  {' '.join(values[:_SHOWN_VALUES])}{more}".rstrip()
+    return f"{name}  {run.state}  {columns.count} records{step}  {' '.join(values[:_SHOWN_VALUES])}{more}".rstrip()
 
 
 def _show(options: argparse.Namespace) -> int:

@@ -20,7 +20,7 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import screen, sidecar
 from .arrays import histogram
@@ -32,11 +32,13 @@ from .errors import LogDirectoryError
 from .layout import HISTOGRAMS, METRICS, PARAMETERS, TEXT
 from .media import Media
 from .params import as_section
-from .reader import Record, Run
 from .recording import Recording, never_raises, stream_name
 from .spool import SEGMENT_BYTES, check_writable
 from .table import NEVER_CUT_COLUMNS, params_table, step_table
 from .timers import Timers
+
+if TYPE_CHECKING:
+    from .reader import Record, Run
 
 EXIT_TIMEOUT_S = 60.0
 """How long the end of a run waits for its images, by default."""
@@ -262,11 +264,13 @@ class ML_Logger(Media, Timers):
     @property
     def reader(self) -> Run:
         """What was written to the log directory so far, by every process; a run without a directory holds nothing."""
+        from .reader import Run  # lazily: it loads numpy, which who only logs may not need
+
         return Run(self.log_directory or os.devnull)
 
     def load_metrics(self, *keys: str) -> list[Record]:
         """Return the records of `log` so far; with `keys`, those that hold one of them, cut down to them, step and time."""
-        records = self.reader.metrics
+        records = self.reader.records()
         if not keys:
             return records
         wanted = {"_step", "_timestamp", *keys}

@@ -1158,7 +1158,7 @@ def test_a_run_that_is_resumed_after_its_files_went_reads_as_one(commands: Comma
         wait_until(lambda: not read_spool(spool), what=f"an empty spool\n{agent.tail()}")
     assert agent.terminate() == 0, agent.tail()
     run = Run(receiver.data_dir / "run")
-    assert [record["_step"] for record in run.metrics] == list(range(40))
+    assert [record["_step"] for record in run.records()] == list(range(40))
     assert (run.params["Args"], run.state, len(run.events)) == ({"began_at": 20}, "finished", 4)
     shown = commands.run("ml-logger", "show", receiver.data_dir / "run")
     assert "finished, last step 39" in shown.stdout, shown.tail()

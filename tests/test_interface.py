@@ -135,7 +135,7 @@ def test_log_text(tmp_path, run, capsys, monkeypatch):
 
 def test_reading_back(tmp_path, run):
     """The reader shows what was written so far, also while the run goes on; load_metrics picks keys."""
-    assert (run.reader.metrics, run.reader.params, run.load_metrics()) == ([], {}, [])
+    assert (run.reader.records(), run.reader.params, run.load_metrics()) == ([], {}, [])
     run.log(1, loss=math.nan, acc=0.5, silent=True)
     run.log(2, acc=0.6, silent=True)
     run.log_params(G={"a": 1})
@@ -150,7 +150,12 @@ def test_reading_back(tmp_path, run):
 def test_nothing_to_read_back():
     """A logger without a directory has an empty run to read."""
     run = ML_Logger()
-    assert (run.reader.metrics, run.load_metrics("a"), run.reader.data("a"), run.reader.histograms) == ([], [], [], [])
+    assert (run.reader.records(), run.load_metrics("a"), run.reader.data("a"), run.reader.histograms()) == (
+        [],
+        [],
+        [],
+        [],
+    )
 
 
 def test_configure_again(tmp_path):

@@ -467,7 +467,7 @@ def test_worker_processes(tmp_path, run, capfd, method):
     run.close()
     assert capfd.readouterr().out.count("parents") == 1
     stored = Run(tmp_path / "run")
-    assert sorted(r.get("worker", -1) for r in stored.metrics) == [-1, 0, 1]
+    assert sorted(r.get("worker", -1) for r in stored.records()) == [-1, 0, 1]
     assert [r["event"] for r in stored.events] == ["start", "end"] * 3
     assert stored.state == "finished"
 
@@ -498,7 +498,7 @@ def test_kill_keeps_what_returned(tmp_path):
     """
     assert python(code, tmp_path / "run").returncode == -signal.SIGKILL
     assert [r["_step"] for r in records(tmp_path)] == list(range(100))
-    assert Run(tmp_path / "run").state == "unfinished"
+    assert Run(tmp_path / "run").state == "killed"
 
 
 # --- nothing reaches training
@@ -650,7 +650,7 @@ def test_parameters_and_histograms_in_a_dict(run):
     run.log_histogram(3, {"w": [0.0, 1.0]}, bins=2)
     run.log_histogram({"w": [0.0, 1.0]}, step=4, bins=2)
     assert run.reader.params == {"a": 1, "model": {"lr": 0.1}, "seed": 7, "b": 2}
-    assert [(record["_step"], record["w"]["counts"]) for record in run.reader.histograms] == [(3, [1, 1]), (4, [1, 1])]
+    assert [(one.step, one.counts.tolist()) for one in run.reader.histograms("w")] == [(3, [1, 1]), (4, [1, 1])]
     assert not run.failures
 
 

@@ -33,7 +33,7 @@ def test_long_integers_are_exact(tmp_path):
     with ML_Logger(tmp_path) as run:
         for number in numbers:
             run.log(1, n=number, silent=True)
-    assert [r["n"] for r in Run(tmp_path).metrics] == numbers
+    assert [r["n"] for r in Run(tmp_path).records()] == numbers
 
 
 def test_special_floats():
@@ -50,7 +50,7 @@ def test_parts_come_in_the_order_of_their_numbers(tmp_path):
         name = f"metrics.{number}.jsonl" if number else "metrics.jsonl"
         (tmp_path / name).write_text(f'{{"part": {number}}}\n')
     (tmp_path / "metrics.x.jsonl").write_text('{"part": "no"}\n')
-    assert [r["part"] for r in Run(tmp_path).metrics] == [0, 2, 9, 10]
+    assert [r["part"] for r in Run(tmp_path).records()] == [0, 2, 9, 10]
 
 
 def test_what_was_kept_beside_is_read_too(tmp_path):
@@ -68,7 +68,7 @@ def test_what_was_kept_beside_is_read_too(tmp_path):
     }
     for name, time_s in parts.items():
         (tmp_path / name).write_text(f'{{"_timestamp": {time_s}}}\n')
-    assert [r["_timestamp"] for r in Run(tmp_path).metrics] == [8.5, 9.5, 3.5, 4.5, 5.5]
+    assert [r["_timestamp"] for r in Run(tmp_path).records()] == [8.5, 9.5, 3.5, 4.5, 5.5]
 
 
 def test_a_run_of_nothing_but_what_was_kept_beside(tmp_path):
@@ -78,7 +78,7 @@ def test_a_run_of_nothing_but_what_was_kept_beside(tmp_path):
     (tmp_path / "run/metrics~1123abcd.jsonl").write_text('{"a": 2, "_timest')
     (tmp_path / "run/episodes~0123abcd.jsonl").write_text("5\n")
     (run,) = find_runs(tmp_path)
-    assert run.metrics == [{"a": 1}]
+    assert run.records() == [{"a": 1}]
     assert run.data("episodes") == [5]
 
 
@@ -119,18 +119,18 @@ def test_last_values(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("ending", "state"), [("", "finished"), ("1 / 0", "failed"), ("import os; os._exit(0)", "unfinished")]
+    ("ending", "state"), [("", "finished"), ("1 / 0", "failed"), ("import os; os._exit(0)", "killed")]
 )
 def test_state_of_an_ended_run(tmp_path, ending, state):
-    """A run that ended is finished, failed, or unfinished when its process went without a word."""
+    """A run that ended is finished, failed, or killed when its process went without a word."""
     code = f"import sys, ml_logger\nml_logger.logger.configure(sys.argv[1])\nml_logger.logger.log(1, a=1)\n{ending}"
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, timeout=60)
     assert Run(tmp_path).state == state
 
 
 def test_state_of_a_running_run(tmp_path):
-    """A run whose process lives is running; one without any event is unfinished."""
-    assert Run(tmp_path).state == "unfinished"
+    """A run whose process lives is running; of one without any event nothing is known."""
+    assert Run(tmp_path).state == "silent"
     with ML_Logger(tmp_path) as run:
         run.log(1, a=1, silent=True)
         assert Run(tmp_path).state == "running"
@@ -155,3 +155,32 @@ def test_runs_are_found(tmp_path):
         (tmp_path / name / "metrics.2.jsonl").touch()
     (tmp_path / "a/other.jsonl").touch()
     assert [run.path.relative_to(tmp_path).as_posix() for run in find_runs(tmp_path)] == ["a/x", "b"]
+
+
+def test_a_series_is_the_records_that_have_the_key(tmp_path):
+    """A NaN that was logged is a point, a record without the key is none; bools are numbers, text is not."""
+    with ML_Logger(tmp_path) as run:
+        run.log(1, a=math.nan, b=True, silent=True)
+        run.log(2, b="text", silent=True)
+        run.log(3, a=-math.inf, silent=True)
+    series = Run(tmp_path).series("a")
+    assert series.steps.tolist() == [1, 3]
+    assert math.isnan(series.values[0])
+    assert series.values[1] == -math.inf
+    assert Run(tmp_path).series("b").values.tolist() == [1]
+    assert len(Run(tmp_path).series("no such key").times) == 0
+
+
+def test_the_newest_attempt_wins(tmp_path):
+    """From the step at which a run was resumed its new values count, and those of keys that it did not log stay."""
+    with ML_Logger(tmp_path) as run:
+        for step in range(5):
+            run.log(step, loss=step, first=step, silent=True)
+    with ML_Logger(tmp_path) as run:
+        for step in range(3, 6):
+            run.log(step, loss=-step, silent=True)
+    found = Run(tmp_path)
+    assert found.series("loss").values.tolist() == [0, 1, 2, -3, -4, -5]
+    assert found.series("first").values.tolist() == [0, 1, 2, 3, 4]
+    assert found.series("loss", attempts=True).steps.tolist() == [0, 1, 2, 3, 4, 3, 4, 5]
+    assert len(found.metrics(attempts=True)["step"]) == 8

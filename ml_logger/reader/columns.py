@@ -1,0 +1,189 @@
+"""Columns: all that `log` stored in a run, as numbers, at one moment."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from .attempts import Attempt, attempts_among, replaced_from
+from .block import NO_FLOATS, Block, Column, Floats, Span
+from .series import Points, Series
+
+
+@dataclass(frozen=True, slots=True)
+class KeySummary:
+    """How many points a key has, and the first and last step of them (None: it has no steps)."""
+
+    points: int
+    first_step: float | None
+    last_step: float | None
+
+
+@dataclass(frozen=True)
+class PartColumns:
+    """What one part of the stream holds; `identity` follows from its name and its first line."""
+
+    identity: int
+    blocks: tuple[Block, ...]
+
+    @cached_property
+    def span(self) -> Span:
+        """From when to when it was logged, and its steps."""
+        span = Span()
+        for block in self.blocks:
+            span = span.then(block.span)
+        return span
+
+    @cached_property
+    def count(self) -> int:
+        """How many records it has."""
+        return sum(block.count for block in self.blocks)
+
+    @cached_property
+    def keys(self) -> Mapping[str, int]:
+        """The numeric keys in it, with their points."""
+        points: dict[str, int] = {}
+        for block in self.blocks:
+            for key, column in block.columns.items():
+                points[key] = points.get(key, 0) + len(column.values)
+        return points
+
+
+class Columns:
+    """What `log` stored, as it was at one moment; nothing in it changes any more, so threads may share it.
+
+    `parts` are in the order in which they began, `attempts` name them by number (docs/SPOOL_FORMAT.md says what an attempt is).
+    """
+
+    def __init__(self, parts: Sequence[PartColumns]) -> None:
+        self.parts = tuple(parts)
+        self.attempts: tuple[Attempt, ...] = tuple(attempts_among([part.span for part in self.parts]))
+
+    @property
+    def count(self) -> int:
+        """How many records there are, those of older attempts too."""
+        return sum(part.count for part in self.parts)
+
+    @property
+    def bad_lines(self) -> int:
+        """How many lines were no records."""
+        return sum(block.bad_lines for part in self.parts for block in part.blocks)
+
+    @cached_property
+    def span(self) -> Span:
+        """From when to when the newest attempt logged, and its steps."""
+        span = Span()
+        for number in self.attempts[-1].parts if self.attempts else ():
+            span = span.then(self.parts[number].span)
+        return span
+
+    @cached_property
+    def cursor(self) -> str:
+        """A word for how far this goes, short enough for a URL; `news_since` takes it."""
+        numbers = {part: number for number, attempt in enumerate(self.attempts) for part in attempt.parts}
+        return ".".join(
+            f"{part.identity:x}-{part.count:x}-{numbers[number]:x}" for number, part in enumerate(self.parts)
+        )
+
+    def keys(self, *, attempts: bool = False) -> dict[str, KeySummary]:
+        """Return the numeric keys in the order in which they came, each with its points, first and last step."""
+        names = dict.fromkeys(key for part in self.parts for key in part.keys)
+        found = {key: self._summary(key, attempts) for key in names}
+        return {key: summary for key, summary in found.items() if summary.points}
+
+    def series(self, key: str, *, attempts: bool = False) -> Series:
+        """Return the points of `key`, part after part: those of the newest attempt that has them, or of all `attempts`."""
+        until = self.replaced_from(key, attempts=attempts)
+        return Series(
+            [piece for part, step in zip(self.parts, until, strict=True) for piece in points(part, key, step)]
+        )
+
+    def table(self, *, attempts: bool = False) -> dict[str, Floats]:
+        """Return ``step``, ``timestamp`` and one column a key, float64, a row for each record; what is missing is NaN.
+
+        Of older attempts the records are left of which any value is, unless all `attempts` are wanted. A key that is called
+        like one of the first two columns is left out.
+        """
+        names = [name for name in self.keys(attempts=attempts) if name not in ("step", "timestamp")]
+        until = {name: self.replaced_from(name, attempts=attempts) for name in names}
+        pieces = [_rows(part, {name: until[name][number] for name in names}) for number, part in enumerate(self.parts)]
+        whole = [np.concatenate([piece[column] for piece in pieces]) for column in range(len(names) + 2) if pieces]
+        return dict(zip(["step", "timestamp", *names], whole or [NO_FLOATS, NO_FLOATS], strict=True))
+
+    def last_values(self) -> dict[str, Any]:
+        """Return the last value of every key, text and all, ``_step`` and ``_timestamp`` among them."""
+        last: dict[str, Any] = {}
+        for part in sorted(self.parts, key=_last_time):
+            for block in part.blocks:
+                last.update(block.last)
+        return last
+
+    def replaced_from(self, key: str, *, attempts: bool = False) -> list[float]:
+        """Return for each part the step from which a newer attempt has replaced its values of `key`; else infinity."""
+        if attempts or len(self.attempts) < 2:
+            return [math.inf] * len(self.parts)
+        return replaced_from(self.attempts, [part.keys for part in self.parts], key)
+
+    def _summary(self, key: str, attempts: bool) -> KeySummary:
+        total, first, last = 0, math.nan, math.nan
+        for part, step in zip(self.parts, self.replaced_from(key, attempts=attempts), strict=True):
+            for piece in points(part, key, step):
+                total += len(piece)
+                first = piece.steps[0] if math.isnan(first) else first
+                last = last if math.isnan(piece.steps[-1]) else piece.steps[-1]
+        return KeySummary(total, *(None if math.isnan(step) else float(step) for step in (first, last)))
+
+
+def points(part: PartColumns, key: str, until: float = math.inf, start: int = 0) -> list[Points]:
+    """Return the points of `key` in a part, from its record `start` on, at steps before `until` or without one."""
+    found = []
+    for block in part.blocks:
+        column = block.columns.get(key)
+        if column is not None and start < block.count:
+            found.append(_points(block, column, until, max(0, start)))
+        start -= block.count
+    return [piece for piece in found if len(piece)]
+
+
+def _points(block: Block, column: Column, until: float, start: int) -> Points:
+    if column.rows is None:
+        piece = Points(block.steps[start:], block.times[start:], column.values[start:])
+    else:
+        first = int(np.searchsorted(column.rows, start))
+        rows = column.rows[first:]
+        piece = Points(block.steps[rows], block.times[rows], column.values[first:])
+    if math.isinf(until) or not (block.span.most_step >= until):
+        return piece
+    kept = ~(piece.steps >= until)  # a point without a step stays
+    return Points(piece.steps[kept], piece.times[kept], piece.values[kept])
+
+
+def _rows(part: PartColumns, until: Mapping[str, float]) -> list[Floats]:
+    """Return steps, times and one column for each key of `until`, of those records of which anything is left."""
+    steps, times = (
+        np.concatenate([NO_FLOATS, *(getattr(b, name) for b in part.blocks)]) for name in ("steps", "times")
+    )
+    columns = [np.full(part.count, np.nan) for _ in until]
+    had, has = np.zeros(part.count, bool), np.zeros(part.count, bool)
+    start = 0
+    for block in part.blocks:
+        for filled, (key, step) in zip(columns, until.items(), strict=True):
+            column = block.columns.get(key)
+            if column is not None:
+                rows = np.arange(block.count) if column.rows is None else column.rows
+                kept = ~(block.steps[rows] >= step)
+                filled[start + rows[kept]] = column.values[kept]
+                had[start + rows], has[start + rows[kept]] = True, True
+        start += block.count
+    is_left = has | (~had & ~(steps >= min(until.values(), default=math.inf)))
+    found = [steps, times, *columns]
+    return found if is_left.all() else [column[is_left] for column in found]
+
+
+def _last_time(part: PartColumns) -> float:
+    return -math.inf if math.isnan(part.span.last_time) else part.span.last_time

@@ -1,0 +1,49 @@
+"""Finding: the runs in a tree of files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from ..errors import NotHeld
+from ..files import Entry, Files, LocalFiles
+from ..layout import METRICS, PARAMETERS, RUN, is_hidden
+from .media import KINDS
+from .parts import joined, part_number
+from .run import Run
+
+_STREAMS = (RUN, METRICS, PARAMETERS)
+
+
+def find_runs(root: str | os.PathLike[str] | None = None, *, files: Files | None = None) -> list[Run]:
+    """Return the runs at and under the directory `root`, or all in `files`, sorted by path; links are not followed.
+
+    A run is a folder that holds a run's streams.
+    """
+    if files is None:
+        top = Path(os.fspath(root) if root is not None else ".")
+        files = LocalFiles(top)
+        return [Run(top / folder, files=files, folder=folder) for folder in sorted(run_folders(files))]
+    return [Run(folder, files=files) for folder in sorted(run_folders(files, os.fspath(root or "")))]
+
+
+def run_folders(files: Files, folder: str = "") -> Iterator[str]:
+    """Yield the path of every folder of a run at and under `folder`, as it is found."""
+    try:
+        entries = files.list(folder)
+    except NotHeld:  # not there, or gone since it was listed
+        return
+    is_run = has_streams(entries)
+    if is_run:
+        yield folder
+    for entry in entries:
+        if entry.kind == "dir" and not is_hidden(entry.name) and not (is_run and entry.name in KINDS):
+            yield from run_folders(files, joined(folder, entry.name))
+
+
+def has_streams(entries: Iterable[Entry]) -> bool:
+    """Return whether a folder with these `entries` is that of a run."""
+    return any(
+        entry.kind == "file" and part_number(entry.name, stream) is not None for entry in entries for stream in _STREAMS
+    )
