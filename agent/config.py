@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from ..errors import BadPath, ConfigError
 from ..journal import LogSettings
 from ..layout import AGENT_DIR, STREAM_PATTERNS, check_path
-from ..settings import MAX_TIME_S, load_settings, read_token
+from ..settings import MAX_TIME_S, check_server, load_settings, read_token
 from .rights import may
 
 ENV_PREFIX = "ML_LOGGER_AGENT_"
@@ -154,7 +154,7 @@ def _normal(config: AgentConfig) -> AgentConfig:
 
 
 def _check(config: AgentConfig) -> AgentConfig:
-    _check_server(config.server)
+    check_server(config.server, userinfo_hint="use token_file instead")
     _check_spools(config.spools())
     _check_numbers(config)
     _check_url("proxy", config.proxy, like="http://proxy:3128")
@@ -177,19 +177,6 @@ def _check_prefix(prefix: str) -> None:
         check_path(prefix)
     except BadPath as error:
         raise ConfigError(f"key 'remote_prefix': {error}", hint="use a relative path such as team/{hostname}") from None
-
-
-def _check_server(server: str) -> None:
-    try:
-        parts = urlsplit(server)
-        host = (parts.hostname or "").encode("idna")
-        valid = parts.scheme in ("http", "https") and bool(host) and parts.port != 0 and not parts.query
-    except ValueError:  # UnicodeError, of a host name that can't be one, is a ValueError
-        valid = False
-    if not valid:
-        raise ConfigError(f"server {server[:200]!a} is not an http(s) URL", hint="write it like http://storage:8081")
-    if parts.username or parts.password:
-        raise ConfigError("the server URL holds a user name or password", hint="use token_file instead")
 
 
 def _check_spools(spools: tuple[Path, ...]) -> None:

@@ -17,6 +17,7 @@ import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar, Union
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -291,6 +292,24 @@ def read_token(token: str | None, token_file: Path | None, environ: Mapping[str,
     if not lines[0].strip():
         raise ConfigError(f"token file {token_file} is empty", hint="put the token on its first line")
     return lines[0].strip()
+
+
+def check_server(server: str, *, userinfo_hint: str) -> str:
+    """Return the URL of a receiver without a slash at its end; `userinfo_hint` says where a password in it belongs.
+
+    Raises `ConfigError` for what is no http(s) URL of a host, or holds a user name, a password or a query.
+    """
+    try:
+        parts = urlsplit(server)
+        host = (parts.hostname or "").encode("idna")
+        is_valid = parts.scheme in ("http", "https") and bool(host) and parts.port != 0 and not parts.query
+    except ValueError:  # UnicodeError, of a host name that can't be one, is a ValueError
+        is_valid = False
+    if not is_valid:
+        raise ConfigError(f"server {server[:200]!a} is not an http(s) URL", hint="write it like http://storage:8081")
+    if parts.username or parts.password:
+        raise ConfigError("the server URL holds a user name or password", hint=userinfo_hint)
+    return server.rstrip("/")
 
 
 class OneLineParser(argparse.ArgumentParser):
