@@ -55,23 +55,22 @@ def test_verify(logs, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("code", "arguments"),
     [
-        [],
-        ["no-such-command"],
-        ["ls"],
-        ["ls", "no-such-directory"],
-        ["ls", "."],
-        ["show", "."],
-        ["verify", "."],
-        ["verify", ".", "no-such-directory"],
-        ["--no-such-flag"],
+        (2, []),
+        (2, ["no-such-command"]),
+        (3, ["ls"]),
+        (3, ["ls", "no-such-directory"]),
+        (3, ["show", "."]),
+        (2, ["verify", "."]),
+        (3, ["verify", ".", "no-such-directory"]),
+        (2, ["--no-such-flag"]),
     ],
 )
-def test_bad_usage_is_one_line(tmp_path, arguments):
-    """Every misuse of the installed command is one line on stderr that names the thing, and exit code 2."""
+def test_bad_usage_is_one_line(tmp_path, code, arguments):
+    """Every misuse of the installed command is one line on stderr that names the thing; what is not there is code 3, else 2."""
     result = subprocess.run([COMMAND, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=60)
-    assert (result.returncode, result.stdout) == (2, "")
+    assert (result.returncode, result.stdout) == (code, "")
     assert result.stderr.startswith("ml-logger")
     assert result.stderr.count("\n") == 1
 

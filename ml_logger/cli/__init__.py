@@ -1,0 +1,68 @@
+"""The ``ml-logger`` command: look at runs, bring them over, and prove that a mirror or a receiver holds what the spool holds.
+
+One module a command, and only that of the command called is loaded, with what it needs. Each has ``add_arguments(parser)``,
+which sets ``command`` to the function that takes the parsed options and returns the exit code. What a command finds goes to
+standard output, all else to standard error; an error is one line there that names the thing and the mend.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from ..errors import MLLoggerError
+from ..settings import OneLineParser
+from ..table import printable
+from ..version import __version__
+from .exits import DONE, INTERRUPTED, exit_code, table_of_exits
+
+COMMANDS = {
+    "ls": "list the runs under a directory, with their state and last values",
+    "show": "show a run's parameters and last values",
+    "verify": "compare a spool with its mirror, or with what a receiver holds",
+}
+"""What each command does, in one line; its module has its name."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command with `arguments` (those of the process by default) and return its exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        options = _parser(words[0] if words else "").parse_args(words)
+        code = int(options.command(options))
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # whoever read the output (`| head`) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except (MLLoggerError, OSError) as error:
+        print(f"ml-logger: {printable(_line(error))}", file=sys.stderr)
+        return exit_code(error)
+    return code
+
+
+def _line(error: MLLoggerError | OSError) -> str:
+    if isinstance(error, MLLoggerError):
+        return error.one_line()
+    return f"{os.fsdecode(error.filename or 'input')}: {error.strerror or error}"
+
+
+def _parser(chosen: str) -> argparse.ArgumentParser:
+    """Return the parser of all commands, with the arguments of the one that is `chosen`."""
+    parser = OneLineParser(
+        prog="ml-logger",
+        description="Look at logged runs, and prove that a mirror equals its spool.",
+        epilog=table_of_exits(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"ml-logger {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=OneLineParser)
+    for name, summary in COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+        if name == chosen:
+            importlib.import_module(f".{name}", __package__).add_arguments(command)
+    return parser

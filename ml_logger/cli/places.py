@@ -1,0 +1,98 @@
+"""Places: what a person names on the command line, a directory of this machine or the URL of a receiver and of what it holds.
+
+A receiver may lie below a path of its host (a proxy's), and a run's path stands behind that: which part is which is asked, by
+looking for the one that answers ``/healthz``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from ..errors import BadPath, NotHeld, UsageError
+from ..files import Files, LocalFiles
+from ..layout import check_path
+from ..settings import read_token
+
+if TYPE_CHECKING:
+    from ..remote_files import RemoteFiles
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder of a tree: its `files`, the `folder` in them, and what the person called it."""
+
+    files: Files
+    folder: str
+    called: str
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what it takes to read from a receiver."""
+    parser.add_argument("--token-file", type=Path, metavar="FILE", help="its first line is sent, else $ML_LOGGER_TOKEN")
+    parser.add_argument("--ca-file", type=Path, metavar="FILE", help="PEM file of the CAs to trust")
+
+
+def token_of(options: argparse.Namespace) -> str | None:
+    """Return the token to show, None if there is none."""
+    environ = os.environ if options.token_file is None else {}  # the file that is named counts more
+    return read_token(None, options.token_file, environ)
+
+
+class Places(AbstractContextManager["Places"]):
+    """Finds what is named, and keeps the connections it took until the block ends."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options = options
+        self._receivers: list[RemoteFiles] = []
+
+    def __exit__(self, *error: object) -> None:
+        for receiver in self._receivers:
+            receiver.close()
+
+    def find(self, named: str) -> Place:
+        """Return the place that is `named`; raises `NotHeld` where there is none, `UsageError` for what can't be one."""
+        if is_url(named):
+            return self._far(named)
+        directory = existing_directory(Path(named))
+        return Place(LocalFiles(directory), "", named)
+
+    def _far(self, url: str) -> Place:
+        from ..remote import find_receiver  # lazily: requests takes longer to load than all the rest
+        from ..remote_files import RemoteFiles
+
+        for receiver in self._receivers:  # of several runs most lie at one receiver
+            if url.startswith(f"{receiver.place}/"):
+                return Place(receiver, _checked(unquote(url.removeprefix(receiver.place)).strip("/")), url)
+        remote, path = find_receiver(url, token=token_of(self._options), ca_file=self._options.ca_file)
+        receiver = RemoteFiles(remote)
+        self._receivers.append(receiver)
+        return Place(receiver, _checked(path.strip("/")), url)
+
+
+def _checked(folder: str) -> str:
+    try:
+        return check_path(folder) if folder else ""
+    except BadPath as error:
+        raise UsageError(
+            str(error), hint="write the receiver's URL and the run's path: http://storage:8081/team/run1"
+        ) from None
+
+
+def is_url(named: str) -> bool:
+    """Whether what is named is a URL, and not a directory of this machine."""
+    return named.lower().startswith(("http://", "https://"))
+
+
+def existing_directory(directory: Path) -> Path:
+    """Return `directory` if it is one; raises `NotHeld` or `UsageError`."""
+    if directory.is_dir():
+        return directory
+    if directory.exists():
+        raise UsageError(f"{str(directory)!r} is not a directory")
+    raise NotHeld(f"there is no directory {str(directory)!r}")

@@ -1,0 +1,93 @@
+"""``ml-logger verify``: whether a mirror, or a receiver, holds what the spool holds."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TypeVar
+
+from ..color import is_terminal
+from ..digests import Ask, Proof, prove, total_bytes
+from ..errors import BadPath, UsageError
+from ..layout import check_path
+from ..settings import read_token
+from ..source import source_of
+from ..verify import compare_trees
+from .places import existing_directory
+
+_Item = TypeVar("_Item")
+
+
+def add_arguments(verify: argparse.ArgumentParser) -> None:
+    """Add what the command takes to its parser."""
+    verify.description = (
+        "Compare a spool with its mirror byte for byte, or with what a receiver holds by SHA-256. "
+        "Exit code 0: equal, 1: not, 2: can't be done as it is, 5: the receiver can't be reached or fails; try again."
+    )
+    verify.epilog = (
+        "A file that has grown since it was shipped is listed as so many bytes behind, and is a difference, "
+        "unless it is a stream and --allow-growing is given. What a receiver holds besides is none."
+    )
+    verify.add_argument("spool", type=Path, help="named as in the agent's config, on its machine")
+    verify.add_argument("mirror", type=Path, nargs="?", help="the receiver's data directory, or a copy of it")
+    verify.add_argument("--server", metavar="URL", help="the receiver to compare with, in place of a mirror")
+    verify.add_argument(
+        "--prefix", default="", metavar="FOLDER", help="the agent's remote_prefix; {hostname} is put in"
+    )
+    verify.add_argument("--token-file", type=Path, metavar="FILE", help="its first line is sent, else $ML_LOGGER_TOKEN")
+    verify.add_argument("--ca-file", type=Path, metavar="FILE", help="PEM file of the CAs to trust")
+    verify.add_argument("--allow-growing", action="store_true", help="streams may be behind: the run goes on")
+    verify.set_defaults(command=_verify)
+
+
+def _verify(options: argparse.Namespace) -> int:
+    if (options.mirror is None) == (options.server is None):
+        raise UsageError("verify needs one of MIRROR and --server", hint="see ml-logger verify --help")
+    if options.server is not None:
+        return _verify_remote(options)
+    found = compare_trees(existing_directory(options.spool), existing_directory(options.mirror), _with_progress)
+    print(found.report())
+    return 0 if found.is_equal else 1
+
+
+def _verify_remote(options: argparse.Namespace) -> int:
+    from ..remote import Remote  # lazily: requests takes longer to load than all the rest
+
+    spool, prefix = existing_directory(options.spool).absolute(), _checked_prefix(options.prefix)
+    environ = os.environ if options.token_file is None else {}  # the file that is named counts more
+    remote = Remote(options.server, token=read_token(None, options.token_file, environ), ca_file=options.ca_file)
+    try:
+        found = _proof(remote.digests, spool, prefix)
+    finally:
+        remote.close()
+    print(found.report(allow_growing=options.allow_growing))
+    return 0 if found.is_equal(allow_growing=options.allow_growing) else 1
+
+
+def _checked_prefix(prefix: str) -> str:
+    prefix = prefix.strip("/").replace("{hostname}", os.uname().nodename)
+    try:
+        return check_path(prefix) if prefix else ""
+    except BadPath as error:
+        raise UsageError(f"--prefix: {error}", hint="use a relative path such as team/{hostname}") from None
+
+
+def _proof(ask: Ask, spool: Path, prefix: str) -> Proof:
+    if not is_terminal(sys.stderr):
+        return prove(spool, prefix, source_of(spool), ask)
+    from tqdm import tqdm  # lazily: only a person at a terminal needs it
+
+    with tqdm(total=total_bytes(spool), desc="comparing", unit="B", unit_scale=True, leave=False) as bar:
+        return prove(spool, prefix, source_of(spool), ask, bar.update)
+
+
+def _with_progress(pairs: list[_Item]) -> Iterable[_Item]:
+    if not is_terminal(sys.stderr):
+        return pairs
+    from tqdm import tqdm  # lazily: only a person at a terminal needs it
+
+    bar: Iterable[_Item] = tqdm(pairs, desc="comparing", unit="file", leave=False)
+    return bar
