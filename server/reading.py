@@ -11,12 +11,12 @@ import orjson
 from aiohttp import web
 
 from .. import wire
+from ..byterange import maybe_range
 from ..errors import BadPath, NotHeld, StoreError
 from ..wire import Digest, Offset, Unreadable
 from .answers import Refused, json_answer
 from .auth import OUTSIDE, Caller
 from .bodies import Intake
-from .byterange import maybe_range
 from .store import Entry, Listing, Store, StoredFile
 
 _READ_BYTES = 1 << 18

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FOLDERS = {"ml_logger": ROOT / "ml_logger", "ml_logger.agent": ROOT / "agent", "ml_logger.server": ROOT / "server"}
 
-SHARED = {"errors", "layout", "wire", "settings", "version", "journal", "source"}
+SHARED = {"byterange", "errors", "layout", "wire", "settings", "version", "journal", "source"}
 """All that agent and receiver know of the package above them."""
 
 FOREIGN_OWNERS = {

@@ -11,10 +11,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ml_logger.byterange import maybe_range
 from ml_logger.errors import ConfigError, UsageError
 from ml_logger.journal import LogSettings
 from ml_logger.server.auth import Caller, Door, door_for, is_loopback, require_safe_bind
-from ml_logger.server.byterange import maybe_range
 from ml_logger.server.checksums import Checksums, Signature
 from ml_logger.server.config import Limits, ServerConfig, load_config
 from ml_logger.wire import Crc

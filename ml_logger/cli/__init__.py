@@ -22,6 +22,7 @@ from .exits import DONE, INTERRUPTED, exit_code, table_of_exits
 COMMANDS = {
     "ls": "list the runs under a directory, with their state and last values",
     "show": "show a run's parameters and last values",
+    "view": "look at the runs under a directory in a browser",
     "verify": "compare a spool with its mirror, or with what a receiver holds",
 }
 """What each command does, in one line; its module has its name."""

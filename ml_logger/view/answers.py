@@ -1,0 +1,169 @@
+"""Answers of the page: what a browser may do with them, one line for an error, tags and compression.
+
+A call computes a `Reply` in a thread; what turns it into an HTTP answer happens there too, so that neither JSON nor
+compression holds up the event loop.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import sys
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from ..errors import BadPath, Gone, MLLoggerError, NotHeld, StoreBusy, StoreFull
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+PAGE_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' data: blob:",
+        "media-src 'self' blob:",
+        "font-src 'self'",
+        "connect-src 'self'",
+        "frame-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'self'",
+    )
+)
+"""What the page may load: its own files and nothing else, no script in the page and none from elsewhere."""
+
+HEADERS = {
+    "Content-Security-Policy": PAGE_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+"""What every answer says, whatever is in it."""
+
+_COMPRESSED_FROM_BYTES = 1024
+_STATUSES: tuple[tuple[type[MLLoggerError], int], ...] = (
+    (BadPath, 400),
+    (Gone, 410),
+    (NotHeld, 404),
+    (StoreFull, 507),
+    (StoreBusy, 503),
+)
+
+
+class Refused(Exception):
+    """A request that is answered with `status` and one line."""
+
+    def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = headers or {}
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a call has to say: bytes and their type; `is_packed` where compression would make them no smaller."""
+
+    body: bytes
+    content_type: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    is_packed: bool = False
+
+
+def json_reply(value: Any) -> Reply:
+    """Return `value` as JSON; numbers of numpy are taken."""
+    return Reply(orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS) + b"\n")
+
+
+def finished(reply: Reply, request_headers: Mapping[str, str]) -> web.Response:
+    """Return the HTTP answer: compressed if the client takes that, 304 if it has the same already."""
+    encoding = "identity" if reply.is_packed else wanted_encoding(request_headers.get("Accept-Encoding", ""))
+    if len(reply.body) < _COMPRESSED_FROM_BYTES:
+        encoding = "identity"
+    tag = f'"{hashlib.blake2b(reply.body, digest_size=12).hexdigest()}-{encoding[0]}"'
+    headers = {"Cache-Control": "no-cache", "Vary": "Accept-Encoding, Cookie", **reply.headers, "ETag": tag}
+    if tag in tags_in(request_headers.get("If-None-Match", "")):
+        return web.Response(status=304, headers=headers)
+    if encoding != "identity":
+        headers["Content-Encoding"] = encoding
+    body = packed(reply.body, encoding)
+    return web.Response(body=body, headers={**headers, "Content-Type": with_charset(reply.content_type)})
+
+
+def wanted_encoding(accepted: str) -> str:
+    """Return the best of what an ``Accept-Encoding`` header takes: ``zstd``, ``gzip`` or ``identity``."""
+    taken = {part.partition(";")[0].strip().lower() for part in accepted.split(",") if not _is_refused(part)}
+    return next((encoding for encoding in ("zstd", "gzip") if encoding in taken), "identity")
+
+
+def _is_refused(part: str) -> bool:
+    weight = part.partition(";")[2].replace(" ", "")
+    return weight.startswith("q=0") and not weight.strip("q=0.")
+
+
+def packed(body: bytes, encoding: str, *, is_kept: bool = False) -> bytes:
+    """Return `body` compressed: fast, or well if the result is kept."""
+    if encoding == "zstd":
+        return zstd.compress(body, 12 if is_kept else 3)
+    if encoding == "gzip":
+        return gzip.compress(body, 9 if is_kept else 4, mtime=0)
+    return body
+
+
+def with_charset(content_type: str) -> str:
+    """Return the type with its character set where it is text."""
+    is_text = content_type.startswith("text/") or content_type == "image/svg+xml"
+    return f"{content_type}; charset=utf-8" if is_text else content_type
+
+
+def tags_in(header: str) -> set[str]:
+    """Return the entity tags in an ``If-None-Match`` header; weak ones count the same here."""
+    return {tag.strip().removeprefix("W/") for tag in header.split(",")}
+
+
+def answering(handler: Handler, headers: Mapping[str, str] = HEADERS) -> Handler:
+    """Return `handler` with its errors as one line of JSON, and with `headers` where it says nothing else."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        try:
+            response = await handler(request)
+        except Refused as error:
+            response = error_answer(error.status, str(error), error.headers)
+        except MLLoggerError as error:
+            response = error_answer(_status_of(error), error.one_line())
+        if not response.prepared:
+            add_missing(response, headers.items())
+        return response
+
+    return answer
+
+
+def add_missing(response: web.StreamResponse, headers: Iterable[tuple[str, str]]) -> None:
+    """Give an answer the headers that it doesn't have."""
+    for name, value in headers:
+        response.headers.setdefault(name, value)
+
+
+def _status_of(error: MLLoggerError) -> int:
+    return next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
+
+
+def error_answer(status: int, message: str, headers: Mapping[str, str] | None = None) -> web.Response:
+    """Return an answer with one line that says why."""
+    line = orjson.dumps({"error": " ".join(message.split())}) + b"\n"
+    extra = {"Retry-After": "2"} if status in (429, 503) else {}
+    return web.Response(
+        body=line,
+        status=status,
+        content_type="application/json",
+        headers={"Cache-Control": "no-store", **extra, **(headers or {})},
+    )

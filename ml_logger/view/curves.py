@@ -1,0 +1,164 @@
+"""Curves: series of many runs cut into buckets of one grid, as binary, whole or only what is new (docs/VIEWER.md)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import orjson
+
+from ..reader import Buckets, Columns, Run, Series, bucketed, news_since
+from ..reader import grid as bucket_grid
+from ..reader.block import Floats
+from .answers import Refused, Reply
+from .asked import checked_path
+
+Axis = Literal["step", "time", "relative"]
+MOST_SERIES = 2000
+MOST_BUCKETS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Where bucket 0 begins, and how wide each is."""
+
+    origin: float
+    width: float
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a request for curves asks for; `grid` where the client has one already."""
+
+    x: Axis
+    series: tuple[tuple[str, str], ...]
+    buckets: int
+    first: float | None
+    last: float | None
+    grid: Grid | None
+    seen: dict[str, str]
+
+    @classmethod
+    def of(cls, body: dict[str, Any]) -> Asked:
+        """Return what the JSON object of a request asks for; raises `Refused` (400) or `BadPath`."""
+        x = body.get("x", "step")
+        if x not in ("step", "time", "relative"):
+            raise Refused(400, "x must be step, time or relative")
+        buckets = body.get("buckets", 800)
+        if type(buckets) is not int or not 1 <= buckets <= MOST_BUCKETS:
+            raise Refused(400, f"buckets must be a whole number from 1 to {MOST_BUCKETS}")
+        seen = body.get("seen") or {}
+        if not isinstance(seen, dict) or not all(isinstance(value, str) for value in seen.values()):
+            raise Refused(400, "seen must hold the cursors of runs")
+        return cls(
+            x, _series(body), buckets, _maybe_float(body, "from"), _maybe_float(body, "to"), _maybe_grid(body), seen
+        )
+
+
+def _series(body: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    series = body.get("series")
+    if not isinstance(series, list) or len(series) > MOST_SERIES:
+        raise Refused(400, f"series must be a list of up to {MOST_SERIES} pairs of run and key")
+    return tuple(_pair(pair) for pair in series)
+
+
+def _pair(pair: Any) -> tuple[str, str]:
+    if not (isinstance(pair, list) and len(pair) == 2 and all(isinstance(part, str) for part in pair)):
+        raise Refused(400, "each of series must be a pair of run and key")
+    return checked_path(pair[0]), pair[1]
+
+
+def _maybe_float(body: dict[str, Any], name: str) -> float | None:
+    value = body.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 2**62:
+        raise Refused(400, f"{name} must be a number")
+    return float(value)
+
+
+def _maybe_grid(body: dict[str, Any]) -> Grid | None:
+    origin, width = _maybe_float(body, "origin"), _maybe_float(body, "width")
+    if origin is None or width is None:
+        return None
+    if not 2.0**-40 <= width <= 2.0**60 or math.frexp(width)[0] != 0.5:
+        raise Refused(400, "width must be a power of two that came with an answer")
+    return Grid(origin, width)
+
+
+def answer(runs: Mapping[str, Run], asked: Asked) -> Reply:
+    """Return the curves that are asked for, of those `runs` and keys that are there."""
+    paths = list(dict.fromkeys(run for run, _ in asked.series))
+    keys = list(dict.fromkeys(key for _, key in asked.series))
+    columns = {path: runs[path].columns() for path in paths if path in runs}
+    curves = [
+        curve for run, key in asked.series if run in columns and (curve := _maybe_curve(columns[run], run, key, asked))
+    ]
+    first, last = _ends(asked, curves)
+    grid = asked.grid or Grid(*bucket_grid(first, last, asked.buckets))
+    heads, blocks = [], []
+    for curve in curves:
+        buckets = curve.buckets(grid, first, last)
+        place = {"run": paths.index(curve.run), "key": keys.index(curve.key)}
+        heads.append({**place, "buckets": len(buckets), "points": int(buckets.count.sum()), "is_tail": curve.is_tail})
+        blocks.append(buckets.packed())
+    cursors = {path: found.cursor for path, found in columns.items()}
+    head = {"origin": grid.origin, "width": grid.width, "from": first, "to": last, "cursors": cursors}
+    line = orjson.dumps({**head, "runs": paths, "keys": keys, "series": heads})
+    return Reply(line + b" " * (-(len(line) + 1) % 4) + b"\n" + b"".join(blocks), "application/octet-stream")
+
+
+@dataclass(frozen=True, slots=True)
+class _Curve:
+    """One series with its positions; of a tail `since` is the first position at which anything is new."""
+
+    run: str
+    key: str
+    xs: Floats
+    values: Floats
+    since: float = -math.inf
+
+    @property
+    def is_tail(self) -> bool:
+        return not math.isinf(self.since)
+
+    def buckets(self, grid: Grid, first: float, last: float) -> Buckets:
+        """Return its buckets between `first` and `last`, of a tail those from the first that changed."""
+        if self.is_tail:
+            first = max(first, grid.origin + math.floor((self.since - grid.origin) / grid.width) * grid.width)
+        inside = (self.xs >= first) & (self.xs <= last)
+        whole = bool(inside.all())
+        xs, values = (self.xs, self.values) if whole else (self.xs[inside], self.values[inside])
+        return bucketed(xs, values, grid.origin, grid.width)
+
+
+def _maybe_curve(columns: Columns, run: str, key: str, asked: Asked) -> _Curve | None:
+    """Return the curve of a key, None where there is nothing new of it."""
+    cursor = asked.seen.get(run) if asked.grid is not None else None
+    if cursor == columns.cursor:
+        return None
+    news = news_since(columns, cursor)
+    since = -math.inf
+    if not news.replaces(key):
+        new = _positions(columns, news.series(key), asked.x)
+        if not len(new):
+            return None
+        since = float(np.nanmin(new)) if np.isfinite(new).any() else math.inf
+    series = columns.series(key)
+    return _Curve(run, key, _positions(columns, series, asked.x), series.values, since)
+
+
+def _positions(columns: Columns, series: Series, x: Axis) -> Floats:
+    if x == "step":
+        return series.steps
+    return series.times - columns.span.first_time if x == "relative" else series.times
+
+
+def _ends(asked: Asked, curves: Sequence[_Curve]) -> tuple[float, float]:
+    finite = [xs for curve in curves if len(xs := curve.xs[np.isfinite(curve.xs)])]
+    first = min((float(xs.min()) for xs in finite), default=0.0) if asked.first is None else asked.first
+    last = max((float(xs.max()) for xs in finite), default=0.0) if asked.last is None else asked.last
+    return first, last
