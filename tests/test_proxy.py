@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import pytest
 import requests
+from processes import wait_until
 from proxy import (
     HTML,
     Answer,
@@ -83,7 +84,7 @@ def test_passes_requests_on_one_connection(echo: Echo, open_proxy: OpenProxy) ->
     with requests.Session() as session:
         answers = [session.post(proxy.url + "/v1/batch", data=body, timeout=10).content for body in (b"a", b"", big)]
     assert answers == echo.got == [b"a", b"", big]
-    assert proxy.count(Pass) == 3
+    wait_until(lambda: proxy.count(Pass) == 3, what="the note of the last answer, which comes behind it")
 
 
 @pytest.mark.parametrize("behaviour", [Drop(), Drop(reset=True), CutRequest(20), CutRequest(-1), CutResponse(10)])
