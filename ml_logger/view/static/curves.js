@@ -1,0 +1,65 @@
+// @ts-check
+/** Curves: what is drawn of a run, or of a group of runs, in one chart. Pure. */
+
+import { positions } from "./buckets.js";
+import { bandOver } from "./seed_bands.js";
+import { NOTHING, memoryBefore, smoothed, usualCount } from "./smoothing.js";
+
+/** @typedef {import("./buckets.js").Buckets} Buckets */
+/** @typedef {import("./buckets.js").Grid} Grid */
+/** @typedef {Float32Array | Float64Array} Floats */
+/** @typedef {{name: string, colour: string, dash: string}} Style */
+/**
+ * @typedef {object} Curve  All arrays are equally long, `x` ascends.
+ * @property {string} name
+ * @property {string} colour
+ * @property {string} dash
+ * @property {Int32Array} index  of the buckets
+ * @property {Float64Array} x  in the server's units
+ * @property {Floats} y  the line: smoothed, or the mean over seeds; NaN is a gap
+ * @property {Floats | null} low  the band around or behind it
+ * @property {Floats | null} high
+ * @property {Buckets | null} raw  what it was made from; null of a group
+ * @property {Uint16Array | null} members  how many runs of a group are in each bucket
+ */
+
+/**
+ * Return the curve of one run.
+ * @param {Buckets} buckets
+ * @param {Grid} grid
+ * @param {Style} style
+ * @param {number} weight  of the smoothing
+ * @param {{buckets: Buckets, grid: Grid}} [whole]  the run from its beginning, where `buckets` are a zoom into it
+ * @returns {Curve}
+ */
+export function runCurve(buckets, grid, style, weight, whole) {
+  const start = whole ? whole.grid.origin : 0;
+  const firstX = grid.origin + (buckets.index[0] ?? 0) * grid.width;
+  const usual = usualCount((whole?.buckets ?? buckets).count);
+  const before = whole ? memoryBefore(whole.buckets, Math.floor((firstX - start) / whole.grid.width), weight) : NOTHING;
+  const y = weight > 0 ? smoothed(buckets, weight, { usual, before }) : buckets.mean;
+  const isThin = weight <= 0 && buckets.count.every((count) => count <= 1);
+  return {
+    ...style, index: buckets.index, x: positions(buckets, grid), y, raw: buckets, members: null,
+    low: isThin ? null : buckets.min, high: isThin ? null : buckets.max,
+  };
+}
+
+/**
+ * Return the curve of a group of runs that differ in their seeds: their mean, and what they span.
+ * @param {Curve[]} members  on one grid
+ * @param {Style} style
+ * @param {"range" | "std"} kind
+ * @returns {Curve}
+ */
+export function groupCurve(members, style, kind) {
+  const { index, x, mean, low, high, members: counts } = bandOver(members, kind);
+  return { ...style, index, x, y: mean, low, high, raw: null, members: counts };
+}
+
+/** Return the first and the last x of all curves, null if there is none. @param {Curve[]} curves @returns {[number, number] | null} */
+export function extentOf(curves) {
+  const filled = curves.filter((curve) => curve.x.length);
+  if (!filled.length) return null;
+  return [Math.min(...filled.map(({ x }) => x[0])), Math.max(...filled.map(({ x }) => x[x.length - 1]))];
+}

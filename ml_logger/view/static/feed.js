@@ -1,0 +1,81 @@
+// @ts-check
+/** The buckets of one chart: asked for once for a range, then only for what is new, on the same grid. */
+
+import { decode, withTail } from "./buckets.js";
+
+/** @typedef {import("./api.js").Api} Api */
+/** @typedef {import("./api.js").Trouble} Trouble */
+/** @typedef {import("./axes.js").Kind} Kind */
+/** @typedef {import("./axes.js").Range} Range */
+/** @typedef {import("./buckets.js").Answer} Answer */
+/** @typedef {import("./buckets.js").Grid} Grid */
+/** @typedef {import("./buckets.js").Series} Series */
+/** @typedef {{runs: string[], key: string, x: Kind, buckets: number, range: Range | null}} Wanted  `range` null: all there is */
+
+const MOST_GROWTH = 2; // as many times the buckets wanted may a growing run have before the grid is made anew
+
+export class Feed {
+  /** @param {Api} api @param {AbortSignal} signal */
+  constructor(api, signal) {
+    this.api = api;
+    this.signal = signal;
+    /** @type {Wanted | null} */
+    this.wanted = null;
+    /** @type {Grid | null} */
+    this.grid = null;
+    /** By run. @type {Map<string, Series>} */
+    this.series = new Map();
+    /** @type {Record<string, string>} */
+    this.cursors = {};
+    /** Why there was no answer to the last call. @type {Trouble | null} */
+    this.trouble = null;
+    this.turn = 0;
+  }
+
+  /** Ask for all of it; returns whether this is still what is wanted, and there. @param {Wanted} wanted @returns {Promise<boolean>} */
+  async load(wanted) {
+    const turn = ++this.turn;
+    this.wanted = wanted;
+    const answer = await this.#ask(wanted, {});
+    if (!answer || turn !== this.turn) return false;
+    this.grid = answer.grid;
+    this.cursors = answer.cursors;
+    this.series = new Map(answer.series.map((one) => [one.run, one]));
+    return true;
+  }
+
+  /** Ask for what is new; returns whether there was any. @returns {Promise<boolean>} */
+  async poll() {
+    const { wanted, grid, turn } = this;
+    if (!wanted || !grid) return false;
+    const answer = await this.#ask(wanted, { ...grid, seen: this.cursors });
+    if (!answer || turn !== this.turn) return false;
+    this.cursors = { ...this.cursors, ...answer.cursors };
+    for (const one of answer.series) this.series.set(one.run, this.#grown(one));
+    if (this.#isTooFine()) return this.load(wanted);
+    return answer.series.length > 0;
+  }
+
+  /** @param {Series & {isTail: boolean}} news @returns {Series} */
+  #grown(news) {
+    const old = this.series.get(news.run);
+    return news.isTail && old ? { ...news, buckets: withTail(old.buckets, news.buckets) } : news;
+  }
+
+  #isTooFine() {
+    const most = MOST_GROWTH * (this.wanted?.buckets ?? 0);
+    return !this.wanted?.range && [...this.series.values()].some(({ buckets: { index } }) => spanOf(index) > most);
+  }
+
+  /** @param {Wanted} wanted @param {object} more @returns {Promise<Answer | null>} */
+  async #ask({ runs, key, x, buckets, range }, more) {
+    const [from, to] = range ?? [null, null];
+    const question = { x, series: runs.map((run) => [run, key]), buckets, from, to, ...more };
+    const { value, trouble } = await this.api.postForBytes("view/api/curves", question, this.signal);
+    this.trouble = trouble;
+    return value && decode(value);
+  }
+}
+
+/** @param {Int32Array} index */
+const spanOf = (index) => (index.length ? index[index.length - 1] - index[0] + 1 : 0);
