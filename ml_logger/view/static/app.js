@@ -2,6 +2,7 @@
 /** Starts the page: who looks, at what; then the frame, the runs, and the tab that the URL names. */
 
 import "./runs_view.js";
+import "./curves_view.js";
 
 import { Api } from "./api.js";
 import { Frame } from "./frame.js";

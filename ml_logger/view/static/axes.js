@@ -5,6 +5,8 @@
  * plotly.js knows no time zones: it shows every date as UTC. So wall times are shifted by the browser's offset on their way to it.
  */
 
+import { dateText, durationText, numberText } from "./format.js";
+
 /** @typedef {"step" | "time" | "relative"} Kind */
 /** @typedef {[number, number]} Range  Lower and upper end. */
 /**
@@ -41,7 +43,7 @@ export function xScale(kind, range, isLog) {
     type: isLog ? "log" : "linear",
     draw: (x) => x / unit.seconds,
     undraw: (place) => place * unit.seconds,
-    say: kind === "step" ? (x) => `step ${sayNumber(Math.round(x * 1e6) / 1e6)}` : (x) => sayDuration(x),
+    say: kind === "step" ? (x) => `step ${stepText(x)}` : spell,
   };
 }
 
@@ -54,40 +56,18 @@ function timeScale(range) {
     type: /** @type {const} */ ("date"),
     draw: (/** @type {number} */ x) => (x + shift_s) * 1000,
     undraw: (/** @type {number} */ place) => place / 1000 - shift_s,
-    say: (/** @type {number} */ x) => new Date(x * 1000).toLocaleString(),
+    say: dateText,
   };
 }
 
 /** @param {number} longest_s */
 const unitFor = (longest_s) => UNITS.find((unit) => longest_s <= unit.upTo) ?? UNITS[UNITS.length - 1];
 
-/**
- * Return seconds as `2 d 3 h`, `4 min 5 s`, `6.5 s`: the two largest units.
- * @param {number} seconds
- */
-export function sayDuration(seconds) {
-  if (!(seconds >= 60)) return `${Number(seconds.toFixed(2))} s`;
-  const parts = [];
-  let left = Math.round(seconds);
-  for (const unit of [...UNITS].reverse()) {
-    const whole = Math.floor(left / unit.seconds);
-    left -= whole * unit.seconds;
-    if (whole || parts.length) parts.push([whole, unit.name]);
-  }
-  return parts.slice(0, 2).filter(([whole]) => whole).map((part) => part.join(" ")).join(" ");
-}
+/** Where a step is in its bucket is known to seven digits. @param {number} x */
+const stepText = (x) => (Math.round(x * 1e4) / 1e4).toLocaleString("en", { maximumFractionDigits: 4 });
 
-/**
- * Return a number as short as it can be read: six digits, thousands apart.
- * @param {number} value
- */
-export function sayNumber(value) {
-  if (!Number.isFinite(value)) return Number.isNaN(value) ? "NaN" : value > 0 ? "+Inf" : "−Inf";
-  if (Number.isInteger(value) && Math.abs(value) < 1e15) return value.toLocaleString("en");
-  const size = Math.abs(value);
-  if (size >= 1e6 || size < 1e-4) return value.toExponential(4).replace(/\.?0+e/, "e");
-  return String(Number(value.toPrecision(6)));
-}
+/** @param {number} seconds */
+const spell = (seconds) => (seconds < 60 ? `${numberText(seconds, 4)} s` : durationText(seconds));
 
 /**
  * Return what plotly calls a range: on a log axis it means the logarithms.

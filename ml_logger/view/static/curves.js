@@ -1,7 +1,7 @@
 // @ts-check
 /** Curves: what is drawn of a run, or of a group of runs, in one chart. Pure. */
 
-import { positions } from "./buckets.js";
+import { firstFrom, positions } from "./buckets.js";
 import { bandOver } from "./seed_bands.js";
 import { NOTHING, memoryBefore, smoothed, usualCount } from "./smoothing.js";
 
@@ -33,10 +33,9 @@ import { NOTHING, memoryBefore, smoothed, usualCount } from "./smoothing.js";
  * @returns {Curve}
  */
 export function runCurve(buckets, grid, style, weight, whole) {
-  const start = whole ? whole.grid.origin : 0;
   const firstX = grid.origin + (buckets.index[0] ?? 0) * grid.width;
   const usual = usualCount((whole?.buckets ?? buckets).count);
-  const before = whole ? memoryBefore(whole.buckets, Math.floor((firstX - start) / whole.grid.width), weight) : NOTHING;
+  const before = whole ? memoryBefore(whole.buckets, Math.floor((firstX - whole.grid.origin) / whole.grid.width), weight) : NOTHING;
   const y = weight > 0 ? smoothed(buckets, weight, { usual, before }) : buckets.mean;
   const isThin = weight <= 0 && buckets.count.every((count) => count <= 1);
   return {
@@ -57,9 +56,14 @@ export function groupCurve(members, style, kind) {
   return { ...style, index, x, y: mean, low, high, raw: null, members: counts };
 }
 
-/** Return the first and the last x of all curves, null if there is none. @param {Curve[]} curves @returns {[number, number] | null} */
-export function extentOf(curves) {
-  const filled = curves.filter((curve) => curve.x.length);
+/**
+ * Return the first and the last x of all curves, a little apart; null if there is none.
+ * @param {Curve[]} curves @param {boolean} isLog then the first above 0
+ * @returns {[number, number] | null}
+ */
+export function extentOf(curves, isLog) {
+  const filled = curves.map(({ x }) => (isLog ? x.subarray(firstFrom(x, Number.MIN_VALUE)) : x)).filter((x) => x.length);
   if (!filled.length) return null;
-  return [Math.min(...filled.map(({ x }) => x[0])), Math.max(...filled.map(({ x }) => x[x.length - 1]))];
+  const [low, high] = [Math.min(...filled.map((x) => x[0])), Math.max(...filled.map((x) => x[x.length - 1]))];
+  return low < high ? [low, high] : isLog ? [low / 2, high * 2] : [low - 0.5, high + 0.5];
 }

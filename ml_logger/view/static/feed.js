@@ -10,7 +10,7 @@ import { decode, withTail } from "./buckets.js";
 /** @typedef {import("./buckets.js").Answer} Answer */
 /** @typedef {import("./buckets.js").Grid} Grid */
 /** @typedef {import("./buckets.js").Series} Series */
-/** @typedef {{runs: string[], key: string, x: Kind, buckets: number, range: Range | null}} Wanted  `range` null: all there is */
+/** @typedef {{runs: string[], keys: string[], x: Kind, buckets: number, range: Range | null}} Wanted  `range` null: all there is */
 
 const MOST_GROWTH = 2; // as many times the buckets wanted may a growing run have before the grid is made anew
 
@@ -23,7 +23,7 @@ export class Feed {
     this.wanted = null;
     /** @type {Grid | null} */
     this.grid = null;
-    /** By run. @type {Map<string, Series>} */
+    /** By `nameOf` run and key. @type {Map<string, Series>} */
     this.series = new Map();
     /** @type {Record<string, string>} */
     this.cursors = {};
@@ -40,7 +40,7 @@ export class Feed {
     if (!answer || turn !== this.turn) return false;
     this.grid = answer.grid;
     this.cursors = answer.cursors;
-    this.series = new Map(answer.series.map((one) => [one.run, one]));
+    this.series = new Map(answer.series.map((one) => [nameOf(one), one]));
     return true;
   }
 
@@ -51,14 +51,19 @@ export class Feed {
     const answer = await this.#ask(wanted, { ...grid, seen: this.cursors });
     if (!answer || turn !== this.turn) return false;
     this.cursors = { ...this.cursors, ...answer.cursors };
-    for (const one of answer.series) this.series.set(one.run, this.#grown(one));
+    for (const one of answer.series) this.series.set(nameOf(one), this.#grown(one));
     if (this.#isTooFine()) return this.load(wanted);
     return answer.series.length > 0;
   }
 
+  /** @param {string} run @param {string} key */
+  get(run, key) {
+    return this.series.get(nameOf({ run, key }));
+  }
+
   /** @param {Series & {isTail: boolean}} news @returns {Series} */
   #grown(news) {
-    const old = this.series.get(news.run);
+    const old = this.series.get(nameOf(news));
     return news.isTail && old ? { ...news, buckets: withTail(old.buckets, news.buckets) } : news;
   }
 
@@ -68,14 +73,17 @@ export class Feed {
   }
 
   /** @param {Wanted} wanted @param {object} more @returns {Promise<Answer | null>} */
-  async #ask({ runs, key, x, buckets, range }, more) {
+  async #ask({ runs, keys, x, buckets, range }, more) {
     const [from, to] = range ?? [null, null];
-    const question = { x, series: runs.map((run) => [run, key]), buckets, from, to, ...more };
+    const question = { x, series: runs.flatMap((run) => keys.map((key) => [run, key])), buckets, from, to, ...more };
     const { value, trouble } = await this.api.postForBytes("view/api/curves", question, this.signal);
     this.trouble = trouble;
     return value && decode(value);
   }
 }
+
+/** @param {{run: string, key: string}} series */
+const nameOf = ({ run, key }) => JSON.stringify([run, key]);
 
 /** @param {Int32Array} index */
 const spanOf = (index) => (index.length ? index[index.length - 1] - index[0] + 1 : 0);

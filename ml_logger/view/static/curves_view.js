@@ -1,0 +1,166 @@
+// @ts-check
+/** The tab of curves: how they are drawn, and the charts in their groups. */
+
+import { Chart } from "./chart.js";
+import { controls } from "./curve_controls.js";
+import { ALL_RUNS, FOLDED, LOOKS, METRICS, WIDE, X, ZOOMS } from "./curve_settings.js";
+import { el, fill } from "./dom.js";
+import { asNumber, countText } from "./format.js";
+import { filtered, grouped, pinnedCharts } from "./metric_groups.js";
+import { loading, notice } from "./notice.js";
+import { loadPlotly } from "./plotly_loader.js";
+import { registerView } from "./views.js";
+
+/** @typedef {import("./chart_data.js").DrawnRun} DrawnRun */
+/** @typedef {import("./metric_groups.js").ChartSpec} ChartSpec */
+/** @typedef {import("./metric_groups.js").Group} Group */
+/** @typedef {import("./views.js").Context} Context */
+
+const MOST_RUNS = 20; // drawn without being asked for
+
+class Curves {
+  /** @param {HTMLElement} root @param {Context} ctx */
+  constructor(root, ctx) {
+    this.ctx = ctx;
+    /** By the chart's id. @type {Map<string, Chart>} */
+    this.charts = new Map();
+    /** @type {ChartSpec[]} */
+    this.pinned = [];
+    this.more = el("div", { class: "curves-more", hidden: true });
+    this.place = el("div", { class: "curves-place" });
+    this.drawn = "";
+    fill(root, controls(ctx), this.more, this.place);
+    ctx.on("picks", () => this.#follow());
+    ctx.on("runs", () => this.drawn === "" && this.#follow());
+    ctx.on("theme", () => this.#each((chart) => chart.draw()));
+    ctx.on("state", (names) => this.#changed(names));
+    this.#follow();
+    void this.#askPinned();
+  }
+
+  async #askPinned() {
+    const { value } = await this.ctx.api.getJson("view/api/charts", { folder: this.ctx.me.prefix }, this.ctx.signal);
+    this.pinned = pinnedCharts(/** @type {any} */ (value)?.charts);
+    if (this.pinned.length) this.#follow();
+  }
+
+  /** @param {(chart: Chart) => void} act */
+  #each(act) {
+    for (const chart of this.charts.values()) act(chart);
+  }
+
+  /** @param {Set<string>} names */
+  #changed(names) {
+    if ([METRICS, WIDE, FOLDED].some(({ name }) => names.has(name))) this.#layOut();
+    if ([X, ALL_RUNS].some(({ name }) => names.has(name))) this.#follow();
+    if (names.has(ZOOMS.name)) this.#each((chart) => void chart.rezoom());
+    if (LOOKS.some((name) => names.has(name))) this.#each((chart) => chart.draw());
+  }
+
+  /** Take in which runs are picked, and what is new of them. */
+  #follow() {
+    this.#layOut();
+    this.#tellOfMore();
+    this.#each((chart) => chart.follow());
+  }
+
+  /** @returns {DrawnRun[]} */
+  #runs() {
+    const { picks, state, label } = this.ctx;
+    const all = picks.list();
+    return (state.get(ALL_RUNS) ? all : all.slice(0, MOST_RUNS)).map(({ path, params }) => {
+      const { colour, dash } = picks.style(path);
+      return { path, params, colour, dash, name: label(path) };
+    });
+  }
+
+  #tellOfMore() {
+    const count = this.ctx.picks.list().length;
+    this.more.hidden = count <= MOST_RUNS;
+    const isAll = this.ctx.state.get(ALL_RUNS);
+    if (this.more.hidden) return;
+    fill(this.more, isAll ? `All ${count} picked runs are drawn.` : `Drawn are ${MOST_RUNS} of ${countText(count, "picked run")}.`,
+      el("button", { class: "button small", type: "button", on: { click: () => this.ctx.state.set(ALL_RUNS, !isAll) } }, isAll ? `Show ${MOST_RUNS}` : `Show all ${count}`));
+  }
+
+  /** Every key that one of the drawn runs has numbers of. */
+  #keys() {
+    const drawn = this.#runs();
+    const keys = drawn.flatMap(({ path }) => Object.entries(this.ctx.runs.get(path)?.last ?? {}));
+    return new Set(keys.filter(([, value]) => asNumber(value) !== null).map(([key]) => key));
+  }
+
+  /** Put the charts in their places; those that are there stay as they are. */
+  #layOut() {
+    const { state } = this.ctx;
+    const groups = grouped(this.#keys(), this.pinned);
+    const shown = filtered(groups, state.get(METRICS));
+    const drawn = JSON.stringify([shown, state.get(WIDE), state.get(FOLDED), this.#emptiness(groups, shown)]);
+    if (drawn === this.drawn) return;
+    this.drawn = drawn;
+    this.#dropAllBut(new Set(shown.flatMap((group) => group.charts.map((chart) => chart.id))));
+    const empty = this.#emptiness(groups, shown);
+    fill(this.place, ...(empty ? [EMPTY[empty](this.ctx)] : shown.map((group) => this.#section(group))));
+  }
+
+  /** @param {Group[]} groups @param {Group[]} shown @returns {keyof typeof EMPTY | null} */
+  #emptiness(groups, shown) {
+    const { me, runs, picks } = this.ctx;
+    if (!me.has_plotly) return "plotly";
+    if (!runs.isKnown) return "waiting";
+    if (!runs.size) return "noRun";
+    if (!picks.list().length) return "noPick";
+    if (!groups.length) return "noMetric";
+    return shown.length ? null : "noMatch";
+  }
+
+  /** @param {Set<string>} ids */
+  #dropAllBut(ids) {
+    for (const [id, chart] of this.charts)
+      if (!ids.has(id)) {
+        chart.free();
+        this.charts.delete(id);
+      }
+  }
+
+  /** @param {Group} group */
+  #section({ name, charts }) {
+    const { state } = this.ctx;
+    const isFolded = state.get(FOLDED).includes(name);
+    const toggle = (/** @type {Event} */ event) => {
+      event.preventDefault();
+      const others = state.get(FOLDED).filter((other) => other !== name);
+      state.set(FOLDED, isFolded ? others : [...others, name]);
+    };
+    return el("details", { class: "curves-group", open: !isFolded, "data-group": name },
+      el("summary", { on: { click: toggle } }, el("h2", {}, name), el("span", { class: "hint" }, countText(charts.length, "chart"))),
+      el("div", { class: "curves-grid" }, ...(isFolded ? [] : charts.map((spec) => this.#chart(spec).element))));
+  }
+
+  /** @param {ChartSpec} spec */
+  #chart(spec) {
+    const chart = this.charts.get(spec.id) ?? new Chart(this.ctx, spec, () => this.#runs());
+    this.charts.set(spec.id, chart);
+    chart.setWide(this.ctx.state.get(WIDE) === spec.id);
+    return chart;
+  }
+}
+
+/** @type {Record<string, (ctx: Context) => Node>} */
+const EMPTY = {
+  plotly: () => notice({ title: "Curves are drawn by plotly.js, which is not installed here", text: "Where the server runs:", code: "pip install 'ml-logger[view]'", icon: "alert" }),
+  waiting: () => loading("Looking for runs"),
+  noRun: () => notice({ title: "No run yet", text: "Curves appear here as soon as a run logs its first numbers." }),
+  noPick: (ctx) => notice({ title: "No run is picked", text: "Pick those whose curves you want to see.", action: { label: "Pick runs", do: () => ctx.state.open("runs") } }),
+  noMetric: () => notice({ title: "No metrics yet", text: "The picked runs have logged no numbers so far. Their curves appear as they do." }),
+  noMatch: (ctx) => notice({ title: "No metric matches the filter", action: { label: "Show all metrics", do: () => ctx.state.set(METRICS, "") } }),
+};
+
+registerView({
+  id: "curves",
+  title: "Curves",
+  mount(root, ctx) {
+    if (ctx.me.has_plotly) void loadPlotly().catch(() => {}); // beside the data, not behind it; a chart tells of trouble
+    new Curves(root, ctx);
+  },
+});
