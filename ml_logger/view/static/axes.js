@@ -12,7 +12,7 @@ import { dateText, durationText, numberText } from "./format.js";
 /**
  * @typedef {object} Scale
  * @property {Kind} kind
- * @property {string} title
+ * @property {string} unit  behind each tick; "" where it needs none
  * @property {"linear" | "log" | "date"} type  as plotly.js calls it
  * @property {(x: number) => number} draw  to a place on plotly's axis (on a log axis the value, not its logarithm)
  * @property {(place: number) => number} undraw
@@ -39,7 +39,7 @@ export function xScale(kind, range, isLog) {
   const unit = kind === "relative" ? unitFor(range[1]) : { name: "", seconds: 1 };
   return {
     kind,
-    title: kind === "step" ? "step" : `time since the start (${unit.name})`,
+    unit: unit.name && ` ${unit.name}`,
     type: isLog ? "log" : "linear",
     draw: (x) => x / unit.seconds,
     undraw: (place) => place * unit.seconds,
@@ -52,7 +52,7 @@ function timeScale(range) {
   const shift_s = -60 * new Date(range[1] * 1000).getTimezoneOffset();
   return {
     kind: /** @type {Kind} */ ("time"),
-    title: "time",
+    unit: "",
     type: /** @type {const} */ ("date"),
     draw: (/** @type {number} */ x) => (x + shift_s) * 1000,
     undraw: (/** @type {number} */ place) => place / 1000 - shift_s,

@@ -41,6 +41,9 @@ export class Chart {
     this.data = null;
     /** What is drawn now. @type {Picture | null} */
     this.picture = null;
+    /** Being asked for news. @type {Promise<void> | undefined} */
+    this.newsTurn = undefined;
+    this.reset = el("button", { class: "tool tiny chart-reset", type: "button", hidden: true, title: "Show all again (double-click)", on: { click: () => this.resetZoom() } }, "reset zoom");
     this.plot = el("div", { class: "plot", tabindex: 0, role: "img", "aria-label": spec.title });
     this.note = el("p", { class: "chart-note", role: "status" });
     this.element = el("article", { class: "chart", "data-chart": spec.id }, this.#header(), el("div", { class: "plot-frame" }, this.plot, this.note));
@@ -216,7 +219,6 @@ export class Chart {
 
   #header() {
     const { state } = this.ctx;
-    this.reset = el("button", { class: "tool tiny chart-reset", type: "button", hidden: true, title: "Show all again (double-click)", on: { click: () => this.resetZoom() } }, "reset zoom");
     return el("header", { class: "chart-header" },
       el("h3", { title: this.spec.title }, this.spec.title),
       this.reset,

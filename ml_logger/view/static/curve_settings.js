@@ -74,7 +74,9 @@ function rangeOf(low, high) {
 }
 
 /** @param {ReadonlyMap<string, Zoom>} zooms */
-const writeZooms = (zooms) => [...zooms].map(([chart, { x, y }]) => `${chart.replace(/[%,]/g, encodeURIComponent)}@${ends(x)}${y ? `~${ends(y)}` : ""}`).join(",");
+function writeZooms(zooms) {
+  return [...zooms].map(([chart, { x, y }]) => `${chart.replace(/[%,]/g, encodeURIComponent)}@${ends(x)}${y ? `~${ends(y)}` : ""}`).join(",");
+}
 
 /** @param {Range | null} range */
 const ends = (range) => (range ? range.map((end) => Number(end.toPrecision(9))).join("~") : "~");

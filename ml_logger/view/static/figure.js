@@ -117,17 +117,24 @@ function markTraces({ x, raw, colour }, scale) {
 /** @param {Picture} picture */
 function layoutOf({ scale, xRange, yRange, isLogY, inks, size }) {
   const axis = { gridcolor: inks.grid, linecolor: inks.line, tickcolor: inks.line, zeroline: false, showline: false, exponentformat: "e", minexponent: 5 };
+  const xDrawn = drawnRange(scale, xRange);
   return {
     ...size,
     margin: MARGINS,
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
     font: { family: inks.font, size: 11, color: inks.text },
-    xaxis: { ...axis, type: scale.type, range: drawnRange(scale, xRange), nticks: Math.max(3, Math.round(size.width / 90)) },
-    yaxis: { ...axis, type: isLogY ? "log" : "linear", range: yRange, nticks: Math.max(3, Math.round(size.height / 40)) },
+    xaxis: { ...axis, type: scale.type, range: xDrawn, ...ticks(scale.type, xDrawn, size.width / 90), ticksuffix: scale.unit },
+    yaxis: { ...axis, type: isLogY ? "log" : "linear", range: yRange, ...ticks(isLogY ? "log" : "linear", yRange, size.height / 40) },
     yaxis2: { overlaying: "y", range: [0, 1], fixedrange: true, visible: false },
     showlegend: false,
     hovermode: false,
     dragmode: "zoom",
   };
+}
+
+/** About so many ticks; within two decades of a log axis at 1, 2 and 5. @param {string} type @param {Range} range @param {number} about */
+function ticks(type, [low, high], about) {
+  if (type === "log" && high - low <= 2 && high - low > 0.4) return { dtick: "D2" };
+  return { nticks: Math.max(3, Math.round(about)) };
 }

@@ -24,15 +24,38 @@ export function loadPlotly() {
 }
 
 /** @returns {Promise<Plotly>} */
-function load() {
+async function load() {
+  const restore = refuseStyles();
+  try {
+    await loadScript(URL_OF_PLOTLY);
+  } finally {
+    restore();
+  }
+  return /** @type {any} */ (window).Plotly;
+}
+
+/** @param {string} url @returns {Promise<unknown>} */
+function loadScript(url) {
   return new Promise((done, failed) => {
     const script = document.createElement("script");
-    script.src = URL_OF_PLOTLY;
-    script.addEventListener("load", () => done(/** @type {any} */ (window).Plotly));
+    script.src = url;
+    script.addEventListener("load", done);
     script.addEventListener("error", () => {
       script.remove();
       failed(new Error("plotly.js could not be loaded"));
     });
     document.head.append(script);
   });
+}
+
+/**
+ * Drop the style elements that plotly.js adds to the head while it is loaded: of a library of maps, which is not used here.
+ * The page's policy refuses them anyway, but not quietly. What charts need of its own styles is in charts.css, and the link to
+ * that has the id and the class by which plotly.js knows.
+ * @returns {() => void} what ends it
+ */
+function refuseStyles() {
+  const head = /** @type {any} */ (document.head);
+  head.appendChild = (/** @type {Node} */ node) => (node instanceof HTMLStyleElement ? node : Node.prototype.appendChild.call(head, node));
+  return () => delete head.appendChild;
 }
