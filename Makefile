@@ -11,7 +11,7 @@ DEMO_STAMP := $(DEMO_VENV)/.installed-demo
 
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --editable
 
-.PHONY: help demo test soak bench bench-shipping fuzz check venv clean
+.PHONY: help demo test soak bench bench-shipping fuzz check check-page venv clean
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
@@ -45,11 +45,20 @@ fuzz: venv  ## fuzz what decodes requests, for FUZZ_SECONDS=300
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check 'atheris>=2.3'
 	$(BIN)/python -m fuzz.wire $(FUZZ_SECONDS)
 
-check: venv  ## ruff, and mypy strict on the three packages
+check: venv  ## ruff, mypy strict on the packages, and the page's modules by TypeScript
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	rm -rf build/typed && $(BIN)/python setup.py --quiet build_py --build-lib build/typed
 	cd build/typed && ../../$(BIN)/mypy --config-file ../../pyproject.toml --cache-dir ../.mypy_cache -p ml_logger
+	@$(MAKE) --no-print-directory check-page
+
+# the compiler only reads the page's modules: what the browser gets is their source
+TSC := build/typescript/node_modules/.bin/tsc
+check-page:  ## the types of the page's modules; without npm it says so, with CI set it fails
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory $(TSC) && $(TSC) -p ml_logger/view/jsconfig.json; \
+	else echo "npm is not installed: the page's modules are not checked" >&2; test -z "$$CI"; fi
+$(TSC):
+	@npm install --silent --no-fund --no-audit --prefix build/typescript typescript@5.9.3
 
 venv: $(STAMP)  ## make the virtual environment for developing
 $(STAMP): setup.py

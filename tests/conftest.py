@@ -8,6 +8,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
+from browser import browser, open_page
 from hypothesis import settings
 from processes import Commands
 from proxy import Proxy
@@ -18,6 +19,8 @@ from tls import make_certificate
 # No deadline for one example: two cores are shared by the workers. Derandomised: a red run is red again.
 settings.register_profile("project", deadline=None, derandomize=True)
 settings.load_profile("project")
+
+__all__ = ["browser", "open_page"]  # fixtures for every module
 
 
 @pytest.fixture
