@@ -4,6 +4,7 @@
 import { el, fill } from "./dom.js";
 import { countText, valueText } from "./format.js";
 import { icon } from "./icons.js";
+import { nameText } from "./names.js";
 
 /** @typedef {import("./runs.js").Run} Run */
 /** @typedef {import("./runs.js").Value} Value */
@@ -48,14 +49,9 @@ export class Compare {
   /** @param {Run} run */
   #head(run) {
     const { colour, dash } = this.ctx.picks.style(run.path);
-    return el("th", { scope: "col", title: run.path }, el("i", { class: `swatch ${dash}`, vars: { "--colour": colour } }), el("span", {}, endOf(this.ctx.label(run.path))));
+    return el("th", { scope: "col", title: run.path }, el("i", { class: `swatch ${dash}`, vars: { "--colour": colour } }), nameText(this.ctx.label(run.path)));
   }
 }
-
-const END_LENGTH = 26;
-
-/** Names differ at their ends. @param {string} name */
-const endOf = (name) => (name.length > END_LENGTH ? `…${name.slice(1 - END_LENGTH)}` : name);
 
 /** @typedef {{key: string, values: (Value | undefined)[]}} Line */
 

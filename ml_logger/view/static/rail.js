@@ -4,6 +4,7 @@
 import { el, fill } from "./dom.js";
 import { countText, stateName } from "./format.js";
 import { icon } from "./icons.js";
+import { nameText } from "./names.js";
 
 /** @typedef {import("./runs.js").Run} Run */
 
@@ -42,7 +43,7 @@ export class Rail {
     const { colour, dash } = this.parts.picks.style(run.path);
     return el("li", { class: "rail-run", title: `${run.path}\n${stateName(run.state)}`, "data-path": run.path },
       el("i", { class: `swatch ${dash}`, vars: { "--colour": colour } }),
-      el("span", { class: "rail-name" }, this.label(run.path)),
+      el("span", { class: "rail-name" }, nameText(this.label(run.path))),
       el("span", { class: `state ${run.state}`, title: stateName(run.state) }, icon(run.state)),
       this.#dropButton(run));
   }

@@ -5,6 +5,7 @@ import { groupText, stateSentence } from "./columns.js";
 import { el, fill } from "./dom.js";
 import { asNumber, countText, dateText, valueText } from "./format.js";
 import { icon } from "./icons.js";
+import { nameText } from "./names.js";
 
 /** @typedef {import("./runs.js").Run} Run */
 /** @typedef {import("./columns.js").Column} Column */
@@ -24,11 +25,13 @@ export function bandOf(columns) {
   return el("div", { class: "grid-row band", role: "presentation" }, ...spans.map(({ kind, count }) => el("span", { class: `band-${kind}`, vars: { "--span": String(count) } }, BANDS[kind])));
 }
 
-/** @param {Column[]} columns @param {Column} sorted @param {boolean} isDescending */
-export function headOf(columns, sorted, isDescending) {
+/** @param {Column[]} columns @param {Column} sorted @param {boolean} isDescending @param {Run[]} runs */
+export function headOf(columns, sorted, isDescending, runs) {
+  const sample = runs.slice(0, SAMPLE);
+  const isNumeric = (/** @type {Column} */ column) => column.isNumeric || sample.some((run) => typeof column.value(run) === "number");
   return el("div", { class: "grid-row head", role: "row" }, ...columns.map((column) => {
     const isSorted = column.id === sorted.id;
-    return el("div", { class: `cell ${column.kind}${column.isNumeric ? " number" : ""}${column.id === "name" ? " name" : ""}`, role: "columnheader", "data-column": column.id, title: `Sort by ${column.title}`, "aria-sort": isSorted ? (isDescending ? "descending" : "ascending") : "none" },
+    return el("div", { class: `cell ${column.kind}${isNumeric(column) ? " number" : ""}${column.id === "name" ? " name" : ""}`, role: "columnheader", "data-column": column.id, title: `Sort by ${column.title}`, "aria-sort": isSorted ? (isDescending ? "descending" : "ascending") : "none" },
       ...titleOf(column.title), isSorted && icon(isDescending ? "down" : "up"));
   }));
 }
@@ -87,13 +90,12 @@ function drawRun(element, run, isGrouped, table) {
 /** @param {Run} run @param {boolean} isPicked @param {Table} table */
 function nameCell(run, isPicked, { ctx }) {
   const name = ctx.label(run.path);
-  const at = name.lastIndexOf("/") + 1;
   const box = el("input", { type: "checkbox", tabindex: "-1", "aria-label": `Pick ${name}`, checked: isPicked });
   const { colour, dash } = ctx.picks.style(run.path);
   return el("div", { class: "cell name", role: "gridcell", title: run.path },
     el("label", { class: "pick" }, box), el("i", { class: `swatch ${dash}`, vars: { "--colour": isPicked ? colour : "transparent" } }),
     run.notes.pinned && el("span", { class: "pinned", title: "Pinned" }, icon("pin")),
-    el("button", { class: "open", type: "button", tabindex: "-1", "data-open": true }, at > 0 && el("span", { class: "folder" }, name.slice(0, at)), el("span", { class: "leaf" }, name.slice(at) || name)));
+    el("button", { class: "open", type: "button", tabindex: "-1", "data-open": true }, nameText(name)));
 }
 
 /** @param {Column} column @param {Run} run @param {number} now */

@@ -193,7 +193,7 @@ class RunsView {
     const signature = JSON.stringify([this.columns.map((column) => column.id), this.ctx.state.get(SORT), template]);
     if (this.headSignature !== signature) {
       this.headSignature = signature;
-      this.grid.setHead(template, [bandOf(this.columns), headOf(this.columns, this.sortColumn, this.isDescending)]);
+      this.grid.setHead(template, [bandOf(this.columns), headOf(this.columns, this.sortColumn, this.isDescending, this.shown)]);
     }
     this.grid.setRows(this.rows, this.cursor);
   }
@@ -282,9 +282,8 @@ class RunsView {
     const at = this.cursor;
     const steps = { ArrowDown: 1, j: 1, J: 1, ArrowUp: -1, k: -1, K: -1, PageDown: this.grid.pageLength, PageUp: -this.grid.pageLength, Home: -this.rows.length, End: this.rows.length };
     if (event.key in steps) {
-      if (event.shiftKey && this.anchor.key === "" && at >= 0) this.#pick(at, false);
       this.#moveTo(at + steps[/** @type {keyof typeof steps} */ (event.key)]);
-      if (event.shiftKey) this.#pick(this.cursor, true);
+      if (event.shiftKey) this.ctx.picks.pick(pathsOf(this.rows.slice(Math.max(0, Math.min(at, this.cursor)), Math.max(at, this.cursor) + 1)), true);
     } else if (event.key === " ") this.#pick(at, event.shiftKey);
     else if (event.key === "Enter") this.rows[at]?.kind === "group" ? this.#fold(at) : this.#open(at);
     else if (event.key === "ArrowLeft" || event.key === "ArrowRight") return;
