@@ -78,9 +78,9 @@ def make_runs(root: Path) -> Iterator[Runs]:
 
 
 @contextmanager
-def looking(root: Path) -> Iterator[Site]:
-    """Serve the page over `root` until the block ends; its ``url`` ends in ``/``."""
-    with closing(Site(root)) as site:
+def looking(root: Path, *, port: int = 0) -> Iterator[Site]:
+    """Serve the page over `root` until the block ends, by default on a free port; its ``url`` ends in ``/``."""
+    with closing(Site(root, port=port)) as site:
         yield site
 
 
