@@ -137,11 +137,12 @@ def _lines_of(file: Path, start: str) -> int:
 
 
 def _open_files(pid: int, spool: Path) -> int:
-    """Return how many descriptors a process has below the spool."""
+    """Return how many files of the spool a process has open; the agent's own, in a dot-directory, are none of them."""
     found = 0
     for link in Path(f"/proc/{pid}/fd").iterdir():
         with suppress(OSError):
-            found += os.readlink(link).startswith(f"{spool}/")
+            where = os.readlink(link)
+            found += where.startswith(f"{spool}/") and not where.startswith(f"{spool}/.")
     return found
 
 
