@@ -192,3 +192,129 @@ def test_the_page_tells_who_looks(site: Site, runs: Runs) -> None:
     me = get(site, "view/api/me").json()
     assert (me["needs_login"], me["is_receiver"], me["title"]) == (False, False, Path(runs.root).name)
     assert set(me["rights"]) == {"read", "write", "delete"}
+
+
+def test_histograms_come_thinned(site: Site) -> None:
+    """Of many the first and the last stay, and how many there are is told."""
+    call = "view/api/histograms?run=" + quote("sweep/lr=0.1") + "&key=" + quote("layer/w", safe="")
+    found = get(site, call).json()
+    assert (found["steps"], found["total"]) == ([0, 40, 80, 120, 160], 5)
+    assert [(len(c), len(e)) for c, e in zip(found["counts"], found["edges"], strict=True)] == [(24, 25)] * 5
+    assert get(site, call + "&most=2").json()["steps"] == [0, 160]
+    assert get(site, call + "&most=0").json()["total"] == 5
+    assert get(site, call + "&most=999999").status_code == 400
+
+
+def test_a_tensor_is_told_without_its_numbers(site: Site, runs: Runs) -> None:
+    """Shape, type and statistics; a heat map of two axes, small enough for any size; special floats are words."""
+    call = "view/api/tensor?path=" + quote("sweep/lr=0.1/")
+    found = get(site, call + quote("tensors/layer%2Fw/0040.npy")).json()
+    assert (found["shape"], found["dtype"]) == ([24, 40], "float64")
+    assert (found["heat"]["rows"], found["heat"]["columns"]) == (24, 40)
+    module = get(site, call + "modules/net/0040.npz&name=w").json()
+    assert (module["names"], module["name"], module["shape"]) == (["w", "b"], "w", [3, 4])
+    assert get(site, call + "modules/net/0040.npz&name=nothing").status_code == 404
+    wide = np.ones((3, 1000))
+    wide[0, 0], wide[1, 999] = np.inf, np.nan
+    np.save(runs.root / "wide.npy", wide)
+    heat = get(site, "view/api/tensor?path=wide.npy").json()
+    assert (heat["heat"]["rows"], heat["heat"]["columns"]) == (3, 256)
+    assert (heat["heat"]["values"][0][0], heat["heat"]["values"][1][255]) == ("Infinity", "NaN")
+    assert heat["stats"] == {"min": 1, "max": 1, "mean": 1, "std": 0, "nan": 1, "inf": 1}
+
+
+def test_what_is_no_plain_array_is_refused(site: Site, runs: Runs) -> None:
+    """Pickled objects are never loaded, and other bytes are no array."""
+    np.save(runs.root / "pickled.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    (runs.root / "cut.npz").write_bytes(b"PK\x03\x04 no archive")
+    for path in ("pickled.npy", "cut.npz", "running/metrics.jsonl"):
+        assert get(site, f"view/api/tensor?path={path}").status_code == 400
+
+
+def test_a_readme_is_markdown_and_nothing_else(site: Site) -> None:
+    """Tables are drawn, HTML is shown as text, and no link runs a script."""
+    html = get(site, "view/api/readme?folder=sweep").json()["html"]
+    assert "<table>" in html
+    assert "&lt;script&gt;" in html
+    assert "<script" not in html
+    hostile = get(site, "view/api/readme?folder=hostile").json()["html"]
+    assert "<img" not in hostile
+    assert 'href="javascript' not in hostile
+    assert get(site, "view/api/readme?folder=running").status_code == 404
+
+
+def test_links_of_a_readme_lead_to_the_files_beside_it(site: Site, runs: Runs) -> None:
+    """Relative links and pictures are those of the folder; what leads out of everything stays as it is."""
+    text = "![a](images/x.png) [b](../c.txt) [d](https://e.org) [f](../../../etc/passwd)"
+    folder = runs.root / "linked" / "deep"
+    folder.mkdir(parents=True)
+    (folder / "README.md").write_text(text)
+    html = get(site, "view/api/readme?folder=linked/deep").json()["html"]
+    assert 'src="view/files/linked/deep/images/x.png"' in html
+    assert 'href="view/files/linked/c.txt"' in html
+    assert 'href="https://e.org" rel="noopener noreferrer" target="_blank"' in html
+    assert 'href="../../../etc/passwd"' in html
+
+
+def test_raw_data_comes_as_csv(site: Site) -> None:
+    """A row for each record with any of the keys; what it lacks is empty, a NaN that was logged is written."""
+    call = "view/api/csv?run=" + quote("sweep/lr=0.1") + "&key=train/loss&key=val/loss"
+    answer = get(site, call)
+    lines = answer.text.splitlines()
+    assert answer.headers["Content-Type"] == "text/csv; charset=utf-8"
+    assert lines[0] == "step,timestamp,train/loss,val/loss"
+    assert len(lines) == 1 + STEPS + STEPS // 10 + 1
+    assert lines[-1].split(",")[2:] == ["nan", "inf"]
+    assert lines[1].endswith(",")
+    assert get(site, "view/api/csv?run=" + quote("sweep/lr=0.1")).text.startswith("step,timestamp,train/loss,train/acc")
+    assert get(site, "view/api/csv?run=nothing&key=a").status_code == 404
+
+
+def put(site: Site, call: str, body: Any, **headers: str) -> requests.Response:
+    shown = {"X-ML-Logger": "1"} | {name.replace("_", "-"): value for name, value in headers.items()}
+    return requests.put(site.url + call, data=json.dumps(body), headers=shown, timeout=30)
+
+
+def test_notes_are_kept_in_the_run_and_nobody_overwrites_anothers(site: Site, runs: Runs) -> None:
+    """Notes come back as they were put, with a version; in place of another version they are refused."""
+    call = "view/api/notes?run=failed"
+    empty = get(site, call).json()
+    assert empty == {"pinned": False, "tags": [], "note": "", "version": ""}
+    mine = {"pinned": True, "tags": ["good", "<b>"], "note": "Größe 漢字\nsecond line", "version": ""}
+    kept = put(site, call, mine).json()
+    assert {**kept, "version": ""} == mine
+    assert put(site, call, {**mine, "note": "late"}).status_code == 409
+    assert put(site, call, {**kept, "note": "next"}).status_code == 200
+    lines = {line["path"]: line for line in get(site, "view/api/runs").json()["runs"]}
+    assert lines["failed"]["notes"] == get(site, call).json()
+    assert (runs.root / "failed" / ".notes.yml").read_text().startswith("pinned: true\n")
+    assert put(site, "view/api/notes?run=sweep", mine).status_code == 404  # no run
+
+
+def test_saved_views_are_kept_beside_the_data(site: Site, runs: Runs) -> None:
+    """Views and charts come back; a hand-written file counts as far as it fits, and references in it are not read."""
+    body = {"views": [{"name": "all", "hash": "#runs&q=x"}], "charts": ["loss", {"y": "accuracy"}], "version": ""}
+    kept = put(site, "view/api/charts?folder=sweep", body).json()
+    assert {**kept, "version": ""} == body
+    file = runs.root / ".charts.yml"
+    file.write_text("charts:\n- loss\n- {yKey: acc, xKey: step}\n- 7\nviews: none\n")
+    found = get(site, "view/api/charts").json()
+    assert (found["charts"], found["views"]) == (["loss", {"yKey": "acc", "xKey": "step"}], [])
+    file.write_text("a: &a [x, x]\nb: &b [*a, *a]\ncharts: [{k: *b}]\n")
+    assert get(site, "view/api/charts").json()["charts"] == []
+    file.unlink()
+
+
+def test_what_changes_something_wants_a_header_that_no_form_can_send(site: Site) -> None:
+    """Without it a PUT or POST is refused, and so is a body that is no object."""
+    bare = requests.put(site.url + "view/api/notes?run=failed", data="{}", timeout=30)
+    assert bare.status_code == 403
+    assert requests.post(site.url + "view/api/curves", data="{}", timeout=30).status_code == 403
+    assert put(site, "view/api/notes?run=failed", [1]).status_code == 400
+    assert put(site, "view/api/notes?run=../failed", {}).status_code == 400
+    assert put(site, "view/api/notes?run=failed", {"note": "x" * 2_000_000}).status_code == 413
+
+
+def test_no_agent_is_heard_without_a_receiver(site: Site) -> None:
+    """A directory of this machine has no agents to tell of."""
+    assert get(site, "view/api/agents").json() == {"agents": []}

@@ -80,8 +80,8 @@ class Reply:
 
 
 def json_reply(value: Any) -> Reply:
-    """Return `value` as JSON; numbers of numpy are taken."""
-    return Reply(orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS) + b"\n")
+    """Return `value` as JSON; numbers of numpy are taken, and what JSON doesn't know becomes text."""
+    return Reply(orjson.dumps(value, str, orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS) + b"\n")
 
 
 def finished(reply: Reply, request_headers: Mapping[str, str]) -> web.Response:

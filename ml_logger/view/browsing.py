@@ -101,6 +101,11 @@ def type_of(path: str) -> str:
     return _SHOWN.get(suffix) or ("text/plain; charset=utf-8" if suffix in _TEXT_SUFFIXES else _PACKED_FROM)
 
 
+def attachment(name: str) -> str:
+    """Return the ``Content-Disposition`` of a download that is to be called `name`."""
+    return f"attachment; filename*=UTF-8''{quote(name, safe='')}"
+
+
 async def send_file(request: web.Request, files: Files, workers: Workers) -> web.StreamResponse:
     """Answer ``GET view/files/PATH``."""
     path = checked_path(_path_in_url(request), may_be_empty=False)
@@ -134,7 +139,7 @@ async def _send(request: web.Request, path: str, file: OpenFile, workers: Worker
     if wanted is not None:
         response.headers["Content-Range"] = f"bytes {span.start}-{span.stop - 1}/{file.size}"
     if "download" in request.query:
-        response.headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(path.rpartition('/')[2])}"
+        response.headers["Content-Disposition"] = attachment(path.rpartition("/")[2])
     response.headers["Content-Type"] = type_of(path)
     response.content_length = len(span)
     response.last_modified = file.mtime_ns // 10**9

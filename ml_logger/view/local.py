@@ -16,6 +16,7 @@ from ..errors import UsageError
 from ..files import LocalFiles
 from .gate import OpenGate, is_loopback
 from .page import Page
+from .place import local_place
 
 __all__ = ["Site", "bind", "is_loopback", "make_app", "serve", "url_of"]
 
@@ -33,7 +34,7 @@ def make_app(page: Page) -> web.Application:
 def page_of(directory: Path, *, loopback_only: bool) -> Page:
     """Return the page over a directory."""
     title = directory.absolute().name or str(directory.absolute())
-    return Page(LocalFiles(directory), OpenGate(loopback_only=loopback_only), title)
+    return Page(local_place(LocalFiles(directory), title), OpenGate(loopback_only=loopback_only))
 
 
 def bind(host: str, port: int | None, otherwise: int = 0) -> socket.socket:

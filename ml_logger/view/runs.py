@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import zlib
 from collections.abc import Iterable
 from itertools import groupby
@@ -11,12 +10,15 @@ from typing import Any
 from ..errors import NotHeld
 from ..files import Files
 from ..layout import HISTOGRAMS, RUN, is_hidden
-from ..reader import MediaFile, Run
+from ..reader import Histogram, MediaFile, Run
 from ..reader.find import has_streams, run_folders
+from ..reader.histograms import histograms_in
 from .answers import Reply, json_reply
+from .followed import Followed
+from .keeping import notes_in
+from .words import word_of
 
 _MEDIA = ("images", "videos", "figures", "tensors", "modules")
-_WORDS = {math.inf: "Infinity", -math.inf: "-Infinity"}
 
 
 class KnownRuns:
@@ -25,6 +27,7 @@ class KnownRuns:
     def __init__(self, files: Files) -> None:
         self._files = files
         self._runs: dict[str, Run] = {}
+        self._histograms: dict[str, Followed[Histogram]] = {}
 
     def all(self) -> Iterable[Run]:
         """Yield every run, by path."""
@@ -35,6 +38,12 @@ class KnownRuns:
         if not has_streams(self._files.list(path)):
             raise NotHeld(f"{path[:200]!a} is no run")
         return self._run(path)
+
+    def histograms(self, path: str) -> list[Histogram]:
+        """Return the histograms of the run at `path`, of all keys; raises `NotHeld`."""
+        run = self.get(path)
+        followed = self._histograms.setdefault(path, Followed(self._files, histograms_in))
+        return [one for part in followed.look(run.parts(HISTOGRAMS)) for one in part]
 
     def _run(self, path: str) -> Run:
         return self._runs.setdefault(path, Run(path, files=self._files))
@@ -70,15 +79,8 @@ def line(run: Run) -> dict[str, Any]:
         "step": last.get("_step"),
         "params": run.flat_params,
         "last": {key: word_of(value) for key, value in last.items() if not key.startswith("_")},
-        "notes": {"pinned": False, "tags": [], "note": ""},
+        "notes": notes_in(run.files, run.folder),
     }
-
-
-def word_of(value: Any) -> Any:
-    """Return a special float as its word: JSON has no other."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return _WORDS.get(value, "NaN")
-    return value
 
 
 def _rest(run: Run) -> dict[str, Any]:

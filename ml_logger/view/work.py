@@ -10,7 +10,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from .answers import Refused
+from aiohttp import web
+
+from .answers import Refused, Reply, finished
 
 T = TypeVar("T")
 
@@ -35,6 +37,11 @@ class Workers:
             return await asyncio.get_running_loop().run_in_executor(self._pool, work, *args)
         finally:
             self._under_way -= 1
+
+    async def answer(self, request: web.Request, work: Callable[..., Reply], *args: Any) -> web.Response:
+        """Return the answer with what `work` returns, which is computed and compressed in a thread."""
+        headers = request.headers
+        return await self.do(lambda: finished(work(*args), headers))
 
     def close(self) -> None:
         """End the threads, once what they do is done."""

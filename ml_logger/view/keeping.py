@@ -1,0 +1,167 @@
+"""What people keep beside the data: notes of a run, saved views of a folder, each in a small YAML file of its own.
+
+Both are read from whatever is there: what a person wrote by hand, or the original ml_logger's, counts as far as it fits. Each
+is read with its version and written in place of that version, so that two people don't overwrite each other.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..errors import NotHeld
+from ..files import Files
+from ..layout import check_path, temporary_name
+from .answers import Refused
+
+NOTES = ".notes.yml"
+CHARTS = ".charts.yml"
+MOST_BYTES = 256 << 10
+_MOST_TAGS = 100
+_MOST_TEXT = 20_000
+_MOST_NAME = 200
+_MOST_VIEWS = 500
+
+
+class Shelf(ABC):
+    """Where small files are put whole. Thread-safe; may block."""
+
+    @abstractmethod
+    def put(self, path: str, body: bytes, replaces: str | None) -> None:
+        """Put a file in the place of the version `replaces` (empty: of nothing; None: of anything).
+
+        Raises `Refused` (409) if something else is there.
+        """
+
+
+class LocalShelf(Shelf):
+    """Files below a directory of this machine, put by a rename."""
+
+    def __init__(self, files: Files) -> None:
+        self._files = files
+        self._lock = threading.Lock()
+
+    def put(self, path: str, body: bytes, replaces: str | None) -> None:
+        """See `Shelf.put`."""
+        folder, _, name = check_path(path).rpartition("/")
+        self._files.list(folder)  # that leads out of nowhere
+        where = Path(self._files.place, folder)
+        passing = where / temporary_name(name, secrets.token_hex(4))
+        with self._lock:
+            require_same(self._files, path, replaces)
+            try:
+                passing.write_bytes(body)
+                passing.replace(where / name)
+            except OSError as error:
+                passing.unlink(missing_ok=True)
+                raise Refused(403, f"{path[:200]!a} can't be written: {os.strerror(error.errno or 0)}") from None
+
+
+def require_same(files: Files, path: str, replaces: str | None) -> None:
+    """Raise `Refused` (409) if another version than `replaces` is there."""
+    if replaces is not None and _body_and_version(files, path)[1] != replaces:
+        raise Refused(409, "somebody else changed it meanwhile; look at it again")
+
+
+def _body_and_version(files: Files, path: str) -> tuple[bytes, str]:
+    try:
+        with closing(files.open(path)) as file:
+            return file.read(0, min(file.size, MOST_BYTES)), file.version
+    except NotHeld:
+        return b"", ""
+
+
+def notes_in(files: Files, run: str) -> dict[str, Any]:
+    """Return the notes of a run, with their version."""
+    return _read(files, _inside(run, NOTES), notes_of)
+
+
+def charts_in(files: Files, folder: str) -> dict[str, Any]:
+    """Return the saved views and the charts of a folder, with their version."""
+    return _read(files, _inside(folder, CHARTS), charts_of)
+
+
+def put_notes(shelf: Shelf, run: str, body: Mapping[str, Any]) -> None:
+    """Keep the notes of a run; raises `Refused` if they are none, or not those that were read any more."""
+    _put(shelf, _inside(run, NOTES), body, notes_of)
+
+
+def put_charts(shelf: Shelf, folder: str, body: Mapping[str, Any]) -> None:
+    """Keep the saved views and charts of a folder; raises `Refused` as `put_notes` does."""
+    _put(shelf, _inside(folder, CHARTS), body, charts_of)
+
+
+def _inside(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder else name
+
+
+def _read(files: Files, path: str, shaped: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+    body, version = _body_and_version(files, path)
+    try:
+        return {**shaped(_loaded(body)), "version": version}
+    except (yaml.YAMLError, RecursionError, ValueError):
+        return {**shaped({}), "version": version}
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads no references: a few lines of them stand for more than any memory holds."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("references are not read")
+        return super().compose_node(parent, index)
+
+
+def _loaded(body: bytes) -> Any:
+    return yaml.load(body, Loader=_Loader)  # noqa: S506 - it is a safe one
+
+
+def _put(shelf: Shelf, path: str, body: Mapping[str, Any], shaped: Callable[[Any], dict[str, Any]]) -> None:
+    version = body.get("version")
+    if not isinstance(version, str | None):
+        raise Refused(400, "version must be what was read")
+    kept = {name: value for name, value in shaped(body).items() if value}
+    text = yaml.safe_dump(kept, allow_unicode=True, sort_keys=False).encode() if kept else b""
+    if len(text) > MOST_BYTES:
+        raise Refused(413, f"more than {MOST_BYTES >> 10} KiB are too much to keep")
+    shelf.put(path, text, version)
+
+
+def notes_of(value: Any) -> dict[str, Any]:
+    """Return what of a value fits as notes."""
+    value = value if isinstance(value, dict) else {}
+    tags, note = value.get("tags"), value.get("note")
+    return {
+        "pinned": value.get("pinned") is True,
+        "tags": [tag[:_MOST_NAME] for tag in tags if isinstance(tag, str)][:_MOST_TAGS]
+        if isinstance(tags, list)
+        else [],
+        "note": note[:_MOST_TEXT] if isinstance(note, str) else "",
+    }
+
+
+def charts_of(value: Any) -> dict[str, Any]:
+    """Return what of a value fits as saved views and charts; charts are keys, or objects, as in the original ml_logger."""
+    value = value if isinstance(value, dict) else {}
+    views, charts = value.get("views"), value.get("charts")
+    return {
+        "views": [view for one in views[:_MOST_VIEWS] if (view := _view(one))] if isinstance(views, list) else [],
+        "charts": [one for one in charts[:_MOST_VIEWS] if isinstance(one, str | dict)]
+        if isinstance(charts, list)
+        else [],
+    }
+
+
+def _view(value: Any) -> dict[str, str] | None:
+    name, hash_ = (value.get("name"), value.get("hash")) if isinstance(value, dict) else (None, None)
+    if not isinstance(name, str) or not isinstance(hash_, str):
+        return None
+    return {"name": name[:_MOST_NAME], "hash": hash_[:_MOST_TEXT]}

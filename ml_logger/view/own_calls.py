@@ -1,0 +1,65 @@
+"""The calls that give the page itself: its files, plotly.js, who looks, the way in and out."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from .answers import Reply, json_reply, wanted_encoding
+from .assets import Assets, Plotly
+from .gate import Gate
+from .place import Place
+from .visitor import Visitor
+from .work import Workers
+
+FOR_EVER = "public, max-age=31536000, immutable"
+
+
+class OwnCalls:
+    """The handlers, and what they share. They need no right."""
+
+    def __init__(self, place: Place, gate: Gate, workers: Workers) -> None:
+        self._place, self._gate, self._workers = place, gate, workers
+        self._assets, self._plotly = Assets(), Plotly()
+
+    async def index(self, request: web.Request) -> web.StreamResponse:
+        """Answer ``GET ./``."""
+        return await self._workers.answer(request, self._index)
+
+    def _index(self) -> Reply:
+        page = self._assets.get("index.html")
+        return Reply(page.body, page.content_type)
+
+    async def static(self, request: web.Request) -> web.StreamResponse:
+        """Answer ``GET view/static/NAME``."""
+        return await self._workers.answer(request, self._static, request.match_info["name"], request.query.get("v"))
+
+    def _static(self, name: str, version: str | None) -> Reply:
+        asset = self._assets.get(name)
+        headers = {"Cache-Control": FOR_EVER} if version == asset.version else {}
+        return Reply(asset.body, asset.content_type, headers)
+
+    async def plotly_js(self, request: web.Request) -> web.StreamResponse:
+        """Answer ``GET view/plotly.js``, compressed once for all."""
+        encoding = wanted_encoding(request.headers.get("Accept-Encoding", ""))
+        body = await self._workers.do(self._plotly.body, encoding)
+        headers = {} if encoding == "identity" else {"Content-Encoding": encoding}
+        reply = Reply(body, "text/javascript", {**headers, "Cache-Control": "public, max-age=86400"}, is_packed=True)
+        return await self._workers.answer(request, lambda: reply)
+
+    async def me(self, request: web.Request) -> web.StreamResponse:
+        """Answer ``GET view/api/me``."""
+        visitor = await self._gate.maybe_visitor(request)
+        return await self._workers.answer(request, self._me, visitor)
+
+    def _me(self, visitor: Visitor | None) -> Reply:
+        return json_reply(
+            {
+                "name": visitor.name if visitor else None,
+                "rights": sorted(visitor.rights) if visitor else [],
+                "prefix": visitor.prefix if visitor else "",
+                "needs_login": visitor is None,
+                "title": self._place.title,
+                "is_receiver": self._place.is_receiver,
+                "has_plotly": self._plotly.maybe_path() is not None,
+            }
+        )

@@ -1,0 +1,32 @@
+"""The place that is looked at: its files, and what else is known there. A receiver gives another than a directory of this
+machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ..files import Files
+from .keeping import LocalShelf, Shelf
+from .visitor import Visitor
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where runs are: `title` names it to people, `shelf_of` a visitor is where their notes are put.
+
+    `agents_for` a visitor are the agents that were heard of, as ``GET /v1/agents`` lists them.
+    """
+
+    files: Files
+    title: str
+    shelf_of: Callable[[Visitor], Shelf]
+    agents_for: Callable[[Visitor], list[dict[str, Any]]]
+    is_receiver: bool = False
+
+
+def local_place(files: Files, title: str) -> Place:
+    """Return the place that a directory of this machine is: everybody's notes are put there, and no agent is heard."""
+    shelf = LocalShelf(files)
+    return Place(files, title, lambda _visitor: shelf, lambda _visitor: [])
