@@ -26,6 +26,15 @@ const PATHS = {
   table: "M8 2.5v7M5 7l3 3 3-3M3 12.5h10",
   picture: "M2.5 3.5h11v9h-11zM2.5 10.5l3.5-3 2.5 2 2-1.5 3 2.5M10 6.2v.1",
   trash: "M3 4.5h10M6.5 4V2.5h3V4M4.5 4.5l.6 9h5.8l.6-9",
+  left: "M10 4 6 8l4 4",
+  play: "M5 3.5v9l7.5-4.5z",
+  pause: "M5.5 3.5v9M10.5 3.5v9",
+  download: "M8 2.5v7.5M4.5 7 8 10.5 11.5 7M3 13.5h10",
+  image: "M2.5 3.5h11v9h-11zM2.5 10.5l3-3 3 3 2-2 3 3M10 6h.2",
+  histogram: "M2.5 13.5h11M4 13V9M7 13V3.5M10 13V6M13 13v-2",
+  folder: "M2 4.5h4.5L8 6h6v7H2z",
+  file: "M4 2.5h5l3 3v8H4zM9 2.5v3h3",
+  differs: "M3 6h10M3 10h10M10.5 3l-5 10",
 };
 
 /** @typedef {keyof typeof PATHS} IconName */
