@@ -14,7 +14,7 @@ def start_event(*, is_forked: bool = False) -> dict[str, Any]:
     event: dict[str, Any] = {
         "event": "start",
         "_timestamp": time.time(),
-        "host": _host(),
+        "host": host_name(),
         "pid": os.getpid(),
         "user": os.environ.get("USER") or os.environ.get("USERNAME"),
         "argv": list(getattr(sys, "argv", [])),
@@ -25,7 +25,8 @@ def start_event(*, is_forked: bool = False) -> dict[str, Any]:
     return event | ({"git": commit} if commit else {}) | ({"forked": True} if is_forked else {})
 
 
-def _host() -> str:
+def host_name() -> str:
+    """Return the name of this machine, as it stands in ``run.jsonl``."""
     if sys.platform == "win32":
         return os.environ.get("COMPUTERNAME", "")
     return os.uname().nodename  # what platform.node() gives, without importing half the standard library

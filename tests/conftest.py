@@ -23,6 +23,14 @@ settings.load_profile("project")
 __all__ = ["browser", "open_page"]  # fixtures for every module
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _cache_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what the reader caches, here and in what is started, out of the cache of whoever runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture
 def commands(tmp_path: Path) -> Iterator[Commands]:
     """Start the installed commands; whatever is left ends with the test, and none may have shown a traceback."""

@@ -7,16 +7,21 @@ none. Columns that the same records have share the array that says which. Blocks
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
+_Value = TypeVar("_Value")
+
+MOST_KEYS = 10_000
+"""Columns a block has at most; what a run logs under more names than that is in its records only."""
 
 NO_FLOATS: Floats = np.empty(0)
 
@@ -91,11 +96,16 @@ def join(blocks: Sequence[Block]) -> Block:
         count=sum(block.count for block in blocks),
         steps=np.concatenate([block.steps for block in blocks]),
         times=np.concatenate([block.times for block in blocks]),
-        columns=_joined_columns(blocks),
+        columns=bounded(_joined_columns(blocks)),
         span=span,
-        last=last,
+        last=bounded(last),
         bad_lines=sum(block.bad_lines for block in blocks),
     )
+
+
+def bounded(of_keys: dict[str, _Value]) -> dict[str, _Value]:
+    """Return what belongs to the first `MOST_KEYS` keys."""
+    return of_keys if len(of_keys) <= MOST_KEYS else dict(itertools.islice(of_keys.items(), MOST_KEYS))
 
 
 def _joined_columns(blocks: Sequence[Block]) -> dict[str, Column]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from .attempts import Attempt, attempts_among, replaced_from
 from .block import NO_FLOATS, Block, Column, Floats, Span
+from .records import as_numbers
 from .series import Points, Series
 
 
@@ -26,8 +27,9 @@ class KeySummary:
 
 @dataclass(frozen=True)
 class PartColumns:
-    """What one part of the stream holds; `identity` follows from its name and its first line."""
+    """What one part of the stream holds; `path` is from the top of the files, `identity` of its name and its first line."""
 
+    path: str
     identity: int
     blocks: tuple[Block, ...]
 
@@ -121,7 +123,7 @@ class Columns:
         for part in sorted(self.parts, key=_last_time):
             for block in part.blocks:
                 last.update(block.last)
-        return last
+        return {key: as_numbers(value) for key, value in last.items()}
 
     def replaced_from(self, key: str, *, attempts: bool = False) -> list[float]:
         """Return for each part the step from which a newer attempt has replaced its values of `key`; else infinity."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Literal
 
 from ..errors import NotHeld
 from ..files import Entry, Files, LocalFiles
 from ..layout import METRICS, PARAMETERS, RUN, is_hidden
+from .cache import ColumnCache
 from .media import KINDS
 from .parts import joined, part_number
 from .run import Run
@@ -16,16 +18,20 @@ from .run import Run
 _STREAMS = (RUN, METRICS, PARAMETERS)
 
 
-def find_runs(root: str | os.PathLike[str] | None = None, *, files: Files | None = None) -> list[Run]:
-    """Return the runs at and under the directory `root`, or all in `files`, sorted by path; links are not followed.
+def find_runs(
+    root: str | os.PathLike[str] = "",
+    *,
+    files: Files | None = None,
+    cache: ColumnCache | Literal["user"] | None = "user",
+) -> list[Run]:
+    """Return the runs at and under the directory `root`, or in `files` at and under the folder `root`, sorted by path.
 
-    A run is a folder that holds a run's streams.
+    A run is a folder that holds a run's streams; links to folders are not followed. `cache` is as for `Run`.
     """
-    if files is None:
-        top = Path(os.fspath(root) if root is not None else ".")
-        files = LocalFiles(top)
-        return [Run(top / folder, files=files, folder=folder) for folder in sorted(run_folders(files))]
-    return [Run(folder, files=files) for folder in sorted(run_folders(files, os.fspath(root or "")))]
+    if files is not None:
+        return [Run(folder, files=files, cache=cache) for folder in sorted(run_folders(files, os.fspath(root)))]
+    folders = sorted(run_folders(LocalFiles(root or ".")))
+    return [Run(Path(root, folder), cache=cache) for folder in folders]
 
 
 def run_folders(files: Files, folder: str = "") -> Iterator[str]:

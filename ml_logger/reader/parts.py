@@ -6,13 +6,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..errors import NotHeld
-from ..files import Entry, Files
+from ..files import Files
 from ..layout import part_of, undiverged
-from .records import records_of
+from .records import Record, records_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,22 +28,24 @@ class Part:
         return self.path.rpartition("/")[2]
 
 
-def parts_of(files: Files, folder: str, stream: str) -> list[Part]:
-    """Return the parts of `stream` (a path relative to `folder`) in order; none where there is no such folder."""
+def listed(files: Files, folder: str, stream: str) -> list[Part]:
+    """Return the parts of `stream` (a path relative to `folder`), in the order of their names; none without such a folder."""
     inside, _, name = stream.rpartition("/")
     where = joined(folder, inside)
     try:
         entries = files.list(where)
     except NotHeld:  # nothing was written yet
         return []
-    return parts_among(files, where, entries, name)
-
-
-def parts_among(files: Files, folder: str, entries: Iterable[Entry], name: str) -> list[Part]:
-    """Return the parts of the stream `name` among the `entries` of its `folder`, in order."""
     found = [entry for entry in entries if entry.kind == "file" and part_number(entry.name, name) is not None]
-    parts = [Part(joined(folder, entry.name), entry.size, entry.mtime_ns) for entry in found]
-    return sorted(parts, key=lambda part: _order(files, part, name))
+    parts = [Part(joined(where, entry.name), entry.size, entry.mtime_ns) for entry in found]
+    return sorted(parts, key=lambda part: order_of(part.name, name, 0.0))
+
+
+def parts_of(files: Files, folder: str, stream: str) -> list[Part]:
+    """Return the parts of `stream` (a path relative to `folder`), in order."""
+    name = stream.rpartition("/")[2]
+    parts = listed(files, folder, stream)
+    return sorted(parts, key=lambda part: order_of(part.name, name, _first_time_s(files, part, name)))
 
 
 def part_number(name: str, stream: str) -> int | None:
@@ -53,22 +54,29 @@ def part_number(name: str, stream: str) -> int | None:
     return part_of(undiverged(name), stream) if number is None else number
 
 
+def order_of(name: str, stream: str, first_time_s: float) -> tuple[bool, float, int, str]:
+    """Return what the parts of `stream` are sorted by; the time of its first record counts for one kept beside another."""
+    number = part_of(name, stream)
+    if number is not None:
+        return False, 0.0, number, name
+    return True, first_time_s, part_number(name, stream) or 0, name
+
+
+def time_of(record: Record) -> float:
+    """Return when a record was logged, in seconds since the epoch; 0 if it does not say."""
+    time_s = record.get("_timestamp")
+    return float(time_s) if isinstance(time_s, (int, float)) else 0.0
+
+
 def joined(folder: str, name: str) -> str:
     """Return the path of `name` in `folder`; both may be empty."""
     return f"{folder}/{name}" if folder and name else folder or name
 
 
-def _order(files: Files, part: Part, stream: str) -> tuple[bool, float, int, str]:
-    number = part_of(part.name, stream)
-    if number is not None:
-        return False, 0.0, number, part.name
-    return True, _first_time_s(files, part), part_number(part.name, stream) or 0, part.name
-
-
-def _first_time_s(files: Files, part: Part) -> float:
+def _first_time_s(files: Files, part: Part, stream: str) -> float:
+    if part_of(part.name, stream) is not None:  # it does not matter
+        return 0.0
     try:
-        first = next(records_of(files, part.path), {})
+        return time_of(next(records_of(files, part.path), {}))
     except NotHeld:
         return 0.0
-    time_s = first.get("_timestamp")
-    return time_s if isinstance(time_s, float) else 0.0

@@ -8,23 +8,27 @@ import zlib
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path, PurePath, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 from ..errors import NotHeld
 from ..files import Files, LocalFiles
 from ..layout import HISTOGRAMS, METRICS, PARAMETERS, RUN, TEXT, unnumbered
 from . import frames
 from .block import Floats
+from .cache import ColumnCache, user_cache
+from .column_stream import ColumnStream
 from .columns import Columns, KeySummary
-from .histograms import Histogram, histograms_in
+from .decode import decode
+from .histograms import Histogram, offsets_in, read_histograms
 from .html import card
 from .media import MediaFile, media_of
-from .metrics import Metrics
-from .parts import Part, parts_of
+from .parts import Part, listed, order_of, parts_of, time_of
+from .presence import is_gone
 from .processes import Life, Process, State, life_of
-from .records import BAD, Record, as_numbers, records_of, values_of
+from .records import BAD, Record, as_numbers, values_of
 from .sections import flattened, merged
 from .series import Series
+from .small_stream import SmallStream
 
 
 class Run:
@@ -32,13 +36,24 @@ class Run:
 
     Everything is as it is at the call: a run that grows may be asked again and again, and is read from where the last reading
     ended. Nothing raises for what is or isn't in the files; `bad_lines` counts the lines that were no records. Thread-safe.
+
+    Columns are kept in the `cache` of this user, unless another or none is given.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, files: Files | None = None, folder: str | None = None) -> None:
-        self.path: PurePath = Path(path) if files is None or folder is not None else PurePosixPath(path)
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        files: Files | None = None,
+        cache: ColumnCache | Literal["user"] | None = "user",
+    ) -> None:
+        self.path: PurePath = Path(path) if files is None else PurePosixPath(path)
         self.files = LocalFiles(path) if files is None else files
-        self.folder = folder if folder is not None else "" if files is None else os.fspath(path).strip("/")
-        self._metrics = Metrics(self.files)
+        self.folder = "" if files is None else os.fspath(path).strip("/")
+        kept = user_cache() if cache == "user" else cache
+        self._metrics = ColumnStream(self.files, decode, kept)
+        self._histograms = ColumnStream(self.files, offsets_in, kept)
+        self._small = {PARAMETERS: SmallStream(self.files), RUN: SmallStream(self.files)}
         self._lock = threading.Lock()
         self._bad_lines: dict[str, int] = {}
 
@@ -53,7 +68,7 @@ class Run:
     def columns(self) -> Columns:
         """Return all numbers of the run as they are now, for whoever asks more than one thing about the same moment."""
         with self._lock:
-            columns = self._metrics.look(self.parts(METRICS))
+            columns = self._metrics.look(listed(self.files, self.folder, METRICS))
             self._bad_lines[METRICS] = columns.bad_lines
             return columns
 
@@ -75,7 +90,7 @@ class Run:
     @property
     def version(self) -> str:
         """A word that changes when anything of the metrics does; asks for the list of files only."""
-        return f"{zlib.crc32(repr(self.parts(METRICS)).encode()):08x}"
+        return f"{zlib.crc32(repr(listed(self.files, self.folder, METRICS)).encode()):08x}"
 
     def last_values(self) -> Record:
         """Return the last value of every key that `log` was given, text and all, with ``_step`` and ``_timestamp``."""
@@ -98,7 +113,7 @@ class Run:
     @property
     def params(self) -> dict[str, Any]:
         """What `log_params` was given: section title to section, or to a single value; a later key over an earlier one."""
-        return merged(self._records(PARAMETERS))
+        return merged(record for _, records in self._all(PARAMETERS) for record in records)
 
     @property
     def sections(self) -> dict[str, dict[str, Any]]:
@@ -113,7 +128,7 @@ class Run:
     @property
     def events(self) -> list[Record]:
         """The start and end of every process that wrote here."""
-        return list(self._records(RUN))
+        return [record for _, records in self._all(RUN) for record in records]
 
     def data(self, path: str) -> list[Any]:
         """Return every value that ``log_data(path, …)`` was given, part after part, special floats as floats."""
@@ -122,10 +137,23 @@ class Run:
         self._bad_lines[stream] = sum(value is BAD for value in found)
         return [as_numbers(value) for value in found if value is not BAD]
 
-    def histograms(self, key: str | None = None) -> list[Histogram]:
-        """Return what `log_histogram` stored under `key`, or under all keys, part after part."""
-        found = [one for record in self._records(HISTOGRAMS) for one in histograms_in(record)]
-        return [one for one in found if key is None or one.key == key]
+    def histograms(self, key: str | None = None, *, attempts: bool = False, most: int | None = None) -> list[Histogram]:
+        """Return what `log_histogram` stored under `key`, or under all keys; thinned evenly to `most` a key.
+
+        Of a run that was resumed at an earlier step the newest attempt counts, or all `attempts`.
+        """
+        columns = self._histogram_columns()
+        return read_histograms(self.files, columns, columns.keys() if key is None else [key], most, attempts)
+
+    def histogram_keys(self) -> dict[str, KeySummary]:
+        """Return the keys of histograms in the order in which they came, each with how many it has, first and last step."""
+        return self._histogram_columns().keys()
+
+    def _histogram_columns(self) -> Columns:
+        with self._lock:
+            columns = self._histograms.look(listed(self.files, self.folder, HISTOGRAMS))
+            self._bad_lines[HISTOGRAMS] = columns.bad_lines
+            return columns
 
     def text(self, path: str = TEXT) -> str:
         """Return what was printed, or the text stream `path` of the run, part after part."""
@@ -167,7 +195,7 @@ class Run:
     @property
     def life(self) -> Life:
         """State, start, end, host and pid, of one moment."""
-        return life_of([self._process(part) for part in self.parts(RUN)])
+        return life_of([Process(events, self._is_alive(part, events)) for part, events in self._all(RUN)])
 
     @property
     def state(self) -> State:
@@ -195,12 +223,20 @@ class Run:
         """Return the files of a stream (``metrics.jsonl``, ``metrics.1.jsonl``, …), in order."""
         return parts_of(self.files, self.folder, stream)
 
-    def _process(self, part: Part) -> Process:
+    def _all(self, stream: str) -> list[tuple[Part, list[Record]]]:
+        """Return the parts of a stream of few records, in order, with them."""
+        with self._lock:
+            found = self._small[stream].look(listed(self.files, self.folder, stream))
+            self._bad_lines[stream] = self._small[stream].bad_lines
+        return sorted(found, key=lambda one: order_of(one[0].name, stream, time_of(one[1][0]) if one[1] else 0.0))
+
+    def _is_alive(self, part: Part, events: list[Record]) -> bool | None:
+        """Return whether the process that wrote `part` is seen alive; None where nobody can know."""
         try:
-            events = list(records_of(self.files, part.path))
-            return Process(events, self.files.is_being_written(part.path))
+            is_alive = self.files.is_being_written(part.path)
         except NotHeld:  # deleted since it was listed
-            return Process([], None)
+            return None
+        return None if is_alive is False and not is_gone(events) else is_alive
 
     def _records(self, stream: str) -> Iterator[Record]:
         bad = 0

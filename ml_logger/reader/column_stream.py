@@ -1,0 +1,59 @@
+"""The columns of one stream of a run, kept up to date: each look reads what came behind the last one and nothing else."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import closing
+
+from ..errors import NotHeld
+from ..files import Files
+from .cache import ColumnCache
+from .columns import Columns, PartColumns
+from .growing import Decode, GrowingPart
+from .parts import Part
+
+
+class ColumnStream:
+    """All parts of one stream, as far as they were read; not thread-safe."""
+
+    def __init__(self, files: Files, decode: Decode, cache: ColumnCache | None) -> None:
+        self._files = files
+        self._decode = decode
+        self._cache = cache
+        self._parts: dict[str, GrowingPart] = {}
+        self._seen: tuple[Part, ...] = ()
+        self._columns = Columns([])
+
+    def look(self, parts: Sequence[Part]) -> Columns:
+        """Return the columns of `parts`, as they were listed just now, having read what is new in them."""
+        if tuple(parts) == self._seen:
+            return self._columns
+        self._parts = {part.path: self._parts.get(part.path) or self._begun(part.path) for part in parts}
+        read = [columns for part in parts if (columns := self._maybe_columns(part)) is not None]
+        self._columns = Columns(in_order(read))
+        self._seen = tuple(parts)
+        return self._columns
+
+    def _begun(self, path: str) -> GrowingPart:
+        return GrowingPart(self._files.place, path, self._decode, self._cache)
+
+    def _maybe_columns(self, part: Part) -> PartColumns | None:
+        growing = self._parts[part.path]
+        if growing.seen != part:
+            try:
+                with closing(self._files.open(part.path)) as file:
+                    growing.catch_up(file)
+            except NotHeld:  # deleted since it was listed
+                return None
+            growing.seen = part
+        return growing.columns()
+
+
+def in_order(parts: Sequence[PartColumns]) -> list[PartColumns]:
+    """Return `parts` in the order in which they began; one without a time stays behind the one before it."""
+    begins, before = [], -math.inf
+    for part in parts:
+        before = before if math.isnan(part.span.first_time) else part.span.first_time
+        begins.append(before)
+    return [parts[number] for number in sorted(range(len(parts)), key=begins.__getitem__)]

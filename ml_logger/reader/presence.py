@@ -1,0 +1,32 @@
+"""Presence: whether the process that wrote a part of ``run.jsonl`` is known to be no more."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from ..origin import host_name
+from .records import Record
+
+
+def is_gone(events: Sequence[Record]) -> bool:
+    """Return whether the process that said these `events` ran on this machine and is not there any more.
+
+    That nobody holds the lock of its file is not enough: a copy of a run, or a receiver's, has none.
+    """
+    starts = [event for event in events if event.get("event") == "start"]
+    if not starts or starts[-1].get("host") != host_name() or sys.platform == "win32":
+        return False
+    pid = starts[-1].get("pid")
+    return isinstance(pid, int) and pid > 0 and not _is_there(pid)
+
+
+def _is_there(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True

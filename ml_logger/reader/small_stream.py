@@ -1,0 +1,65 @@
+"""Small streams: all records of a stream that has few (parameters, events), kept so that no line is read twice."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+
+from ..errors import NotHeld
+from ..files import Files, OpenFile
+from .follow import Place, place_in
+from .parts import Part
+from .records import Record, parsed, whole_lines
+
+
+@dataclass
+class _Kept:
+    seen: Part | None = None
+    place: Place = field(default_factory=Place)
+    records: list[Record] = field(default_factory=list)
+    bad_lines: int = 0
+
+    def catch_up(self, file: OpenFile) -> None:
+        """Read what is new, or everything if the file was written anew."""
+        if not self.place.is_in(file):
+            self.place, self.records, self.bad_lines = Place(), [], 0
+        behind = self.place.offset
+        for lines, behind in whole_lines(file, self.place.offset):  # noqa: B007 - the last one is needed
+            values = [parsed(line) for line in io.BytesIO(lines)]
+            new = [value for value in values if isinstance(value, dict)]
+            self.records = self.records + new
+            self.bad_lines += len(values) - len(new)
+        if behind != self.place.offset:
+            self.place = place_in(file, behind)
+
+
+class SmallStream:
+    """The records of one stream, part by part; not thread-safe."""
+
+    def __init__(self, files: Files) -> None:
+        self._files = files
+        self._kept: dict[str, _Kept] = {}
+
+    @property
+    def bad_lines(self) -> int:
+        """How many lines of it were no records."""
+        return sum(kept.bad_lines for kept in self._kept.values())
+
+    def look(self, parts: Sequence[Part]) -> list[tuple[Part, list[Record]]]:
+        """Return the records of each of `parts`, as they were listed just now; nobody may change the lists."""
+        self._kept = {part.path: self._kept.get(part.path) or _Kept() for part in parts}
+        return list(self._read(parts))
+
+    def _read(self, parts: Sequence[Part]) -> Iterator[tuple[Part, list[Record]]]:
+        for part in parts:
+            kept = self._kept[part.path]
+            if kept.seen != part:
+                try:
+                    with closing(self._files.open(part.path)) as file:
+                        kept.catch_up(file)
+                except NotHeld:  # deleted since it was listed
+                    continue
+                kept.seen = part
+            yield part, kept.records
