@@ -39,11 +39,11 @@ class Histogram:
     not_finite: int
 
 
-def histograms_in(record: Record, keys: Collection[str]) -> Iterator[Histogram]:
-    """Yield the histograms of `keys` in one record of ``histograms.jsonl``; what is none is passed over."""
+def histograms_in(record: Record, keys: Collection[str] | None = None) -> Iterator[Histogram]:
+    """Yield the histograms of `keys`, or all, in one record of ``histograms.jsonl``; what is none is passed over."""
     step, time = (_number_or_nan(record.get(name)) for name in ("_step", "_timestamp"))
     for key, value in record.items():
-        if key not in keys or not isinstance(value, dict):
+        if (keys is not None and key not in keys) or not isinstance(value, dict):
             continue
         counts, edges = _maybe_floats(value.get("counts")), _maybe_floats(value.get("edges"))
         if counts is not None and edges is not None and len(edges) == len(counts) + 1:
