@@ -61,7 +61,7 @@ def step_table(
     value_width = max(_CELL_WIDTH, max(map(len if is_plain else columns, texts)))
     if width is not None and value_width > _CELL_WIDTH:
         value_width = min(value_width, max(_CELL_WIDTH, width - _key_width(map(_label, keys)) - 3))
-        texts = [text if columns(text) <= value_width else _cut(text, value_width) for text in texts]
+        texts = [text if columns(text) <= value_width else cut(text, value_width) for text in texts]
         is_plain = False
     if is_plain and not is_colored:
         return _frame(keys, value_width, f"^{value_width}").format(*texts)
@@ -159,7 +159,7 @@ def _missing(text: str, width: int) -> int:
     return max(0, width - columns(text))
 
 
-def _cut(text: str, width: int) -> str:
+def cut(text: str, width: int) -> str:
     """Return `text`, which is wider than `width`, with an ellipsis at its end and in at most `width` columns."""
     kept, used, before = [], 0, ""
     for character in text:

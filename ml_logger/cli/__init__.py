@@ -1,8 +1,8 @@
 """The ``ml-logger`` command: look at runs, bring them over, and prove that a mirror or a receiver holds what the spool holds.
 
-One module a command, and only that of the command called is loaded, with what it needs. Each has ``add_arguments(parser)``,
-which sets ``command`` to the function that takes the parsed options and returns the exit code. What a command finds goes to
-standard output, all else to standard error; an error is one line there that names the thing and the mend.
+One module a command, and only that of the command called is loaded, with what it needs. Each has ``add_arguments(parser)`` and
+``run(options)``, which returns the exit code. What a command finds goes to standard output, all else to standard error; an
+error is one line there that names the thing and the mend.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from ..version import __version__
 from .exits import DONE, INTERRUPTED, exit_code, table_of_exits
 
 COMMANDS = {
-    "ls": "list the runs under a directory, with their state and last values",
-    "show": "show a run's parameters and last values",
-    "view": "look at the runs under a directory in a browser",
-    "verify": "compare a spool with its mirror, or with what a receiver holds",
+    "ls": ("ml_logger.cli.ls", "list runs: state, start, last values"),
+    "show": ("ml_logger.cli.show", "show a run's parameters and last values"),
+    "view": ("ml_logger.view.command", "look at runs in a browser"),
+    "verify": ("ml_logger.cli.verify", "compare a spool with its mirror, or with what a receiver holds"),
 }
-"""What each command does, in one line; its module has its name."""
+"""By its name, the module of each command and what it does, in one line."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,14 +56,16 @@ def _parser(chosen: str) -> argparse.ArgumentParser:
     """Return the parser of all commands, with the arguments of the one that is `chosen`."""
     parser = OneLineParser(
         prog="ml-logger",
-        description="Look at logged runs, and prove that a mirror equals its spool.",
-        epilog=table_of_exits(),
+        description="Look at logged runs, in a directory or at a receiver.",
+        epilog=f"RUN is a directory, or a receiver's URL and the run's path behind it.\n\n{table_of_exits()}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"ml-logger {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=OneLineParser)
-    for name, summary in COMMANDS.items():
+    for name, (path, summary) in COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
         if name == chosen:
-            importlib.import_module(f".{name}", __package__).add_arguments(command)
+            module = importlib.import_module(path)
+            module.add_arguments(command)
+            command.set_defaults(command=module.run)
     return parser

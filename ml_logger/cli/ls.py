@@ -1,39 +1,97 @@
-"""``ml-logger ls``: the runs under a directory."""
+"""``ml-logger ls``: the runs under a directory or at a receiver, one a line."""
 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
 
+from ..color import is_wanted, terminal_width
 from ..errors import NotHeld
-from ..reader import Run, find_runs
-from .places import existing_directory
-from .values import short, text_of
+from ..reader import find_runs
+from ..table import Cell
+from .aligned import Column, aligned
+from .documents import add_json_argument, write_document
+from .places import Place, Places, add_receiver_arguments
+from .progress import counted
+from .summaries import NEWEST_FIRST, OWN, Summary, keys_of, ordered, summary_of
+from .values import age_text, text_of
 
-_SHOWN_VALUES = 6
+STATE_COLORS = {"running": "green", "failed": "red", "killed": "red", "silent": "yellow"}
+_VALUE_COLUMNS = 14
+_NAME_COLUMNS = 60
 
 
 def add_arguments(ls: argparse.ArgumentParser) -> None:
     """Add what the command takes to its parser."""
-    ls.add_argument("directory", type=Path, nargs="?", default=Path(), help="where to look; the current one by default")
-    ls.set_defaults(command=_ls)
+    ls.add_argument("place", nargs="?", default=".", metavar="DIR|URL", help="where to look (default: here)")
+    ls.add_argument("--filter", action="append", default=[], metavar="TEXT", help=_FILTER_HELP)
+    ls.add_argument("--sort", default=NEWEST_FIRST, metavar="KEY", help=_SORT_HELP)
+    ls.add_argument("-r", "--reverse", action="store_true", help="the other way round")
+    ls.add_argument("-n", "--most", type=int, metavar="N", help="so many runs at most")
+    add_json_argument(ls)
+    add_receiver_arguments(ls)
 
 
-def _ls(options: argparse.Namespace) -> int:
-    root = existing_directory(options.directory)
-    runs = find_runs(root)
-    if not runs:
-        raise NotHeld(f"no runs under {str(root)!r}", hint="name a log directory or the receiver's data directory")
-    for run in runs:
-        print(_summary(run, root))
+_FILTER_HELP = "only runs whose path, state, host or a parameter (name=value) contains TEXT; all of several"
+_SORT_HELP = "path, state, started (the newest first; the default), host, records, step, a metric or a parameter"
+
+
+def run(options: argparse.Namespace) -> int:
+    """List the runs; raises `NotHeld` if there are none."""
+    with Places(options) as places:
+        found = _found(places.find(options.place), options.filter)
+    if not found:
+        what = "no such runs" if options.filter else "no runs"
+        raise NotHeld(f"{what} under {options.place!r}", hint="name a log directory, or a receiver's URL")
+    found = ordered(found, options.sort, is_reversed=options.reverse)[: options.most]
+    if options.json:
+        write_document([summary.document() for summary in found])
+        return 0
+    columns = columns_of(found, options.sort, time.time())
+    width, is_colored = terminal_width(sys.stdout), is_wanted(sys.stdout)
+    for line in aligned(columns, always=3, width=width, is_colored=is_colored):
+        print(line)
     return 0
 
 
-def _summary(run: Run, root: Path) -> str:
-    columns = run.columns()
-    last = columns.last_values()
-    step = f"  step {last['_step']}" if "_step" in last else ""
-    values = [f"{key}={short(text_of(value))}" for key, value in last.items() if not key.startswith("_")]
-    more = " …" if len(values) > _SHOWN_VALUES else ""
-    name = Path(run.path).relative_to(root).as_posix()
-    return f"{name}  {run.state}  {columns.count} records{step}  {' '.join(values[:_SHOWN_VALUES])}{more}".rstrip()
+def _found(place: Place, wanted: Sequence[str]) -> list[Summary]:
+    place.files.list(place.folder)  # so that what is not there is said
+    prefix = f"{place.folder}/" if place.folder else ""
+    found = []
+    for one in counted(find_runs(place.folder, files=place.files), "reading", "run"):
+        summary = summary_of(one, one.folder.removeprefix(prefix) if one.folder != place.folder else ".")
+        if all(summary.contains(text) for text in wanted):
+            found.append(summary)
+    return found
+
+
+def columns_of(found: Sequence[Summary], sorted_by: str, now_s: float) -> list[Column]:
+    """Return the columns of a list of runs; what it is sorted by comes before the other values."""
+    keys = [key for key in keys_of(found) if key != sorted_by]
+    if sorted_by not in OWN:
+        keys.insert(0, sorted_by)
+    return [
+        Column("RUN", [Cell(text_of(summary.path, most=_NAME_COLUMNS)) for summary in found]),
+        Column("STATE", [Cell(summary.life.state, STATE_COLORS.get(summary.life.state)) for summary in found]),
+        _column("STARTED", found, lambda summary: _age(summary, now_s)),
+        _column("STEP", found, lambda summary: summary.step),
+        *(_column(text_of(key, most=_NAME_COLUMNS), found, _getter(key)) for key in keys),
+    ]
+
+
+def _getter(key: str) -> Callable[[Summary], Any]:
+    return lambda summary: summary.value(key)
+
+
+def _age(summary: Summary, now_s: float) -> str | None:
+    return None if summary.life.started is None else f"{age_text(now_s - summary.life.started)} ago"
+
+
+def _column(title: str, found: Sequence[Summary], value: Callable[[Summary], Any]) -> Column:
+    values = [value(summary) for summary in found]
+    return Column(
+        title, [Cell("" if one is None else text_of(one, most=_VALUE_COLUMNS)) for one in values], is_right=True
+    )

@@ -17,6 +17,8 @@ from urllib.parse import unquote
 from ..errors import BadPath, NotHeld, UsageError
 from ..files import Files, LocalFiles
 from ..layout import check_path
+from ..reader.find import has_streams
+from ..reader.run import Run
 from ..settings import read_token
 
 if TYPE_CHECKING:
@@ -31,8 +33,14 @@ class Place:
     folder: str
     called: str
 
+    def run(self) -> Run:
+        """Return the run that lies here; raises `NotHeld` if none does."""
+        if not has_streams(self.files.list(self.folder)):
+            raise NotHeld(f"{self.called!r} is not a run", hint="'ml-logger ls DIR|URL' lists those under a folder")
+        return Run(self.folder, files=self.files)
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+
+def add_receiver_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what it takes to read from a receiver."""
     parser.add_argument("--token-file", type=Path, metavar="FILE", help="its first line is sent, else $ML_LOGGER_TOKEN")
     parser.add_argument("--ca-file", type=Path, metavar="FILE", help="PEM file of the CAs to trust")

@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import Any
 
-_SHOWN_CHARACTERS = 24
+from ..table import columns, cut, printable
+
+_TURNS_AROUND = {ord(c): f"\\u{ord(c):04x}" for c in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f"}
+"""What makes a terminal write from right to left: a name could pass for another."""
+
+_AGES = ((60.0, 1.0, "s"), (3600.0, 60.0, "min"), (48 * 3600.0, 3600.0, "h"), (float("inf"), 86_400.0, "d"))
 
 
-def text_of(value: Any) -> str:
-    """Return a logged value as text; numbers with six digits."""
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+def text_of(value: Any, *, most: int | None = None) -> str:
+    """Return a logged value as text in at most so many columns of a terminal; a number has six digits."""
+    text = printable(f"{value:.6g}" if isinstance(value, float) else str(value)).translate(_TURNS_AROUND)
+    return text if most is None or columns(text) <= most else cut(text, most)
 
 
-def short(text: str) -> str:
-    """Return `text`, or its beginning and an ellipsis."""
-    return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 1] + "…"
+def age_text(seconds: float) -> str:
+    """Return a span of time in one unit: ``12 s``, ``5 min``, ``3 h``, ``12 d``."""
+    size, unit = next((size, unit) for most, size, unit in _AGES if seconds < most)
+    return f"{max(0.0, seconds) / size:.0f} {unit}"
+
+
+def time_text(time_s: float) -> str:
+    """Return a moment in local time to the second; of one outside of the calendar its number."""
+    try:
+        moment = datetime.datetime.fromtimestamp(time_s, datetime.timezone.utc).astimezone()
+    except (OverflowError, ValueError, OSError):
+        return f"{time_s:.6g}"
+    return f"{moment:%Y-%m-%d %H:%M:%S}"

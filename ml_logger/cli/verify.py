@@ -13,10 +13,10 @@ from ..color import is_terminal
 from ..digests import Ask, Proof, prove, total_bytes
 from ..errors import BadPath, UsageError
 from ..layout import check_path
-from ..settings import read_token
 from ..source import source_of
 from ..verify import compare_trees
-from .places import existing_directory
+from .places import add_receiver_arguments, existing_directory, token_of
+from .progress import counted
 
 _Item = TypeVar("_Item")
 
@@ -37,18 +37,17 @@ def add_arguments(verify: argparse.ArgumentParser) -> None:
     verify.add_argument(
         "--prefix", default="", metavar="FOLDER", help="the agent's remote_prefix; {hostname} is put in"
     )
-    verify.add_argument("--token-file", type=Path, metavar="FILE", help="its first line is sent, else $ML_LOGGER_TOKEN")
-    verify.add_argument("--ca-file", type=Path, metavar="FILE", help="PEM file of the CAs to trust")
+    add_receiver_arguments(verify)
     verify.add_argument("--allow-growing", action="store_true", help="streams may be behind: the run goes on")
-    verify.set_defaults(command=_verify)
 
 
-def _verify(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
+    """Compare, print what was found, and return whether it differs."""
     if (options.mirror is None) == (options.server is None):
         raise UsageError("verify needs one of MIRROR and --server", hint="see ml-logger verify --help")
     if options.server is not None:
         return _verify_remote(options)
-    found = compare_trees(existing_directory(options.spool), existing_directory(options.mirror), _with_progress)
+    found = compare_trees(existing_directory(options.spool), existing_directory(options.mirror), _progress)
     print(found.report())
     return 0 if found.is_equal else 1
 
@@ -57,8 +56,7 @@ def _verify_remote(options: argparse.Namespace) -> int:
     from ..remote import Remote  # lazily: requests takes longer to load than all the rest
 
     spool, prefix = existing_directory(options.spool).absolute(), _checked_prefix(options.prefix)
-    environ = os.environ if options.token_file is None else {}  # the file that is named counts more
-    remote = Remote(options.server, token=read_token(None, options.token_file, environ), ca_file=options.ca_file)
+    remote = Remote(options.server, token=token_of(options), ca_file=options.ca_file)
     try:
         found = _proof(remote.digests, spool, prefix)
     finally:
@@ -84,10 +82,5 @@ def _proof(ask: Ask, spool: Path, prefix: str) -> Proof:
         return prove(spool, prefix, source_of(spool), ask, bar.update)
 
 
-def _with_progress(pairs: list[_Item]) -> Iterable[_Item]:
-    if not is_terminal(sys.stderr):
-        return pairs
-    from tqdm import tqdm  # lazily: only a person at a terminal needs it
-
-    bar: Iterable[_Item] = tqdm(pairs, desc="comparing", unit="file", leave=False)
-    return bar
+def _progress(pairs: list[_Item]) -> Iterable[_Item]:
+    return counted(pairs, "comparing", "file")
