@@ -22,8 +22,12 @@ from .exits import DONE, INTERRUPTED, exit_code, table_of_exits
 COMMANDS = {
     "ls": ("ml_logger.cli.ls", "list runs: state, start, last values"),
     "show": ("ml_logger.cli.show", "show a run's parameters and last values"),
-    "view": ("ml_logger.view.command", "look at runs in a browser"),
+    "tail": ("ml_logger.cli.tail", "show a run's last records, and follow it"),
+    "plot": ("ml_logger.cli.plot", "draw a run's curves in the terminal"),
+    "diff": ("ml_logger.cli.diff", "show the parameters in which runs differ"),
+    "export": ("ml_logger.cli.export", "write a run's numbers as CSV, Parquet or JSON"),
     "verify": ("ml_logger.cli.verify", "compare a spool with its mirror, or with what a receiver holds"),
+    "view": ("ml_logger.view.command", "look at runs in a browser"),
 }
 """By its name, the module of each command and what it does, in one line."""
 

@@ -6,7 +6,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
-from ..color import is_terminal
+from ..color import is_terminal, terminal_width
+from .values import text_of
 
 _Item = TypeVar("_Item")
 
@@ -19,3 +20,23 @@ def counted(items: Sequence[_Item], doing: str, unit: str) -> Iterable[_Item]:
 
     bar: Iterable[_Item] = tqdm(items, desc=doing, unit=unit, leave=False, delay=0.5)
     return bar
+
+
+class Notice:
+    """One line on the terminal that is there for as long as something is so; in a pipe nothing is written."""
+
+    def __init__(self) -> None:
+        self._is_shown = False
+
+    def show(self, text: str) -> None:
+        """Write the line, or another in its place."""
+        width = terminal_width(sys.stderr)
+        if width is not None:
+            print(f"\r\x1b[K{text_of(text, most=width - 1)}", end="", file=sys.stderr, flush=True)
+            self._is_shown = True
+
+    def clear(self) -> None:
+        """Take the line away."""
+        if self._is_shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            self._is_shown = False

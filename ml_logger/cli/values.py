@@ -7,7 +7,9 @@ from typing import Any
 
 from ..table import columns, cut, printable
 
-_TURNS_AROUND = {ord(c): f"\\u{ord(c):04x}" for c in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f"}
+_TURNS_AROUND = {
+    ord(c): f"\\u{ord(c):04x}" for c in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f"
+}
 """What makes a terminal write from right to left: a name could pass for another."""
 
 _AGES = ((60.0, 1.0, "s"), (3600.0, 60.0, "min"), (48 * 3600.0, 3600.0, "h"), (float("inf"), 86_400.0, "d"))

@@ -1,0 +1,165 @@
+"""``ml-logger export``: the numbers of a run as one table, for other programs.
+
+A row for each record, ``step``, ``timestamp`` and a column a key. What a record did not have is empty (CSV), null (Parquet) or
+left out (JSON); a NaN that was logged is a NaN.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import secrets
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from ..color import is_terminal
+from ..encode import plain
+from ..errors import UsageError
+from ..layout import temporary_name
+from ..reader.block import Floats
+from ..reader.columns import Columns
+from .places import Places, add_receiver_arguments
+
+_FORMATS = ("csv", "parquet", "json")
+_ROWS = 4096
+_WORDS = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
+Missing = NDArray[np.bool_]
+
+
+def add_arguments(export: argparse.ArgumentParser) -> None:
+    """Add what the command takes to its parser."""
+    export.add_argument("run", metavar="RUN", help="a directory, or a receiver's URL and the run's path behind it")
+    export.add_argument("--format", choices=_FORMATS, help="default: what the ending of FILE says, else csv")
+    export.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: standard output")
+    export.add_argument("--attempts", action="store_true", help="also what a resumed run wrote anew since")
+    add_receiver_arguments(export)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write the table."""
+    write = _WRITERS[_format(options)]
+    if options.output is None and write is _write_parquet and is_terminal(sys.stdout):
+        raise UsageError("parquet is nothing for a terminal", hint="give -o FILE")
+    with Places(options) as places:
+        columns = places.find(options.run).run().columns()
+    table = columns.table(attempts=options.attempts)
+    missing = {key: _missing(columns, key, table, options.attempts) for key in table}
+    with _output(options.output) as file:
+        write(file, table, missing)
+    return 0
+
+
+def _format(options: argparse.Namespace) -> str:
+    ending = options.output.suffix[1:].lower() if options.output is not None else ""
+    return str(options.format or (ending if ending in _FORMATS else "csv"))
+
+
+@contextmanager
+def _output(path: Path | None) -> Iterator[BinaryIO]:
+    """Give standard output, or a file that gets its name when all is in it."""
+    if path is None:
+        sys.stdout.flush()
+        yield sys.stdout.buffer
+        return
+    if path.exists() and not path.is_file():  # /dev/null, a pipe: what is named is to stay what it is
+        with path.open("wb") as file:
+            yield file
+        return
+    aside = path.with_name(temporary_name(path.name, secrets.token_hex(4)))
+    try:
+        with aside.open("xb") as file:
+            yield file
+        aside.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
+        raise
+
+
+def _missing(columns: Columns, key: str, table: Mapping[str, Floats], attempts: bool) -> Missing:
+    """Return which rows have nothing of `key`: those that are NaN and of no record that logged one."""
+    found: Missing = np.isnan(table[key])
+    if key in ("step", "timestamp"):
+        return found
+    series = columns.series(key, attempts=attempts)
+    logged = np.isnan(series.values)
+    if found.any() and logged.any():
+        at = set(zip(_words(series.steps[logged]), series.times[logged].tolist(), strict=True))
+        rows = zip(_words(table["step"]), table["timestamp"].tolist(), strict=True)
+        found &= ~np.fromiter((pair in at for pair in rows), bool, len(found))
+    return found
+
+
+def _words(steps: Floats) -> list[Any]:
+    """Return steps that can be compared: None where there is none, since NaN is no equal of itself."""
+    return [None if step != step else step for step in steps.tolist()]
+
+
+def _rows(table: Mapping[str, Floats], missing: Mapping[str, Missing]) -> Iterator[list[list[Any]]]:
+    """Yield some rows at a time as one list a column, None where nothing is; whole steps as integers."""
+    count = len(table["step"])
+    for start in range(0, count, _ROWS):
+        yield [
+            _values(key, column[start : start + _ROWS], missing[key][start : start + _ROWS])
+            for key, column in table.items()
+        ]
+
+
+def _values(key: str, column: Floats, missing: Missing) -> list[Any]:
+    values = column.tolist()
+    if key == "step":
+        values = [int(value) if value.is_integer() else value for value in values]
+    return [None if is_missing else value for value, is_missing in zip(values, missing.tolist(), strict=True)]
+
+
+def _write_csv(file: BinaryIO, table: Mapping[str, Floats], missing: Mapping[str, Missing]) -> None:
+    lines = _Lines(file)
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerow(list(table))
+    for columns in _rows(table, missing):
+        texts = [
+            ["" if value is None else _WORDS.get(repr(value), repr(value)) for value in column] for column in columns
+        ]
+        writer.writerows(zip(*texts, strict=True))
+
+
+class _Lines:
+    """What `csv` writes to, over a file of bytes."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def write(self, text: str) -> int:
+        """Write text as UTF-8."""
+        return self._file.write(text.encode("utf-8", "backslashreplace"))
+
+
+def _write_json(file: BinaryIO, table: Mapping[str, Floats], missing: Mapping[str, Missing]) -> None:
+    """Write one array, a record a line."""
+    before = b"[\n"
+    for columns in _rows(table, missing):
+        for row in zip(*columns, strict=True):
+            record = {key: value for key, value in zip(table, row, strict=True) if value is not None}
+            file.write(before + orjson.dumps(plain(record)))
+            before = b",\n"
+    file.write(b"\n]\n" if before == b",\n" else b"[]\n")
+
+
+def _write_parquet(file: BinaryIO, table: Mapping[str, Floats], missing: Mapping[str, Missing]) -> None:
+    try:
+        import pyarrow as pa  # type: ignore[import-untyped]  # an extra
+        from pyarrow import parquet  # type: ignore[import-untyped]
+    except ModuleNotFoundError:
+        raise UsageError("parquet needs pyarrow", hint="pip install 'ml-logger[parquet]'") from None
+    arrays = {key: pa.array(column, mask=missing[key]) for key, column in table.items()}
+    parquet.write_table(pa.table(arrays), file)
+
+
+_WRITERS = {"csv": _write_csv, "json": _write_json, "parquet": _write_parquet}
