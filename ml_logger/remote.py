@@ -227,7 +227,7 @@ def _error_for(response: requests.Response, held: str | None) -> MLLoggerError:
     """Return what a status other than 200 means to the person at the keyboard."""
     status, reason = response.status_code, _reason_in(_start_of(response))
     if status in (404, 410) and held is not None and reason:
-        return NotHeld(f"{held[:200]!a} is not held by the receiver{reason}")
+        return NotHeld(f"the receiver has no {held[:200]!a}{reason if status == 410 else ''}")
     said = f"the receiver answered {status}{reason}"
     if status in (408, 429) or status >= 500:
         return TryAgain(said, retry_after_s=_maybe_seconds(response.headers.get("Retry-After", "")))

@@ -38,7 +38,7 @@ class RemoteFiles(Files):
     """The files of a receiver, as far as its token may see them. Closing it lets go of the connections."""
 
     def __init__(self, remote: Remote) -> None:
-        self._remote = remote
+        self.remote = remote
         self.place = remote.server
         self._lock = threading.Lock()
         self._alive: frozenset[str] = frozenset()
@@ -46,13 +46,13 @@ class RemoteFiles(Files):
 
     def close(self) -> None:
         """Let go of the connections."""
-        self._remote.close()
+        self.remote.close()
 
     def list(self, folder: str) -> list[Entry]:
         """Return the entries of a folder sorted by name, page after page; raises `NotHeld`, and what `Remote` raises."""
-        entries, after = _page(self._remote, folder, "")
+        entries, after = _page(self.remote, folder, "")
         while after is not None:
-            more, behind = _page(self._remote, folder, after)
+            more, behind = _page(self.remote, folder, after)
             if behind is not None and behind <= after:
                 raise BadAnswer("the list of a folder does not end", hint="is this the URL of a receiver?")
             entries, after = [*entries, *more], behind
@@ -60,13 +60,13 @@ class RemoteFiles(Files):
 
     def open(self, path: str) -> OpenFile:
         """Open a file for reading; raises `NotHeld`, and what `Remote` raises."""
-        return _RemoteFile(self._remote, path)
+        return _RemoteFile(self.remote, path)
 
     def is_being_written(self, path: str) -> bool | None:
         """Return True if an agent that was heard of just now says so of the run; else nobody knows."""
         with self._lock:
             if time.monotonic() - self._asked_at > _ALIVE_S:
-                self._alive, self._asked_at = _alive(self._remote), time.monotonic()
+                self._alive, self._asked_at = _alive(self.remote), time.monotonic()
             return True if path.rpartition("/")[0] in self._alive else None
 
 

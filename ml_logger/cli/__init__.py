@@ -26,6 +26,7 @@ COMMANDS = {
     "plot": ("ml_logger.cli.plot", "draw a run's curves in the terminal"),
     "diff": ("ml_logger.cli.diff", "show the parameters in which runs differ"),
     "export": ("ml_logger.cli.export", "write a run's numbers as CSV, Parquet or JSON"),
+    "pull": ("ml_logger.cli.pull", "download a run or a folder from a receiver; again to go on"),
     "verify": ("ml_logger.cli.verify", "compare a spool with its mirror, or with what a receiver holds"),
     "view": ("ml_logger.view.command", "look at runs in a browser"),
 }

@@ -155,7 +155,7 @@ def _write_json(file: BinaryIO, table: Mapping[str, Floats], missing: Mapping[st
 def _write_parquet(file: BinaryIO, table: Mapping[str, Floats], missing: Mapping[str, Missing]) -> None:
     try:
         import pyarrow as pa  # type: ignore[import-untyped]  # an extra
-        from pyarrow import parquet  # type: ignore[import-untyped]
+        from pyarrow import parquet
     except ModuleNotFoundError:
         raise UsageError("parquet needs pyarrow", hint="pip install 'ml-logger[parquet]'") from None
     arrays = {key: pa.array(column, mask=missing[key]) for key, column in table.items()}

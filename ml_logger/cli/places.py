@@ -66,24 +66,25 @@ class Places(AbstractContextManager["Places"]):
     def find(self, named: str) -> Place:
         """Return the place that is `named`; raises `NotHeld` where there is none, `UsageError` for what can't be one."""
         if is_url(named):
-            return self._far(named)
-        directory = existing_directory(Path(named))
-        return Place(LocalFiles(directory), "", named)
+            files, folder = self.receiver(named)
+            return Place(files, folder, named)
+        return Place(LocalFiles(existing_directory(Path(named))), "", named)
 
-    def _far(self, url: str) -> Place:
+    def receiver(self, url: str) -> tuple[RemoteFiles, str]:
+        """Return the receiver that a URL leads to, and the folder behind it."""
         from ..remote import find_receiver  # lazily: requests takes longer to load than all the rest
         from ..remote_files import RemoteFiles
 
         for receiver in self._receivers:  # of several runs most lie at one receiver
             if url.startswith(f"{receiver.place}/"):
-                return Place(receiver, _checked(unquote(url.removeprefix(receiver.place)).strip("/")), url)
+                return receiver, _checked(unquote(url.removeprefix(receiver.place)))
         remote, path = find_receiver(url, token=token_of(self._options), ca_file=self._options.ca_file)
-        receiver = RemoteFiles(remote)
-        self._receivers.append(receiver)
-        return Place(receiver, _checked(path.strip("/")), url)
+        self._receivers.append(RemoteFiles(remote))
+        return self._receivers[-1], _checked(path)
 
 
-def _checked(folder: str) -> str:
+def _checked(path: str) -> str:
+    folder = path.strip("/")
     try:
         return check_path(folder) if folder else ""
     except BadPath as error:
