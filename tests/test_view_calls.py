@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 import requests
+from processes import wait_until
 from viewing import README, SCRIPT, STEPS, Runs, looking, make_runs
 
 from ml_logger.view.local import Site
@@ -54,6 +56,12 @@ def asked(site: Site, **body: Any) -> tuple[dict[str, Any], list[dict[str, np.nd
         offset += 4 * n * (len(COLUMNS) + 1)
     assert offset == len(rest)
     return head, series
+
+
+def listed(site: Site, since: int | None = None) -> dict[str, Any]:
+    """Return the lines of the runs by their paths, of those that changed since a version if one is given."""
+    call = "view/api/runs" if since is None else f"view/api/runs?since={since}"
+    return {line["path"]: line for line in get(site, call).json()["runs"]}
 
 
 def test_the_page_and_its_files_are_kept_for_ever_under_their_version(site: Site) -> None:
@@ -285,8 +293,8 @@ def test_notes_are_kept_in_the_run_and_nobody_overwrites_anothers(site: Site, ru
     assert {**kept, "version": ""} == mine
     assert put(site, call, {**mine, "note": "late"}).status_code == 409
     assert put(site, call, {**kept, "note": "next"}).status_code == 200
-    lines = {line["path"]: line for line in get(site, "view/api/runs").json()["runs"]}
-    assert lines["failed"]["notes"] == get(site, call).json()
+    now = get(site, call).json()
+    wait_until(lambda: listed(site)["failed"]["notes"] == now)
     assert (runs.root / "failed" / ".notes.yml").read_text().startswith("pinned: true\n")
     assert put(site, "view/api/notes?run=sweep", mine).status_code == 404  # no run
 
@@ -313,6 +321,103 @@ def test_what_changes_something_wants_a_header_that_no_form_can_send(site: Site)
     assert put(site, "view/api/notes?run=failed", [1]).status_code == 400
     assert put(site, "view/api/notes?run=../failed", {}).status_code == 400
     assert put(site, "view/api/notes?run=failed", {"note": "x" * 2_000_000}).status_code == 413
+
+
+def test_a_poll_tells_what_is_new_and_nothing_else(site: Site, runs: Runs) -> None:
+    """What a run logs shows in the list of what changed since the last version, with a higher one of its own."""
+    before = get(site, "view/api/runs").json()
+    last = runs.log_more()
+
+    def is_seen() -> bool:
+        return listed(site, before["version"]).get("running", {}).get("step") == last
+
+    wait_until(is_seen)
+    after = get(site, f"view/api/runs?since={before['version']}").json()
+    assert [line["path"] for line in after["runs"]] == ["running"]
+    assert not after["is_whole"]
+    assert before["version"] < after["runs"][0]["version"] <= after["version"]
+    assert get(site, f"view/api/runs?since={after['version']}").json()["runs"] == []
+
+
+@pytest.mark.parametrize("since", [0, 1, 2**53])
+def test_a_version_of_something_else_is_answered_with_everything(site: Site, since: int) -> None:
+    """Who comes from another server, or from before its start, gets the whole list."""
+    answer = get(site, f"view/api/runs?since={since}").json()
+    assert answer["is_whole"]
+    assert len(answer["runs"]) == 7
+
+
+def test_a_run_that_is_deleted_is_gone(site: Site, runs: Runs) -> None:
+    """A poll names it, and calls about it say that it is not there; one that comes is listed."""
+    shutil.copytree(runs.root / "failed", runs.root / "passing")
+    wait_until(lambda: "passing" in listed(site))
+    version = get(site, "view/api/runs").json()["version"]
+    assert get(site, "view/api/run?run=passing").status_code == 200
+    shutil.rmtree(runs.root / "passing")
+    assert get(site, "view/api/run?run=passing").status_code == 404
+    wait_until(lambda: get(site, f"view/api/runs?since={version}").json()["gone"] == ["passing"])
+    assert asked(site, series=[["passing", "train/loss"]])[1] == []
+
+
+def test_curves_bring_only_what_is_new(site: Site, runs: Runs) -> None:
+    """With a grid and cursors a series without news is left out, and one with news begins at the first changed bucket."""
+    series = [["sweep/lr=0.1", "train/loss"], ["running", "train/loss"]]
+    head, (_, before) = asked(site, series=series, buckets=100)
+    known = {"buckets": 100, "origin": head["origin"], "width": head["width"], "seen": head["cursors"]}
+    assert asked(site, series=series, **known)[1] == []
+    last = runs.log_more(3)
+    again, (tail,) = asked(site, series=series, **known)
+    assert again["series"][0] | {"buckets": 0, "points": 0} == {
+        "run": 1,
+        "key": 0,
+        "buckets": 0,
+        "points": 0,
+        "is_tail": True,
+    }
+    _, (whole,) = asked(site, series=series[1:], **(known | {"seen": {}}))
+    kept = before["index"] < tail["index"][0]
+    for name in ("index", *COLUMNS):
+        joined = np.concatenate([before[name][kept], tail[name]])
+        assert np.array_equal(joined, whole[name], equal_nan=True), name
+    assert again["origin"] + (tail["index"][-1] + tail["at"][-1]) * again["width"] == last
+
+
+@pytest.mark.parametrize("x", ["time", "relative"])
+def test_curves_over_time(site: Site, x: str) -> None:
+    """Points lie at their times, since the epoch or since the first of the run."""
+    head, (loss,) = asked(site, series=[["sweep/lr=0.1", "train/loss"]], x=x, buckets=50)
+    assert loss["count"].sum() == STEPS + 1
+    assert len(loss["index"]) <= 51
+    assert (head["from"] == 0) == (x == "relative")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"series": "x"},
+        {"series": [["running"]]},
+        {"series": [["running", 1]]},
+        {"series": [["../x", "loss"]]},
+        {"series": [["running", "train/loss"]], "x": "y"},
+        {"series": [["running", "train/loss"]], "buckets": 0},
+        {"series": [["running", "train/loss"]], "buckets": 1e9},
+        {"series": [["running", "train/loss"]], "buckets": True},
+        {"series": [["running", "train/loss"]], "from": "a"},
+        {"series": [["running", "train/loss"]], "from": 1e300},
+        {"series": [["running", "train/loss"]], "origin": 0, "width": 3},
+        {"series": [["running", "train/loss"]], "origin": 0, "width": -1},
+        {"series": [["running", "train/loss"]], "seen": {"running": 1}},
+        {"series": [["running", "a"]] * 3000},
+    ],
+)
+def test_requests_for_curves_that_make_no_sense_are_refused(site: Site, body: dict[str, Any]) -> None:
+    """Every field may be anything: what is none gets 400 and one line."""
+    answer = requests.post(
+        site.url + "view/api/curves", data=json.dumps(body), headers={"X-ML-Logger": "1"}, timeout=30
+    )
+    assert answer.status_code == 400, answer.text
+    assert "\n" not in answer.json()["error"]
 
 
 def test_no_agent_is_heard_without_a_receiver(site: Site) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import orjson
 
-from ..reader import Buckets, Columns, Run, Series, bucketed, news_since
+from ..reader import Buckets, Columns, Series, bucketed, news_since
 from ..reader import grid as bucket_grid
 from ..reader.block import Floats
 from .answers import Refused, Reply
@@ -89,11 +89,10 @@ def _maybe_grid(body: dict[str, Any]) -> Grid | None:
     return Grid(origin, width)
 
 
-def answer(runs: Mapping[str, Run], asked: Asked) -> Reply:
-    """Return the curves that are asked for, of those `runs` and keys that are there."""
+def answer(columns: Mapping[str, Columns], asked: Asked) -> Reply:
+    """Return the curves that are asked for, of those runs that have `columns` and of keys that are there."""
     paths = list(dict.fromkeys(run for run, _ in asked.series))
     keys = list(dict.fromkeys(key for _, key in asked.series))
-    columns = {path: runs[path].columns() for path in paths if path in runs}
     curves = [
         curve for run, key in asked.series if run in columns and (curve := _maybe_curve(columns[run], run, key, asked))
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
@@ -17,10 +18,10 @@ from .work import Workers
 
 
 class KeptCalls:
-    """The handlers, and what they share."""
+    """The handlers, and what they share; `hurry` is told of a run whose notes were put."""
 
-    def __init__(self, place: Place, workers: Workers) -> None:
-        self._place, self._workers = place, workers
+    def __init__(self, place: Place, workers: Workers, hurry: Callable[[str], None]) -> None:
+        self._place, self._workers, self._hurry = place, workers, hurry
 
     async def notes(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
         """Answer ``GET view/api/notes``."""
@@ -38,6 +39,7 @@ class KeptCalls:
         if not has_streams(SeenFiles(self._place.files, visitor).list(path)):
             raise NotHeld(f"{path[:200]!a} is no run")
         keeping.put_notes(self._place.shelf_of(visitor), path, body)
+        self._hurry(path)
         return json_reply(keeping.notes_in(self._place.files, path))
 
     async def charts(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
@@ -28,9 +29,12 @@ class Page:
     def __init__(self, place: Place, gate: Gate) -> None:
         self._place, self._gate = place, gate
         self._workers = Workers()
+        self._runs = RunCalls(place, self._workers)
+        self._kept = KeptCalls(place, self._workers, self._runs.hurry)
 
     async def close(self, _app: web.Application) -> None:
         """End the threads."""
+        await asyncio.to_thread(self._runs.close)
         self._workers.close()
 
     def routes(self) -> list[web.RouteDef]:
@@ -46,7 +50,7 @@ class Page:
         ]
 
     def _reading(self) -> list[web.RouteDef]:
-        run, kept = RunCalls(self._place, self._workers), KeptCalls(self._place, self._workers)
+        run, kept = self._runs, self._kept
         files = FileCalls(self._place, self._workers)
         calls: dict[str, VisitorHandler] = {
             "/view/api/runs": run.list_runs,
@@ -66,8 +70,10 @@ class Page:
         return [*(web.get(path, self._for("read", handler)) for path, handler in calls.items()), asking]
 
     def _changing(self) -> list[web.RouteDef]:
-        kept = KeptCalls(self._place, self._workers)
-        calls: dict[str, VisitorHandler] = {"/view/api/notes": kept.put_notes, "/view/api/charts": kept.put_charts}
+        calls: dict[str, VisitorHandler] = {
+            "/view/api/notes": self._kept.put_notes,
+            "/view/api/charts": self._kept.put_charts,
+        }
         return [web.put(path, self._for("write", handler)) for path, handler in calls.items()]
 
     def _for(self, right: Right, handler: VisitorHandler) -> Handler:

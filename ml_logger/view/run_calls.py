@@ -2,43 +2,75 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from contextlib import suppress
+from typing import Any
 
 from aiohttp import web
 
 from ..errors import NotHeld
-from ..reader import Run
+from ..reader import Columns
 from . import csv, curves, histograms, runs
-from .answers import HEADERS, Reply, add_missing
+from .answers import HEADERS, Reply, add_missing, json_reply
 from .asked import json_body, maybe_number_in, path_in
 from .browsing import attachment
+from .index import RunIndex
+from .open_runs import OpenRun, OpenRuns
 from .place import Place
 from .visitor import Visitor
+from .watch import Watch
 from .work import Workers
+
+FIRST_LOOK_S = 0.8
+"""Who asks for the runs first waits so long for them, unless all are found before."""
+
+_POLL_S = 0.02
 
 
 class RunCalls:
-    """The handlers, and what they share."""
+    """The handlers, and what they share; `close` ends their thread, `hurry` has it look at a run now."""
 
     def __init__(self, place: Place, workers: Workers) -> None:
         self._place, self._workers = place, workers
-        self._known = runs.KnownRuns(place.files)
+        self._open = OpenRuns(place.files)
+        self._index = RunIndex(place.files, self._open.columns)
+        self._watch = Watch(self._index)
+        self.hurry = self._watch.hurry
+
+    def close(self) -> None:
+        """End the thread."""
+        self._watch.close()
 
     async def list_runs(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
         """Answer ``GET view/api/runs``."""
-        return await self._workers.answer(
-            request, lambda: runs.list_runs(r for r in self._known.all() if visitor.may_see(r.folder))
-        )
+        since = maybe_number_in(request, "since")
+        self._watch.ask()
+        if since is None:
+            await self._first_look()
+        return await self._workers.answer(request, lambda: Reply(self._index.changes(since, visitor.may_see)))
+
+    async def _first_look(self) -> None:
+        end_s = time.monotonic() + FIRST_LOOK_S
+        while self._index.is_scanning and time.monotonic() < end_s:
+            await asyncio.sleep(_POLL_S)
 
     async def one_run(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
         """Answer ``GET view/api/run``."""
         path = path_in(request, "run", may_be_empty=True)
-        return await self._workers.answer(request, lambda: runs.one_run(self._run(visitor, path)))
+        return await self._workers.answer(request, lambda: json_reply(self._whole(visitor, path)))
 
-    def _run(self, visitor: Visitor, path: str) -> Run:
+    def _whole(self, visitor: Visitor, path: str) -> dict[str, Any]:
+        return runs.whole(self._run(visitor, path), self._index.version_of(path))
+
+    def _run(self, visitor: Visitor, path: str) -> OpenRun:
         if not visitor.may_see(path):
             raise NotHeld(f"{path[:200]!a} is no run")
-        return self._known.get(path)
+        return self._open.get(path)
+
+    def _columns(self, visitor: Visitor, path: str) -> Columns:
+        self._run(visitor, path)
+        return self._open.columns(path)
 
     async def some_curves(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
         """Answer ``POST view/api/curves``."""
@@ -50,13 +82,13 @@ class RunCalls:
         for path, _ in asked.series:
             if path not in found:
                 with suppress(NotHeld):
-                    found[path] = self._run(visitor, path)
+                    found[path] = self._columns(visitor, path)
         return curves.answer(found, asked)
 
     async def csv(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
         """Answer ``GET view/api/csv``, piece by piece."""
         path, keys = path_in(request, "run", may_be_empty=True), request.query.getall("key", [])
-        columns = await self._workers.do(lambda: self._run(visitor, path).columns())
+        columns = await self._workers.do(self._columns, visitor, path)
         name = f"{path.rpartition('/')[2] or self._place.title}.csv"
         response = web.StreamResponse(headers={"Content-Disposition": attachment(name), "Cache-Control": "no-store"})
         response.headers["Content-Type"] = "text/csv; charset=utf-8"
@@ -75,5 +107,5 @@ class RunCalls:
         return await self._workers.answer(request, self._histograms, visitor, path, key, most)
 
     def _histograms(self, visitor: Visitor, path: str, key: str, most: int) -> Reply:
-        folder = self._run(visitor, path).folder
-        return histograms.histograms([one for one in self._known.histograms(folder) if one.key == key], most)
+        found = self._run(visitor, path).histograms()
+        return histograms.histograms([one for one in found if one.key == key], most)

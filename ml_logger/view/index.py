@@ -1,0 +1,236 @@
+"""The index of runs: what is below the top, kept up to date a little at a time.
+
+`look` does one round: it lists the folders that are due, and makes the line of each run that has changed. A folder that a
+listing shows for the first time, or with another time of change, is due at once. So a new run beside others, or one that goes
+on, is seen by a look at the folder above it.
+
+Each change has a version, and who knows one asks for what is newer. Versions of two indexes are never mixed up: one that is not
+of this index is answered with everything.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import orjson
+
+from ..errors import NotHeld, StoreError
+from ..files import Entry, Files
+from ..layout import is_hidden
+from ..reader import Columns
+from ..reader.find import has_streams
+from ..reader.media import KINDS
+from .agenda import SHARE, Agenda, rest_s
+from .run_line import RunLine
+
+MOST_FOLDERS = 200_000
+MOST_DEPTH = 24
+_MOST_GONE = 10_000
+_MOST_HURRIED = 1000
+_STEADY = 1 << 30  # so many versions of one index; with its number they fit into what JavaScript counts exactly
+
+
+@dataclass
+class _Folder:
+    """A folder as it was seen last; `changed_s` is on the clock of the index, far back for what was quiet from the start."""
+
+    depth: int
+    changed_s: float = 0.0
+    is_new: bool = True
+    children: dict[str, int] = field(default_factory=dict)  # name to time of change
+    line: RunLine | None = None
+
+
+class RunIndex:
+    """The runs in `files`; `columns_of` a path are its numbers. Thread-safe, but for `look`, which one thread calls."""
+
+    def __init__(
+        self, files: Files, columns_of: Callable[[str], Columns], steady_s: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._files, self._columns_of, self._steady_s = files, columns_of, steady_s
+        self._lock = threading.Lock()
+        self._agenda = Agenda()
+        self._folders: dict[str, _Folder] = {}
+        self._number = secrets.randbits(20)
+        self._version = 0
+        self._lines: OrderedDict[str, tuple[int, bytes]] = OrderedDict()  # the latest change last
+        self._gone: OrderedDict[str, int] = OrderedDict()
+        self._forgotten = 0  # what went before this version is not remembered
+        self._hurried: deque[str] = deque(maxlen=_MOST_HURRIED)
+        self._new = 0  # folders that were never looked at
+        self._meet("", 0)
+
+    # --- looking
+
+    def hurry(self, path: str) -> None:
+        """Have the folder at `path` looked at first in the next round; any thread may say so."""
+        self._hurried.append(path)
+
+    def look(self, most_s: float) -> float:
+        """Look at what is due, for about `most_s`; return how long to rest."""
+        start_s = self._steady_s()
+        while self._hurried:
+            if (hurried := self._hurried.popleft()) in self._folders:
+                self._agenda.put(hurried, 0.0)
+        idle_s = 0.0
+        while (before_s := self._steady_s()) < start_s + most_s:
+            path = self._agenda.maybe_next(before_s)
+            if path is None:
+                break
+            if not self._look_at(path):
+                idle_s += self._steady_s() - before_s
+        at_s = self._agenda.next_at_s()
+        due_in_s = 1.0 if at_s is None else at_s - self._steady_s()
+        return max(idle_s * SHARE, min(due_in_s, 1.0), 0.0)
+
+    def _look_at(self, path: str) -> bool:
+        """Look at one folder, and return whether anything was new."""
+        folder = self._folders[path]
+        try:
+            entries = self._files.list(path)
+            is_news = self._take(path, folder, entries)
+        except NotHeld:
+            return self._lose(path)
+        except StoreError:  # it may be had later
+            is_news = False
+        self._new -= folder.is_new
+        folder.is_new = False
+        self._rest(path, folder)
+        return is_news
+
+    def _take(self, path: str, folder: _Folder, entries: Sequence[Entry]) -> bool:
+        is_run = has_streams(entries)
+        has_other_children = self._take_children(path, folder, entries, is_run=is_run)
+        is_news = self._take_line(path, folder, entries if is_run else None) or has_other_children
+        if folder.is_new:
+            newest_ns = max((entry.mtime_ns for entry in entries), default=0)
+            folder.changed_s = self._steady_s() - max(0.0, time.time() - newest_ns / 1e9)
+        elif is_news:
+            folder.changed_s = self._steady_s()
+        return is_news
+
+    def _rest(self, path: str, folder: _Folder) -> None:
+        now_s = self._steady_s()
+        is_alive = folder.line is not None and folder.line.state == "running"
+        rests_s = rest_s(now_s - folder.changed_s, is_alive=is_alive, has_runs=self._has_runs(path, folder))
+        self._agenda.put(path, now_s + rests_s)
+
+    def _has_runs(self, path: str, folder: _Folder) -> bool:
+        if path == "":
+            return True
+        return folder.line is None and any(joined(path, name) in self._lines for name in list(folder.children)[:20])
+
+    # --- folders that come and go
+
+    def _meet(self, path: str, depth: int) -> None:
+        if len(self._folders) < MOST_FOLDERS and depth <= MOST_DEPTH:
+            self._folders[path] = _Folder(depth)
+            self._new += 1
+            self._agenda.put(path, 0.0)
+
+    def _take_children(self, path: str, folder: _Folder, entries: Sequence[Entry], *, is_run: bool) -> bool:
+        children = {e.name: e.mtime_ns for e in entries if e.kind == "dir" and not is_hidden(e.name)}
+        if is_run:
+            children = {name: mtime_ns for name, mtime_ns in children.items() if name not in KINDS}
+        if children == folder.children:
+            return False
+        for name in folder.children.keys() - children.keys():
+            self._lose(joined(path, name))
+        for name, mtime_ns in children.items():
+            if joined(path, name) not in self._folders:
+                self._meet(joined(path, name), folder.depth + 1)
+            elif folder.children.get(name) != mtime_ns:
+                self._agenda.put(joined(path, name), 0.0)
+        folder.children = children
+        return True
+
+    def _lose(self, path: str) -> bool:
+        folder = self._folders.pop(path, None)
+        if folder is None:
+            return False
+        self._agenda.drop(path)
+        self._new -= folder.is_new
+        for name in folder.children:
+            self._lose(joined(path, name))
+        self._drop_line(path)
+        return True
+
+    # --- lines
+
+    def _take_line(self, path: str, folder: _Folder, entries: Sequence[Entry] | None) -> bool:
+        if entries is None:
+            folder.line = None
+            return self._drop_line(path)
+        folder.line = folder.line or RunLine(self._files, path, self._columns_of)
+        if not folder.line.look(entries):
+            return False
+        with self._lock:
+            self._version += 1
+            self._lines[path] = (self._version, folder.line.text)
+            self._lines.move_to_end(path)
+            self._gone.pop(path, None)
+        return True
+
+    def _drop_line(self, path: str) -> bool:
+        with self._lock:
+            if self._lines.pop(path, None) is None:
+                return False
+            self._version += 1
+            self._gone[path] = self._version
+            if len(self._gone) > _MOST_GONE:
+                self._forgotten = self._gone.popitem(last=False)[1]
+            return True
+
+    # --- what is known
+
+    @property
+    def is_scanning(self) -> bool:
+        """Whether there are folders that were never looked at."""
+        return self._new > 0
+
+    def version_of(self, path: str) -> int:
+        """Return the version of a run's last change that was seen, 0 where none was."""
+        with self._lock:
+            return self._outside(self._lines[path][0]) if path in self._lines else 0
+
+    def changes(self, since: int | None, may_see: Callable[[str], bool]) -> bytes:
+        """Return what a visitor `may_see` of what is newer than the version `since`, as JSON (docs/VIEWER.md)."""
+        with self._lock:
+            known = self._known(since)
+            is_whole = known is None
+            lines = [
+                b'{"version":%d,%s' % (self._outside(version), text[1:])
+                for path, version, text in self._newer(known or 0)
+                if may_see(path)
+            ]
+            gone = [path for path, version in self._gone.items() if not is_whole and version > (known or 0)]
+            head = {"version": self._outside(self._version), "is_whole": is_whole, "is_scanning": self.is_scanning}
+        told = {**head, "gone": [path for path in gone if may_see(path)]}
+        return orjson.dumps(told)[:-1] + b',"runs":[' + b",".join(lines) + b"]}\n"
+
+    def _newer(self, known: int) -> list[tuple[str, int, bytes]]:
+        found = []
+        for path, (version, text) in reversed(self._lines.items()):
+            if version <= known:
+                break
+            found.append((path, version, text))
+        return found
+
+    def _outside(self, version: int) -> int:
+        return self._number * _STEADY + version
+
+    def _known(self, since: int | None) -> int | None:
+        if since is None or since // _STEADY != self._number:
+            return None
+        version = since % _STEADY
+        return version if self._forgotten <= version <= self._version else None
+
+
+def joined(folder: str, name: str) -> str:
+    """Return the path of `name` in `folder`, which may be the top."""
+    return f"{folder}/{name}" if folder else name

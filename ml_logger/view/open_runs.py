@@ -1,0 +1,93 @@
+"""The runs that are in memory: those that somebody looks at, and those that grow; the others are let go of."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import Any
+
+from ..errors import NotHeld
+from ..files import Files
+from ..layout import HISTOGRAMS, PARAMETERS, RUN
+from ..reader import Columns, Histogram, Record, Run
+from ..reader.find import has_streams
+from ..reader.histograms import histograms_in
+from .followed import Followed
+from .run_line import RunLine
+
+MOST_NUMBERS = 12_000_000
+"""The runs in memory hold about so many numbers (8 bytes each) together, unless one alone has more."""
+
+
+class OpenRun:
+    """One run with all that was read of it, each line once. Thread-safe; every method may block."""
+
+    def __init__(self, files: Files, path: str) -> None:
+        self.run = Run(path, files=files)
+        self._files, self._path = files, path
+        self._line = RunLine(files, path, lambda _path: self.run.columns())
+        self._lock = threading.Lock()
+        self._streams = {stream: Followed(files, _whole) for stream in (RUN, PARAMETERS)}
+        self._histograms = Followed(files, histograms_in)
+
+    def line(self) -> dict[str, Any]:
+        """Return the run as it is listed; raises `NotHeld`."""
+        with self._lock:
+            self._line.look(self._files.list(self._path))
+            return self._line.fields()
+
+    def records(self, stream: str) -> list[Record]:
+        """Return the records of ``run.jsonl`` or ``parameters.jsonl``."""
+        return [one for part in self._streams[stream].look(self.run.parts(stream)) for one in part]
+
+    def histograms(self) -> list[Histogram]:
+        """Return the histograms of all keys."""
+        return [one for part in self._histograms.look(self.run.parts(HISTOGRAMS)) for one in part]
+
+    @property
+    def numbers(self) -> int:
+        """About how many numbers of it are in memory."""
+        columns = self.run.columns()
+        return 2 * columns.count + sum(sum(part.keys.values()) for part in columns.parts)
+
+
+def _whole(record: Record) -> tuple[Record]:
+    return (record,)
+
+
+class OpenRuns:
+    """The runs of `files`, as far as they are in memory. Thread-safe; every method may block."""
+
+    def __init__(self, files: Files, most_numbers: int = MOST_NUMBERS) -> None:
+        self._files, self._most_numbers = files, most_numbers
+        self._lock = threading.Lock()
+        self._runs: OrderedDict[str, OpenRun] = OrderedDict()  # the longest unused first
+        self._numbers: dict[str, int] = {}
+
+    def get(self, path: str) -> OpenRun:
+        """Return the run at `path`; raises `NotHeld`."""
+        if not has_streams(self._files.list(path)):
+            raise NotHeld(f"{path[:200]!a} is no run")
+        return self._used(path)
+
+    def columns(self, path: str) -> Columns:
+        """Return the numbers of the run at `path`; none where there is no such run."""
+        found = self._used(path)
+        columns = found.run.columns()
+        self._weigh(path, found.numbers)
+        return columns
+
+    def _used(self, path: str) -> OpenRun:
+        with self._lock:
+            found = self._runs.get(path) or OpenRun(self._files, path)
+            self._runs[path] = found
+            self._runs.move_to_end(path)
+            return found
+
+    def _weigh(self, path: str, numbers: int) -> None:
+        with self._lock:
+            self._numbers[path] = numbers
+            total = sum(self._numbers.values())
+            while total > self._most_numbers and len(self._runs) > 1:
+                longest, _ = self._runs.popitem(last=False)
+                total -= self._numbers.pop(longest, 0)

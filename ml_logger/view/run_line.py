@@ -1,0 +1,132 @@
+"""One line of the table of runs, made anew when anything of its run has changed, from nothing that was read before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import orjson
+
+from ..errors import NotHeld
+from ..files import Entry, Files
+from ..layout import METRICS, PARAMETERS, RUN, is_hidden
+from ..reader import Columns, Record
+from ..reader.media import KINDS
+from ..reader.parts import Part, parts_among
+from ..reader.processes import Life, Process, life_of
+from ..reader.records import records_of
+from ..reader.sections import flattened, merged
+from .keeping import NOTES, notes_in
+from .words import word_of
+
+T = TypeVar("T")
+Signature = tuple[Any, ...]
+
+_TOLD = ("event", "state", "forked", "host", "pid", "_timestamp")  # of start and end; the rest of them is long
+
+
+class RunLine:
+    """The line of the run at `folder`; `columns_of` gives all its numbers. Used by one thread at a time."""
+
+    def __init__(self, files: Files, folder: str, columns_of: Callable[[str], Columns]) -> None:
+        self._files, self._folder, self._columns_of = files, folder, columns_of
+        self._made: dict[str, tuple[Any, Any]] = {}
+        self._seen: Signature = ()
+        self.state = "silent"
+        self.heard = 0.0
+        self.text = b"{}"
+
+    def look(self, entries: Sequence[Entry]) -> bool:
+        """Return whether anything of the run has changed, now that its folder has these `entries`."""
+        parts = self._once("parts", entries, lambda: self._parts(entries))
+        alive = tuple(self._files.is_being_written(part.path) for part in parts[RUN] if not self._has_ended(part))
+        seen: Signature = (tuple(entries), self._media(entries), alive)
+        if seen == self._seen:
+            return False
+        self._seen = seen
+        self._make(parts, entries)
+        return True
+
+    def fields(self) -> dict[str, Any]:
+        """Return the line as it was made."""
+        return dict(orjson.loads(self.text))
+
+    # --- what it is made of
+
+    def _once(self, name: str, of: Any, make: Callable[[], T]) -> T:
+        """Return what `make` makes, and the same again as long as that which it is made `of` is the same."""
+        held = self._made.get(name)
+        if held is None or held[0] != of:
+            held = self._made[name] = (of, make())
+        made: T = held[1]
+        return made
+
+    def _parts(self, entries: Sequence[Entry]) -> dict[str, list[Part]]:
+        return {name: parts_among(self._files, self._folder, entries, name) for name in (RUN, METRICS, PARAMETERS)}
+
+    def _media(self, entries: Sequence[Entry]) -> Signature:
+        """Return what changes when a file of any kind comes: the folders of the keys do."""
+        kinds = [entry.name for entry in entries if entry.kind == "dir" and entry.name in KINDS]
+        return tuple(self._names(f"{self._folder}/{kind}".lstrip("/")) for kind in kinds)
+
+    def _names(self, folder: str) -> tuple[Entry, ...]:
+        try:
+            return tuple(self._files.list(folder))
+        except NotHeld:
+            return ()
+
+    def _events(self, part: Part) -> list[Record]:
+        return self._once(part.path, part, lambda: [_told(record) for record in self._records(part)])
+
+    def _records(self, part: Part) -> list[Record]:
+        try:
+            return list(records_of(self._files, part.path))
+        except NotHeld:  # deleted since it was listed
+            return []
+
+    def _has_ended(self, part: Part) -> bool:
+        return any(event.get("event") == "end" for event in self._events(part))
+
+    def _life(self, parts: Sequence[Part]) -> Life:
+        return life_of([Process(self._events(part), self._is_alive(part)) for part in parts])
+
+    def _is_alive(self, part: Part) -> bool | None:
+        return False if self._has_ended(part) else self._files.is_being_written(part.path)
+
+    def _params(self, parts: Sequence[Part]) -> dict[str, Any]:
+        return self._once("params", parts, lambda: flattened(merged(r for part in parts for r in self._records(part))))
+
+    def _notes(self, entries: Sequence[Entry]) -> dict[str, Any]:
+        found = next((entry for entry in entries if entry.name == NOTES), None)
+        return self._once("notes", found, lambda: notes_in(self._files, self._folder))
+
+    # --- the line
+
+    def _make(self, parts: dict[str, list[Part]], entries: Sequence[Entry]) -> None:
+        life = self._life(parts[RUN])
+        count, last = self._once("last", parts[METRICS], self._last)
+        written = [e.mtime_ns for e in entries if e.kind == "file" and not is_hidden(e.name)]
+        self.state, self.heard = life.state, max(written, default=0) / 1e9
+        line = {
+            "path": self._folder,
+            "state": life.state,
+            "heard": self.heard or None,
+            "started": life.started,
+            "ended": life.ended,
+            "host": life.host,
+            "pid": life.pid,
+            "records": count,
+            "step": word_of(last.get("_step")),
+            "params": word_of(self._params(parts[PARAMETERS])),
+            "last": {key: word_of(value) for key, value in last.items() if not key.startswith("_")},
+            "notes": self._notes(entries),
+        }
+        self.text = orjson.dumps(line, str, orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS)
+
+    def _last(self) -> tuple[int, Record]:
+        columns = self._columns_of(self._folder)
+        return columns.count, columns.last_values()
+
+
+def _told(record: Record) -> Record:
+    return {key: record[key] for key in _TOLD if key in record}

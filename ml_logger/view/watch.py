@@ -1,0 +1,55 @@
+"""The watch: a thread that keeps the index of runs up to date while somebody looks, and rests when nobody does."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from .index import RunIndex
+
+INTEREST_S = 15.0
+"""For so long after somebody asked for the runs they are looked at; a page asks every second."""
+
+_ROUND_S = 0.05
+_BREATH_S = 0.002
+"""So long the others have the interpreter for themselves between two rounds that have much to do."""
+
+
+class Watch:
+    """Calls `look` of an index, in a thread that begins with the first one who asks."""
+
+    def __init__(self, index: RunIndex) -> None:
+        self._index = index
+        self._asked_at = 0.0
+        self._bell = threading.Event()
+        self._is_over = False
+        self._thread: threading.Thread | None = None
+
+    def ask(self) -> None:
+        """Say that somebody looks. Called by one thread."""
+        is_asleep = time.monotonic() - self._asked_at > INTEREST_S
+        self._asked_at = time.monotonic()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="ml-logger-index", daemon=True)
+            self._thread.start()
+        elif is_asleep:
+            self._bell.set()
+
+    def hurry(self, path: str) -> None:
+        """Have the folder at `path` looked at now. Any thread may say so."""
+        self._index.hurry(path)
+        self._bell.set()
+
+    def close(self) -> None:
+        """End the thread."""
+        self._is_over = True
+        self._bell.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._is_over:
+            is_wanted = time.monotonic() - self._asked_at <= INTEREST_S
+            rest_s = self._index.look(_ROUND_S) if is_wanted else None
+            self._bell.wait(None if rest_s is None else max(rest_s, _BREATH_S))
+            self._bell.clear()
