@@ -18,6 +18,9 @@ from .run_line import RunLine
 MOST_NUMBERS = 12_000_000
 """The runs in memory hold about so many numbers (8 bytes each) together, unless one alone has more."""
 
+_BESIDE = 4_000
+"""What is beside the numbers of a run takes the memory of so many."""
+
 
 class OpenRun:
     """One run with all that was read of it, each line once. Thread-safe; every method may block."""
@@ -46,9 +49,9 @@ class OpenRun:
 
     @property
     def numbers(self) -> int:
-        """About how many numbers of it are in memory."""
+        """About as many numbers of 8 bytes would take the memory that it does."""
         columns = self.run.columns()
-        return 2 * columns.count + sum(sum(part.keys.values()) for part in columns.parts)
+        return _BESIDE + 2 * columns.count + sum(sum(part.keys.values()) for part in columns.parts)
 
 
 def _whole(record: Record) -> tuple[Record]:
