@@ -110,7 +110,7 @@ def test_a_run_is_shown_whole(site: Site) -> None:
     media = {(one["kind"], one["key"]): one["files"] for one in run["media"]}
     assert {("images", "sample"), ("videos", "rollout"), ("tensors", "layer/w"), ("modules", "net")} <= media.keys()
     assert [file["step"] for file in media["images", "sample"]] == [0, 40, 80, 120, 160]
-    assert run["histograms"] == ["grad", "layer/w"]
+    assert run["histograms"] == ["layer/w", "grad"]
     assert "sweep/lr=0.1/text.log" in run["texts"]
     assert run["readme"]
     picture = get(site, "view/files/" + quote(media["images", "sample"][0]["path"]))

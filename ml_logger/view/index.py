@@ -25,6 +25,7 @@ from ..layout import is_hidden
 from ..reader import Columns
 from ..reader.find import has_streams
 from ..reader.media import KINDS
+from ..reader.parts import joined
 from .agenda import SHARE, Agenda, rest_s
 from .run_line import RunLine
 
@@ -229,8 +230,3 @@ class RunIndex:
             return None
         version = since % _STEADY
         return version if self._forgotten <= version <= self._version else None
-
-
-def joined(folder: str, name: str) -> str:
-    """Return the path of `name` in `folder`, which may be the top."""
-    return f"{folder}/{name}" if folder else name

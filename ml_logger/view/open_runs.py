@@ -8,11 +8,9 @@ from typing import Any
 
 from ..errors import NotHeld
 from ..files import Files
-from ..layout import HISTOGRAMS, PARAMETERS, RUN
-from ..reader import Columns, Histogram, Record, Run
+from ..reader import Columns, Run
+from ..reader.cache import ColumnCache
 from ..reader.find import has_streams
-from ..reader.histograms import histograms_in
-from .followed import Followed
 from .run_line import RunLine
 
 MOST_NUMBERS = 12_000_000
@@ -23,29 +21,19 @@ _BESIDE = 4_000
 
 
 class OpenRun:
-    """One run with all that was read of it, each line once. Thread-safe; every method may block."""
+    """One run with what was read of it. Thread-safe; every method may block."""
 
-    def __init__(self, files: Files, path: str) -> None:
-        self.run = Run(path, files=files)
+    def __init__(self, files: Files, path: str, cache: ColumnCache | None) -> None:
+        self.run = Run(path, files=files, cache=cache)
         self._files, self._path = files, path
         self._line = RunLine(files, path, lambda _path: self.run.columns())
         self._lock = threading.Lock()
-        self._streams = {stream: Followed(files, _whole) for stream in (RUN, PARAMETERS)}
-        self._histograms = Followed(files, histograms_in)
 
     def line(self) -> dict[str, Any]:
         """Return the run as it is listed; raises `NotHeld`."""
         with self._lock:
             self._line.look(self._files.list(self._path))
             return self._line.fields()
-
-    def records(self, stream: str) -> list[Record]:
-        """Return the records of ``run.jsonl`` or ``parameters.jsonl``."""
-        return [one for part in self._streams[stream].look(self.run.parts(stream)) for one in part]
-
-    def histograms(self) -> list[Histogram]:
-        """Return the histograms of all keys."""
-        return [one for part in self._histograms.look(self.run.parts(HISTOGRAMS)) for one in part]
 
     @property
     def numbers(self) -> int:
@@ -54,15 +42,11 @@ class OpenRun:
         return _BESIDE + 2 * columns.count + sum(sum(part.keys.values()) for part in columns.parts)
 
 
-def _whole(record: Record) -> tuple[Record]:
-    return (record,)
-
-
 class OpenRuns:
-    """The runs of `files`, as far as they are in memory. Thread-safe; every method may block."""
+    """The runs of `files`, as far as they are in memory, with columns in a `cache`. Thread-safe; every method may block."""
 
-    def __init__(self, files: Files, most_numbers: int = MOST_NUMBERS) -> None:
-        self._files, self._most_numbers = files, most_numbers
+    def __init__(self, files: Files, cache: ColumnCache | None, most_numbers: int = MOST_NUMBERS) -> None:
+        self._files, self._cache, self._most_numbers = files, cache, most_numbers
         self._lock = threading.Lock()
         self._runs: OrderedDict[str, OpenRun] = OrderedDict()  # the longest unused first
         self._numbers: dict[str, int] = {}
@@ -82,7 +66,7 @@ class OpenRuns:
 
     def _used(self, path: str) -> OpenRun:
         with self._lock:
-            found = self._runs.get(path) or OpenRun(self._files, path)
+            found = self._runs.get(path) or OpenRun(self._files, path, self._cache)
             self._runs[path] = found
             self._runs.move_to_end(path)
             return found

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..files import Files
+from ..reader.cache import ColumnCache, user_cache
 from .keeping import LocalShelf, Shelf
 from .visitor import Visitor
 
@@ -16,17 +17,18 @@ from .visitor import Visitor
 class Place:
     """Where runs are: `title` names it to people, `shelf_of` a visitor is where their notes are put.
 
-    `agents_for` a visitor are the agents that were heard of, as ``GET /v1/agents`` lists them.
+    `agents_for` a visitor are the agents that were heard of, as ``GET /v1/agents`` lists them. Columns are kept in `cache`.
     """
 
     files: Files
     title: str
     shelf_of: Callable[[Visitor], Shelf]
     agents_for: Callable[[Visitor], list[dict[str, Any]]]
+    cache: ColumnCache | None
     is_receiver: bool = False
 
 
 def local_place(files: Files, title: str) -> Place:
     """Return the place that a directory of this machine is: everybody's notes are put there, and no agent is heard."""
     shelf = LocalShelf(files)
-    return Place(files, title, lambda _visitor: shelf, lambda _visitor: [])
+    return Place(files, title, lambda _visitor: shelf, lambda _visitor: [], user_cache())

@@ -33,7 +33,7 @@ class RunCalls:
 
     def __init__(self, place: Place, workers: Workers) -> None:
         self._place, self._workers = place, workers
-        self._open = OpenRuns(place.files)
+        self._open = OpenRuns(place.files, place.cache)
         self._index = RunIndex(place.files, self._open.columns)
         self._watch = Watch(self._index)
         self.hurry = self._watch.hurry
@@ -107,5 +107,4 @@ class RunCalls:
         return await self._workers.answer(request, self._histograms, visitor, path, key, most)
 
     def _histograms(self, visitor: Visitor, path: str, key: str, most: int) -> Reply:
-        found = self._run(visitor, path).histograms()
-        return histograms.histograms([one for one in found if one.key == key], most)
+        return histograms.histograms(self._run(visitor, path).run, key, most)

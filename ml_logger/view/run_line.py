@@ -12,7 +12,7 @@ from ..files import Entry, Files
 from ..layout import METRICS, PARAMETERS, RUN, is_hidden
 from ..reader import Columns, Record
 from ..reader.media import KINDS
-from ..reader.parts import Part, parts_among
+from ..reader.parts import Part, joined, order_of, part_number, time_of
 from ..reader.processes import Life, Process, life_of
 from ..reader.records import records_of
 from ..reader.sections import flattened, merged
@@ -62,12 +62,22 @@ class RunLine:
         return made
 
     def _parts(self, entries: Sequence[Entry]) -> dict[str, list[Part]]:
-        return {name: parts_among(self._files, self._folder, entries, name) for name in (RUN, METRICS, PARAMETERS)}
+        return {name: self._parts_of(entries, name) for name in (RUN, METRICS, PARAMETERS)}
+
+    def _parts_of(self, entries: Sequence[Entry], stream: str) -> list[Part]:
+        found = [entry for entry in entries if entry.kind == "file" and part_number(entry.name, stream) is not None]
+        parts = [Part(joined(self._folder, entry.name), entry.size, entry.mtime_ns) for entry in found]
+        return sorted(parts, key=lambda part: order_of(part.name, stream, self._first_time_s(part, stream)))
+
+    def _first_time_s(self, part: Part, stream: str) -> float:
+        """Return when a part of ``run.jsonl`` began; the order of the others' parts matters less than reading them."""
+        events = self._events(part) if stream == RUN else []
+        return time_of(events[0]) if events else 0.0
 
     def _media(self, entries: Sequence[Entry]) -> Signature:
         """Return what changes when a file of any kind comes: the folders of the keys do."""
         kinds = [entry.name for entry in entries if entry.kind == "dir" and entry.name in KINDS]
-        return tuple(self._names(f"{self._folder}/{kind}".lstrip("/")) for kind in kinds)
+        return tuple(self._names(joined(self._folder, kind)) for kind in kinds)
 
     def _names(self, folder: str) -> tuple[Entry, ...]:
         try:

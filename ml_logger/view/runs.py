@@ -7,10 +7,9 @@ from itertools import groupby
 from typing import Any
 
 from ..files import Entry
-from ..layout import PARAMETERS, RUN, is_hidden, matches_any
+from ..layout import is_hidden, matches_any
 from ..reader import MediaFile
 from ..reader.media import KINDS
-from ..reader.sections import merged
 from .open_runs import OpenRun
 from .readme import NAME as README
 from .words import word_of
@@ -25,16 +24,16 @@ def whole(found: OpenRun, version: int) -> dict[str, Any]:
     return {
         **found.line(),
         "version": version,
-        "sections": word_of(merged(found.records(PARAMETERS))),
+        "sections": word_of(run.params),
         "keys": [
             {"key": key, "points": one.points, "first_step": one.first_step, "last_step": one.last_step}
             for key, one in columns.keys().items()
         ],
-        "events": word_of(found.records(RUN)),
+        "events": word_of(run.events),
         "attempts": len(columns.attempts),
         "bad_lines": run.bad_lines,
         "media": [one for kind in _kinds(entries) for one in _media(run.media(kind))],
-        "histograms": sorted({one.key for one in found.histograms()}),
+        "histograms": list(run.histogram_keys()),
         "texts": [f"{run.folder}/{name}".lstrip("/") for name in _names(entries) if matches_any(name, _TEXTS)],
         "readme": README in _names(entries),
     }
