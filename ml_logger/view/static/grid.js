@@ -28,9 +28,10 @@ export class Grid {
     new ResizeObserver(() => this.#window()).observe(this.element);
   }
 
-  /** @param {string} columns for grid-template-columns @param {HTMLElement[]} heads */
-  setHead(columns, heads) {
-    setVars(this.element, { "--columns": columns });
+  /** @param {string[]} widths of the columns @param {HTMLElement[]} heads */
+  setHead(widths, heads) {
+    // the sum is said, since to find it the browser would lay out every row twice
+    setVars(this.element, { "--columns": widths.join(" "), "--width": `calc(${widths.join(" + ")})` });
     fill(this.head, ...heads);
   }
 

@@ -50,7 +50,7 @@ const NAME_PX = [220, 420];
 const AROUND_PX = { name: 76, state: 36 };
 
 /** Widths by what the first runs have. @param {Column[]} columns @param {Run[]} runs @param {number} now @param {(path: string) => string} label a run's name as it is shown */
-export function columnsTemplate(columns, runs, now, label) {
+export function columnWidths(columns, runs, now, label) {
   const sample = runs.slice(0, SAMPLE);
   return columns.map((column) => {
     const longest = sample.reduce((most, run) => Math.max(most, (column.id === "name" ? label(run.path) : column.text(run, now)).length), Math.min(13, column.title.length + 1));
@@ -59,7 +59,7 @@ export function columnsTemplate(columns, runs, now, label) {
     const [least, most] = column.id === "name" ? NAME_PX : CELL_PX;
     const px = Math.round(Math.min(most, Math.max(least, width)));
     return column.id === "name" ? `min(${px}px, var(--name-most))` : `${px}px`;
-  }).join(" ");
+  });
 }
 
 /** @param {Row} row @param {Table} table @returns {import("./grid.js").Look} */
@@ -106,14 +106,26 @@ function cellOf(column, run, now) {
   const isNumber = column.isNumeric || typeof column.value(run) === "number";
   const classes = `cell ${column.kind}${isNumber ? " number" : ""}${isOdd ? " odd" : ""}`;
   if (column.id === "state") return el("div", { class: classes, role: "gridcell", title: stateSentence(run) }, el("span", { class: `state ${run.state}` }, icon(run.state), el("span", {}, text)));
-  if (column.id === "notes") return el("div", { class: classes, role: "gridcell", title: text }, ...run.notes.tags.map((tag) => el("span", { class: "tag" }, tag)), run.notes.note);
-  return el("div", { class: classes, role: "gridcell", title: fullText(column, run, text) }, text);
+  if (column.id === "notes") return el("div", { class: classes, role: "gridcell" }, ...run.notes.tags.map((tag) => el("span", { class: "tag" }, tag)), run.notes.note);
+  return plainCell(classes, text);
 }
 
-/** @param {Column} column @param {Run} run @param {string} text */
-function fullText(column, run, text) {
+const PLAIN = el("div", { role: "gridcell" });
+
+/** The many: cloned, since scrolling draws a thousand at once. @param {string} classes @param {string} text */
+function plainCell(classes, text) {
+  const cell = /** @type {HTMLElement} */ (PLAIN.cloneNode());
+  cell.className = classes;
+  cell.textContent = text;
+  return cell;
+}
+
+/** What a cell says in full, for the one that is pointed at. @param {Column} column @param {Run} run */
+export function fullText(column, run) {
   if (column.id === "start") return run.started === null ? "" : dateText(run.started);
-  return column.kind === "fact" ? text : `${column.title} = ${valueText(/** @type {any} */ (column.value(run)), 17)}`;
+  if (column.kind === "fact") return column.text(run, Date.now() / 1000);
+  const value = column.value(run);
+  return value === undefined ? "" : `${column.title} = ${valueText(/** @type {any} */ (value), 17)}`;
 }
 
 /** @param {import("./order.js").GroupRow} row @param {Table} table */

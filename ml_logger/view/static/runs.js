@@ -75,12 +75,11 @@ export class Runs extends EventTarget {
 
   /** Take in one answer of the server. @param {Changes} changes */
   take(changes) {
-    const touched = new Set(changes.runs.map((run) => run.path));
-    for (const path of this.#leaving(changes, touched)) {
-      touched.add(path);
-      this.#drop(path);
-    }
-    for (const run of changes.runs) this.#keep(run);
+    const leaving = this.#leaving(changes);
+    const news = changes.runs.filter((run) => this.byPath.get(run.path)?.version !== run.version);
+    const touched = new Set([...leaving, ...news.map((run) => run.path)]);
+    for (const path of leaving) this.#drop(path);
+    for (const run of news) this.#keep(run);
     const isNews = touched.size > 0 || !this.isKnown || this.isScanning !== changes.is_scanning;
     this.isKnown = true;
     this.isScanning = changes.is_scanning;
@@ -88,8 +87,9 @@ export class Runs extends EventTarget {
     if (isNews) this.dispatchEvent(new CustomEvent("change", { detail: touched }));
   }
 
-  /** @param {Changes} changes @param {Set<string>} named @returns {string[]} */
-  #leaving(changes, named) {
+  /** @param {Changes} changes @returns {string[]} */
+  #leaving(changes) {
+    const named = new Set(changes.runs.map((run) => run.path));
     const unnamed = changes.is_whole ? [...this.byPath.keys()].filter((path) => !named.has(path)) : [];
     return [...changes.gone.filter((path) => this.byPath.has(path)), ...unnamed];
   }

@@ -13,7 +13,7 @@ import { isTyping } from "./keys.js";
 import { loading, notice } from "./notice.js";
 import { rowsOf, sortRuns } from "./order.js";
 import { RunDetail } from "./run_detail.js";
-import { bandOf, columnsTemplate, headOf, lookOf } from "./run_rows.js";
+import { bandOf, columnWidths, fullText, headOf, lookOf } from "./run_rows.js";
 import { flagKey, listKey, textKey } from "./state.js";
 import { registerView } from "./views.js";
 
@@ -75,6 +75,7 @@ class RunsView {
     ctx.on("state", () => (this.#readState(), this.#soon()));
     const clock = setInterval(() => this.#tick(), CLOCK_MS);
     ctx.signal.addEventListener("abort", () => clearInterval(clock));
+    grid.element.addEventListener("pointerover", (event) => this.#pointedAt(event));
     grid.element.addEventListener("click", (event) => this.#clicked(event));
     grid.element.addEventListener("keydown", (event) => this.#keyed(event));
     search.addEventListener("keydown", (event) => this.#keyedInSearch(event));
@@ -189,11 +190,11 @@ class RunsView {
   }
 
   #drawGrid() {
-    const template = columnsTemplate(this.columns, this.shown, this.now, this.ctx.label);
-    const signature = JSON.stringify([this.columns.map((column) => column.id), this.ctx.state.get(SORT), template]);
+    const widths = columnWidths(this.columns, this.shown, this.now, this.ctx.label);
+    const signature = JSON.stringify([this.columns.map((column) => column.id), this.ctx.state.get(SORT), widths]);
     if (this.headSignature !== signature) {
       this.headSignature = signature;
-      this.grid.setHead(template, [bandOf(this.columns), headOf(this.columns, this.sortColumn, this.isDescending, this.shown)]);
+      this.grid.setHead(widths, [bandOf(this.columns), headOf(this.columns, this.sortColumn, this.isDescending, this.shown)]);
     }
     this.grid.setRows(this.rows, this.cursor);
   }
@@ -248,6 +249,14 @@ class RunsView {
     } else if (this.rows[at].kind === "group") this.#fold(at);
     else if (hit(event, "[data-open]")) this.#open(at);
     this.#moveTo(at);
+  }
+
+  /** @param {PointerEvent} event */
+  #pointedAt(event) {
+    const cell = hit(event, "[role=gridcell]:not([title])");
+    const row = this.rows[Number(cell?.parentElement?.dataset.index ?? -1)];
+    const column = cell && this.columns[[...(cell.parentElement?.children ?? [])].indexOf(cell)];
+    if (cell && column && row?.kind === "run") cell.title = fullText(column, row.run);
   }
 
   /** @param {string} id */
