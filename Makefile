@@ -11,7 +11,7 @@ DEMO_STAMP := $(DEMO_VENV)/.installed-demo
 
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --editable
 
-.PHONY: help demo test soak bench bench-shipping fuzz check check-page venv clean
+.PHONY: help demo test soak bench bench-shipping fuzz screenshots check check-page venv clean
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
@@ -38,6 +38,9 @@ bench: venv  ## what the client, the receiver, shipping and an idle agent cost; 
 
 bench-shipping: venv  ## shipping beside rsync, rclone and curl, as far as they are installed
 	$(BIN)/python -m bench.shipping --peers
+
+screenshots: venv  ## each view of the page as a picture in build/screenshots/; needs chromium
+	$(BIN)/python demo/screenshots.py
 
 # for so many seconds; what it finds is kept in build/fuzz/
 FUZZ_SECONDS ?= 300

@@ -103,7 +103,7 @@ export function keysOf(runs) {
   return { params: [...params.keys()], differing, metrics: [...metrics] };
 }
 
-const MOST_METRICS = 6;
+const MOST_METRICS = 5;
 const MOST_PARAMS = 16;
 
 /** The columns where nobody chose any. @param {Keys} keys @param {Run[]} runs @returns {Column[]} */
@@ -111,7 +111,7 @@ export function usualColumns(keys, runs) {
   const hosts = new Set(runs.map((run) => run.host));
   const facts = FACTS.filter((column) =>
     column.id === "host" ? hosts.size > 1 : column.id === "notes" ? runs.some((run) => column.value(run)) : column.id !== "folder");
-  const isBehind = (/** @type {Column} */ column) => column.id === "host" || column.id === "notes";
+  const isBehind = (/** @type {Column} */ column) => ["step", "host", "notes"].includes(column.id);
   return [
     ...facts.filter((column) => !isBehind(column)),
     ...keys.metrics.slice(0, MOST_METRICS).map(metricColumn),

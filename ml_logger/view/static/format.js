@@ -66,10 +66,10 @@ export function dateText(time) {
   return `${d.getFullYear()}-${pad(d.getMonth() + 1)}-${pad(d.getDate())} ${pad(d.getHours())}:${pad(d.getMinutes())}:${pad(d.getSeconds())}`;
 }
 
-/** The date without what is the same today. @param {number} time @param {number} now */
+/** Date and time to the minute, without what is the same today. @param {number} time @param {number} now */
 export function shortDateText(time, now) {
   const text = dateText(time);
-  if (text.slice(0, 10) === dateText(now).slice(0, 10)) return text.slice(11, 19);
+  if (text.slice(0, 10) === dateText(now).slice(0, 10)) return text.slice(11, 16);
   return text.slice(0, 4) === dateText(now).slice(0, 4) ? text.slice(5, 16) : text.slice(0, 16);
 }
 
