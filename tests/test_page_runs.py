@@ -1,24 +1,22 @@
-"""The page's frame and its table of runs, in a browser, over runs that the real client made."""
+"""The table of runs in a browser, over runs that the real client made."""
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
-from browser import PHONE, Opened
-from playwright.sync_api import Locator, Page, expect
-from processes import wait_until
-from viewing import RATES, Runs, looking, make_runs
+import requests
+import yaml
+from browser import Opened
+from playwright.sync_api import expect
+from runs_table import colour, columns, expect_paths, paths, picked, row, type_filter, wait_for, write_run
+from viewing import RATES, SCRIPT, Runs, looking, make_runs
 
 from ml_logger import ML_Logger
 from ml_logger.view.local import Site
 
 MANY = 1000
-GONE = r"ERR_CONNECTION_REFUSED|ERR_EMPTY_RESPONSE|ERR_CONNECTION_RESET"
 SWEEP = [f"sweep/lr={rate}" for rate in RATES]
 
 
@@ -41,72 +39,8 @@ def crowd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     for number in range(MANY):
         write_run(root / f"group-{number % 7}/run-{number:04d}", number)
     with looking(root) as served:
+        requests.get(f"{served.url}view/api/runs", timeout=60)  # the first look reads all of them
         yield served
-
-
-def write_run(folder: Path, number: int) -> None:
-    """Write a finished run as the client does, without its time."""
-    begin = 1_795_000_000 + 100 * number
-    records = [
-        ("run", {"event": "start", "_timestamp": begin, "host": f"gpu{number % 3}", "pid": number}),
-        ("run", {"event": "end", "_timestamp": begin + 60, "state": "finished", "pid": number}),
-        ("parameters", {"_timestamp": begin, "seed": number, "model": {"depth": number % 5, "kind": "mlp"}}),
-        ("metrics", {"_step": 7, "_timestamp": begin + 30, "loss": number / MANY}),
-    ]
-    folder.mkdir(parents=True)
-    for name, record in records:
-        with (folder / f"{name}.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
-
-
-def row(page: Page, path: str) -> Locator:
-    """Return the row of a run."""
-    return page.locator(f'.run[data-path="{path}"]')
-
-
-def paths(page: Page) -> list[str]:
-    """Return the runs that are shown, from the top."""
-    read = "rows => rows.sort((a, b) => a.dataset.index - b.dataset.index).map(row => row.dataset.path)"
-    return page.locator(".grid-body .run").evaluate_all(read)
-
-
-def columns(page: Page) -> list[str]:
-    return page.get_by_role("columnheader").evaluate_all("heads => heads.map(head => head.dataset.column)")
-
-
-def picked(page: Page) -> set[str]:
-    return set(page.locator(".run.picked").evaluate_all("rows => rows.map(row => row.dataset.path)"))
-
-
-def expect_paths(page: Page, wanted: list[str]) -> None:
-    wait_for(lambda: paths(page), wanted)
-
-
-def wait_for(look: Callable[[], Any], wanted: Any) -> None:
-    """Wait until `look` returns `wanted`; says what it returned last."""
-    last: list[Any] = [None]
-
-    def is_so() -> bool:
-        last[0] = look()
-        return bool(last[0] == wanted)
-
-    try:
-        wait_until(is_so, 20)
-    except TimeoutError:
-        assert last[0] == wanted
-
-
-def type_filter(page: Page, text: str) -> None:
-    page.get_by_label("Filter the runs").fill(text)
-
-
-def colour(page: Page, path: str) -> str:
-    """Return the colour that is drawn for a picked run."""
-    swatch = row(page, path).locator(".swatch")
-    return str(swatch.evaluate("swatch => getComputedStyle(swatch).borderTopColor"))
-
-
-# --- what the table shows
 
 
 def test_each_run_has_a_row_with_its_state_and_last_values(site: Site, open_page: Opened) -> None:
@@ -117,7 +51,7 @@ def test_each_run_has_a_row_with_its_state_and_last_values(site: Site, open_page
         expect(row(page, path).locator(".state")).to_have_text(state)
     expect(row(page, SWEEP[0])).to_contain_text("NaN")
     expect(page.locator(".count")).to_have_text("7 runs")
-    assert page.title() == f"Runs · {Path(page.locator('.place').inner_text()).name}"
+    assert page.title() == f"Runs · {page.locator('.place').inner_text()}"
 
 
 def test_the_table_is_filtered_while_one_types(site: Site, open_page: Opened) -> None:
@@ -200,9 +134,6 @@ def test_the_differences_of_the_picked_runs_are_a_table(site: Site, open_page: O
     expect(table.locator("tr", has_text="data.set").locator("td")).to_have_text(["mnist"] * 3)
 
 
-# --- picking
-
-
 def test_a_few_runs_are_picked_at_first_and_new_ones_join(crowd: Site, open_page: Opened) -> None:
     """The ten newest of a thousand, each in a colour of its own."""
     page = open_page(crowd.url)
@@ -258,44 +189,6 @@ def test_everything_is_done_from_the_keyboard(site: Site, open_page: Opened) -> 
     assert page.locator(f"#{current}").get_attribute("data-path") == SWEEP[0]
 
 
-# --- the URL
-
-
-def test_a_link_shows_a_colleague_the_same(site: Site, open_page: Opened) -> None:
-    """Filter, order, groups, picks and their colours; what is copied names the picks even if nobody chose them."""
-    page = open_page(f"{site.url}#runs?q=lr&s=-p:seed&g=state")
-    row(page, SWEEP[0]).wait_for()
-    colours = {path: colour(page, path) for path in SWEEP}
-    page.evaluate("navigator.clipboard.writeText = async (text) => { window.copied = text }")
-    page.get_by_role("button", name="Copy link").click()
-    page.wait_for_function("window.copied")
-    link = page.evaluate("window.copied")
-    assert len(link) < 200
-    other = open_page(link)
-    expect_paths(other, paths(page))
-    wait_for(lambda: picked(other), picked(page))
-    assert {path: colour(other, path) for path in SWEEP} == colours
-
-
-def test_back_undoes_and_forward_does_again(site: Site, open_page: Opened) -> None:
-    """A sort, a group and an opened run are steps of the history; what is typed is not."""
-    page = open_page(site.url)
-    row(page, "failed").locator("button").click()
-    expect(page.get_by_label("Run", exact=True)).to_contain_text("Failed at")
-    page.get_by_label("Group by").select_option("state")
-    expect(page.locator(".group")).not_to_have_count(0)
-    type_filter(page, "sweep")
-    page.go_back()
-    expect(page.locator(".group")).to_have_count(0)
-    page.go_back()
-    expect(page.get_by_label("Run", exact=True)).to_be_hidden()
-    page.go_forward()
-    expect(page.get_by_label("Run", exact=True)).to_contain_text("Failed at")
-
-
-# --- while runs go on
-
-
 def test_a_run_that_goes_on_is_seen_going_on(site: Site, runs: Runs, open_page: Opened) -> None:
     """New steps and new runs appear without a reload, under the filter that holds."""
     page = open_page(f"{site.url}#runs?q=/^(running|late)/")
@@ -310,45 +203,44 @@ def test_a_run_that_goes_on_is_seen_going_on(site: Site, runs: Runs, open_page: 
     expect_paths(page, ["running"])
 
 
-def test_a_run_that_is_deleted_while_it_is_open_says_so(tmp_path: Path, open_page: Opened) -> None:
-    """The picked run stays in sight as deleted, until one lets go of it."""
-    for number in range(3):
-        write_run(tmp_path / f"run-{number}", number)
-    with looking(tmp_path) as site:
-        page = open_page(site.url)
-        row(page, "run-1").locator("button").click()
-        shutil.rmtree(tmp_path / "run-1")
-        expect(page.get_by_text("This run was deleted while you looked at it.")).to_be_visible()
-        wait_for(lambda: set(paths(page)), {"run-0", "run-2"})
+def test_a_run_is_pinned_tagged_and_noted(site: Site, runs: Runs, open_page: Opened) -> None:
+    """Kept in the run's folder, seen by another who looks, on top of the table, and found by the filter."""
+    page = open_page(f"{site.url}#runs?s=name")
+    row(page, "killed").locator("button").click()
+    page.get_by_label("Tags").fill("best, try again")
+    page.get_by_label("Note").fill("the node died")
+    page.get_by_role("button", name="Pin").click()
+    expect(row(page, "killed")).to_contain_text("the node died")
+    wait_for(lambda: paths(page)[0], "killed")
+    held = yaml.safe_load((runs.root / "killed" / ".notes.yml").read_text(encoding="utf-8"))
+    assert held == {"pinned": True, "tags": ["best", "try again"], "note": "the node died"}
+    other = open_page(f"{site.url}#runs?q=tag=best")
+    expect_paths(other, ["killed"])
+    page.get_by_role("button", name="Pin").click()
+    wait_for(lambda: paths(page)[0], "failed")
 
 
-def test_where_there_is_no_run_the_page_says_how_to_make_one(tmp_path: Path, open_page: Opened) -> None:
-    """Two lines of Python that do it, and the run appears by itself."""
-    with looking(tmp_path) as site:
-        page = open_page(site.url)
-        expect(page.get_by_text("No run yet")).to_be_visible()
-        expect(page.locator("pre")).to_contain_text("from ml_logger import ML_Logger")
-        write_run(tmp_path / "first", 1)
-        expect_paths(page, ["first"])
-
-
-def test_a_server_that_is_gone_is_told_of_and_found_again(tmp_path: Path, open_page: Opened) -> None:
-    """What was there stays in sight; when the server is back the page goes on by itself."""
-    open_page.tolerate(GONE)
-    write_run(tmp_path / "first", 1)
-    with looking(tmp_path) as site:
-        page = open_page(site.url)
-        expect_paths(page, ["first"])
-    expect(page.get_by_role("alert")).to_contain_text("The server does not answer")
-    assert paths(page) == ["first"]
-    write_run(tmp_path / "second", 2)
-    with looking(tmp_path, port=int(site.url.rsplit(":", 1)[1].strip("/"))):
-        page.get_by_role("button", name="Try now").click()
-        expect_paths(page, ["second", "first"])
-        expect(page.locator(".banner")).to_be_hidden()
-
-
-# --- many, small
+def test_scripts_in_names_and_values_are_shown_as_text(site: Site, runs: Runs, open_page: Opened) -> None:
+    """In the table, the run's details, the differences, groups, columns, tags, notes and saved views."""
+    page = open_page(f"{site.url}#runs?s=name")
+    row(page, "hostile").locator("button").click()
+    title = page.title()
+    page.get_by_label("Tags").fill(SCRIPT)
+    page.get_by_label("Note").fill(SCRIPT)
+    page.keyboard.press("Escape")
+    expect(row(page, "hostile")).to_contain_text(SCRIPT)
+    page.get_by_role("button", name="Differences").click()
+    expect(page.locator(".compare-table")).to_contain_text(SCRIPT)
+    page.get_by_label("Group by").select_option(f"p:{SCRIPT}.{SCRIPT}")
+    expect(page.locator(".group").first).to_contain_text(SCRIPT)
+    page.get_by_role("button", name="Views").click()
+    page.get_by_label("Name of the view").fill(SCRIPT)
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.locator(".saved-open")).to_have_text([SCRIPT])
+    page.get_by_role("button", name=f"Delete the view {SCRIPT}").click()
+    expect(page.locator(".saved-open")).to_have_count(0)
+    assert page.title() == title
+    assert page.locator("img:not(.mark), body script").count() == 0
 
 
 def test_a_thousand_runs_are_a_few_rows_in_the_page(crowd: Site, open_page: Opened) -> None:
@@ -362,14 +254,3 @@ def test_a_thousand_runs_are_a_few_rows_in_the_page(crowd: Site, open_page: Open
     assert page.get_by_role("row").count() < 80
     type_filter(page, "depth=3 loss<0.02")
     expect_paths(page, [f"group-{number % 7}/run-{number:04d}" for number in (3, 8, 13, 18)])
-
-
-@pytest.mark.parametrize("is_dark", [False, True])
-def test_a_phone_shows_it_without_scrolling_sideways(site: Site, open_page: Opened, is_dark: bool) -> None:
-    """The table scrolls in itself, a run opens over it; dark and light have grounds of their own."""
-    page = open_page(site.url, size=PHONE, is_dark=is_dark)
-    row(page, "failed").locator("button").tap()
-    expect(page.get_by_label("Run", exact=True)).to_be_visible()
-    assert page.evaluate("[document.documentElement.scrollWidth, innerWidth]") == [PHONE[0], PHONE[0]]
-    ground = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
-    assert ground == ("rgb(14, 17, 22)" if is_dark else "rgb(255, 255, 255)")

@@ -5,6 +5,7 @@ import { durationOf, stateSentence } from "./columns.js";
 import { el, fill, setText } from "./dom.js";
 import { countText, dateText, durationText, valueText } from "./format.js";
 import { icon } from "./icons.js";
+import { changeNotes } from "./notes.js";
 
 /** @typedef {import("./runs.js").Run} Run */
 /** @typedef {import("./runs.js").Notes} Notes */
@@ -17,8 +18,8 @@ export class RunDetail {
     this.canWrite = ctx.me.rights.includes("write");
     this.title = el("h2", {});
     this.facts = el("div", { class: "detail-facts" });
-    this.tags = el("input", { type: "text", placeholder: "Tags, with commas", "aria-label": "Tags", disabled: !this.canWrite, on: { change: () => void this.#save() } });
-    this.note = el("textarea", { rows: 3, placeholder: this.canWrite ? "Note" : "Your token may read only", "aria-label": "Note", disabled: !this.canWrite, on: { change: () => void this.#save() } });
+    this.tags = el("input", { type: "text", placeholder: "Tags, with commas", "aria-label": "Tags", disabled: !this.canWrite, on: { change: () => void this.#saveTags() } });
+    this.note = el("textarea", { rows: 3, placeholder: this.canWrite ? "Note" : "Your token may read only", "aria-label": "Note", disabled: !this.canWrite, on: { change: () => void this.#saveNote() } });
     this.saved = el("span", { class: "hint", role: "status" });
     this.pinButton = el("button", { class: "tool", type: "button", disabled: !this.canWrite, "aria-pressed": "false", on: { click: () => this.run && void this.pin(this.run) } }, icon("pin"), "Pin");
     this.onlyButton = el("button", { class: "tool", type: "button", title: "Pick this run and no other", on: { click: () => this.run && ctx.picks.set([this.run.path]) } }, "Pick only this");
@@ -29,6 +30,7 @@ export class RunDetail {
     this.element = el("aside", { class: "detail", "aria-label": "Run", hidden: true }, el("div", { class: "detail-head" }, this.title, closeButton), this.body, this.gone);
     /** @type {Run | undefined} */
     this.run = undefined;
+    this.editing = Promise.resolve();
   }
 
   /** @param {string} id of the run; empty: none */
@@ -83,21 +85,29 @@ export class RunDetail {
 
   /** Pin a run, or not any more. @param {Run} run */
   pin(run) {
-    return this.#put(run, { ...run.notes, pinned: !run.notes.pinned });
+    const pinned = !run.notes.pinned;
+    return this.#edit(run, (notes) => ({ ...notes, pinned }));
   }
 
-  async #save() {
-    if (!this.run) return;
+  async #saveTags() {
     const tags = [...new Set(this.tags.value.split(",").map((tag) => tag.trim()).filter(Boolean))];
-    await this.#put(this.run, { ...this.run.notes, tags, note: this.note.value });
+    if (this.run) await this.#edit(this.run, (notes) => ({ ...notes, tags }));
   }
 
-  /** @param {Run} run @param {Notes} notes */
-  async #put(run, notes) {
-    const { trouble } = await this.ctx.api.sendJson("PUT", "view/api/notes", { run: run.path }, notes);
-    setText(this.saved, trouble ? `Not saved: ${trouble.message}` : "Saved");
-    this.saved.classList.toggle("bad", Boolean(trouble));
-    if (!trouble) this.ctx.runs.note(run.path, notes);
+  async #saveNote() {
+    const note = this.note.value;
+    if (this.run) await this.#edit(this.run, (notes) => ({ ...notes, note }));
+  }
+
+  /** One after the other, so that none overtakes another. @param {Run} run @param {(notes: Notes) => Notes} change */
+  #edit(run, change) {
+    this.editing = this.editing.then(async () => {
+      const { value, trouble } = await changeNotes(this.ctx.api, run.path, change);
+      setText(this.saved, trouble ? `Not saved: ${trouble.message}` : "Saved");
+      this.saved.classList.toggle("bad", Boolean(trouble));
+      if (value) this.ctx.runs.note(run.path, value);
+    });
+    return this.editing;
   }
 }
 
