@@ -121,6 +121,13 @@ def test_all_keys_in_another_order():
     assert all(column.rows is None for column in block.columns.values())
 
 
+def test_keys_are_in_the_order_in_which_they_came():
+    """What was logged first is first, also where it is logged again behind other keys, and in later pieces."""
+    lines = b'{"_step":1,"b":1,"a":2}\n{"_step":1,"c":1}\n{"_step":2,"b":1,"a":2}\n'
+    assert list(decode(lines).columns) == ["b", "a", "c"]
+    assert list(join([decode(lines), decode(b'{"d":1,"c":2,"a":1}\n')]).columns) == ["b", "a", "c", "d"]
+
+
 def test_keys_of_the_same_records_share_their_rows():
     """What only some records have costs the numbers of these records once, not once a key."""
     lines = b"".join(

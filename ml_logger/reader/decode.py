@@ -88,20 +88,21 @@ def _maybevalues_in(lines: bytes) -> list[Any] | None:
 
 def block_of(records: Sequence[Record], bad_lines: int = 0) -> Block:
     """Return `records` as a block."""
-    count = len(records)
+    count, layouts = len(records), _layouts(records)
     found: defaultdict[str, list[tuple[Rows, Floats]]] = defaultdict(list)
-    last: Record = {}
-    for numbers, keys, matrix in _layouts(records):
+    for numbers, keys, matrix in layouts:
         chosen = records if len(numbers) == count else [records[number] for number in numbers]
         for key, rows, values in _columns(keys, np.array(numbers, dtype=np.int64), chosen, matrix):
             found[key].append((rows, values))
-        last.update(chosen[-1])
+    last: Record = {}
+    for number in sorted(numbers[-1] for numbers, _, _ in layouts):
+        last.update(records[number])
     steps, times = (_dense(found.pop(key, []), count) for key in ("_step", "_timestamp"))
     return Block(count, steps, times, bounded(_joined(found, count)), span_of(steps, times), bounded(last), bad_lines)
 
 
 def _layouts(records: Sequence[Record]) -> list[tuple[Sequence[int], tuple[str, ...], Floats | None]]:
-    """Return for each list of keys which records have it, and their values if they are numbers; the one used last behind."""
+    """Return for each list of keys, as they came, which records have it, and their values if all of them are numbers."""
     keys = tuple(records[0]) if records else ()
     if len(keys) > 1 and len(set(map(len, records))) == 1:
         matrix = _maybe_matrix(keys, records)
@@ -110,8 +111,7 @@ def _layouts(records: Sequence[Record]) -> list[tuple[Sequence[int], tuple[str, 
     found: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
     for number, keys in enumerate(map(tuple, records)):
         found[keys].append(number)
-    layouts = sorted(found.items(), key=lambda layout: layout[1][-1])
-    return [(numbers, keys, _maybe_matrix(keys, [records[n] for n in numbers])) for keys, numbers in layouts]
+    return [(numbers, keys, _maybe_matrix(keys, [records[n] for n in numbers])) for keys, numbers in found.items()]
 
 
 def _columns(
