@@ -83,7 +83,7 @@ def bucketed(x: Floats, values: Floats, origin: float, width: float) -> Buckets:
         x, values, starts, index = _gathered(x, values, origin, width)
     else:
         starts, index = _cut(x, origin, width)
-    ends = np.append(starts[1:], len(x))
+    ends = np.append(starts[1:], len(x))[: len(starts)]
     last = values[ends - 1]
     at = np.clip((x[ends - 1] - origin) / width - index, 0.0, 1.0)
     nan, above, below, low, high, mean = _summary(values, starts)
@@ -134,7 +134,7 @@ def _gathered(
 def _summary(values: Floats, starts: NDArray[np.int64]) -> list[Floats]:
     """Return `nan`, `above`, `below`, `min`, `max` and `mean` of the stretches of `values` that begin at `starts`."""
     is_finite = np.isfinite(values)
-    counts = np.diff(np.append(starts, len(values)))
+    counts = np.diff(starts, append=len(values))
     if is_finite.all():
         return [*np.zeros((3, len(starts))), *_extremes(values, starts, counts)]
     special = values[~is_finite]
