@@ -6,7 +6,7 @@
 
 import { xScale } from "./axes.js";
 import { ChartData } from "./chart_data.js";
-import { csvOf, csvUrl, pngOf, save } from "./chart_export.js";
+import { csvOf, csvUrl, pngOf, save, saveBlob } from "./chart_export.js";
 import { Crosshair } from "./crosshair.js";
 import { WIDE, setZoom, settingsIn, zoomIn } from "./curve_settings.js";
 import { extentOf } from "./curves.js";
@@ -41,6 +41,7 @@ export class Chart {
     this.data = null;
     /** What is drawn now. @type {Picture | null} */
     this.picture = null;
+    this.isUndrawable = false;
     /** Being asked for news. @type {Promise<void> | undefined} */
     this.newsTurn = undefined;
     this.reset = el("button", { class: "tool tiny chart-reset", type: "button", hidden: true, title: "Show all again (double-click)", on: { click: () => this.resetZoom() } }, "reset zoom");
@@ -149,8 +150,10 @@ export class Chart {
   async #drawNow() {
     const { life } = this;
     const plotly = await loadPlotly().catch(() => null);
+    if (life !== this.life) return;
+    this.isUndrawable = !plotly;
     const picture = this.#makePicture();
-    if (!plotly || !picture || life !== this.life) return this.#tell();
+    if (!plotly || !picture) return this.#tell();
     this.picture = picture;
     const { data, layout } = figure({ ...picture, curves: picture.curves.map((curve) => ({ ...curve, colour: this.ctx.resolve(curve.colour) })) });
     await plotly.react(this.canvas, data, layout, CONFIG);
@@ -167,7 +170,7 @@ export class Chart {
     const settings = settingsIn(this.ctx.state);
     const zoom = zoomIn(this.ctx.state, spec.id);
     const curves = data.curves(this.runs(), spec.keys, settings);
-    const extent = extentOf(curves, settings.isLogX) ?? [0, 1];
+    const extent = extentOf(curves, settings.isLogX, data.whole.from) ?? [0, 1];
     const xRange = zoom.x ?? extent;
     const isLogY = settings.isLogY;
     const zoomedY = zoom.y && /** @type {Range} */ (isLogY ? zoom.y.map(Math.log10) : zoom.y);
@@ -209,7 +212,8 @@ export class Chart {
     const { data, picture } = this;
     const zoom = zoomIn(this.ctx.state, this.spec.id);
     const isEmpty = data?.isThere && picture && !picture.curves.some((curve) => curve.x.length);
-    fill(this.note, data?.trouble ? `No answer for this chart: ${data.trouble.message}.` : isEmpty ? "No points here." : "");
+    const trouble = data?.trouble && `No answer for this chart: ${data.trouble.message}.`;
+    fill(this.note, trouble || (this.isUndrawable ? "plotly.js could not be loaded." : isEmpty ? "No points here." : ""));
     this.note.hidden = !this.note.textContent;
     this.reset.hidden = !zoom.x && !zoom.y;
     this.plot.setAttribute("aria-label", `${this.spec.title}: ${countText(picture?.curves.length ?? 0, "curve")}. Arrow keys read the values, plus and minus zoom.`);
@@ -233,16 +237,14 @@ export class Chart {
     if (runs.length === 1) return save(csvUrl(runs[0].path, this.spec.keys), name);
     const { value, trouble } = await csvOf(this.ctx.api, runs.map((run) => run.path), this.spec.keys, this.ctx.signal);
     if (trouble) return fill(this.note, `No CSV: ${trouble.message}.`);
-    const url = URL.createObjectURL(value);
-    save(url, name);
-    setTimeout(() => URL.revokeObjectURL(url), 60_000);
+    saveBlob(value, name);
   }
 
   async #savePng() {
     const plotly = await loadPlotly().catch(() => null);
     if (!plotly || !this.picture) return;
     const curves = this.picture.curves.map((curve) => ({ ...curve, colour: this.ctx.resolve(curve.colour) }));
-    save(await pngOf(plotly, { ...this.picture, curves }, this.spec.title, this.ctx.resolve("var(--ground)")), `${this.spec.title}.png`);
+    saveBlob(await pngOf(plotly, { ...this.picture, curves }, this.spec.title, this.ctx.resolve("var(--ground)")), `${this.spec.title}.png`);
   }
 
   /** @param {KeyboardEvent} event */

@@ -42,8 +42,8 @@ export class ChartData {
   /** Ask for another range of the same runs. @param {Range | null} range @returns {Promise<boolean>} */
   async zoomTo(range) {
     this.zoom = range;
-    if (!this.whole.wanted) return false;
-    return range ? this.part.load({ ...this.whole.wanted, range }) : this.whole.poll();
+    if (!this.whole.held) return false;
+    return range ? this.part.load({ ...this.whole.held, range }) : this.whole.poll();
   }
 
   /** Ask for what is new in sight. @returns {Promise<boolean>} whether there was any */
@@ -53,8 +53,7 @@ export class ChartData {
 
   /** Whether what is there of the zoom is of this one, and not of the one before. */
   get #isFine() {
-    const range = this.part.grid && this.part.wanted?.range;
-    return Boolean(this.zoom && range && range[0] === this.zoom[0] && range[1] === this.zoom[1]);
+    return this.zoom !== null && String(this.part.held?.range) === String(this.zoom);
   }
 
   /** @param {DrawnRun[]} runs @param {string[]} keys @param {Settings} settings @returns {Curve[]} */

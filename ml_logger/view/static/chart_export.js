@@ -35,11 +35,11 @@ export async function csvOf(api, runs, keys, signal) {
 const quoted = (text) => (/[",\r\n]/.test(text) ? `"${text.replace(/"/g, '""')}"` : text);
 
 /**
- * Return the chart as an URL of PNG data, with its title and the names of the curves.
+ * Return the chart as PNG, with its title and the names of the curves.
  * @param {import("./plotly_loader.js").Plotly} plotly @param {Picture} picture @param {string} title @param {string} ground a CSS colour
- * @returns {Promise<string>}
+ * @returns {Promise<Blob>}
  */
-export function pngOf(plotly, picture, title, ground) {
+export async function pngOf(plotly, picture, title, ground) {
   const height = PNG_SIZE.height + LEGEND_PX * Math.ceil(picture.curves.length / 3);
   const { data, layout } = figure({ ...picture, size: { width: PNG_SIZE.width, height } });
   const whole = {
@@ -48,10 +48,21 @@ export function pngOf(plotly, picture, title, ground) {
     margin: { l: 80, r: 30, t: 60, b: 60 },
     legend: { orientation: "h", y: -0.1, yanchor: "top" },
   };
-  return plotly.toImage({ data, layout: whole }, { format: "png", width: PNG_SIZE.width, height, scale: PNG_SIZE.scale });
+  const url = await plotly.toImage({ data, layout: whole }, { format: "png", width: PNG_SIZE.width, height, scale: PNG_SIZE.scale });
+  const bytes = atob(url.slice(url.indexOf(",") + 1));
+  return new Blob([Uint8Array.from(bytes, (letter) => letter.charCodeAt(0))], { type: "image/png" });
 }
+
+const KEPT_MS = 60_000;
 
 /** Have the browser save what an URL leads to. @param {string} url @param {string} name */
 export function save(url, name) {
   el("a", { href: url, download: name.replace(/[^\w.-]+/g, "_") }).click();
+}
+
+/** @param {Blob} blob @param {string} name */
+export function saveBlob(blob, name) {
+  const url = URL.createObjectURL(blob);
+  save(url, name);
+  setTimeout(() => URL.revokeObjectURL(url), KEPT_MS);
 }

@@ -57,13 +57,14 @@ export function groupCurve(members, style, kind) {
 }
 
 /**
- * Return the first and the last x of all curves, a little apart; null if there is none.
- * @param {Curve[]} curves @param {boolean} isLog then the first above 0
+ * Return the first and the last x of all curves, a little apart; null if there is none. A bucket is drawn where its last point
+ * is, so the very first point may lie before.
+ * @param {Curve[]} curves @param {boolean} isLog then the first above 0 @param {number | null} first where the first point is
  * @returns {[number, number] | null}
  */
-export function extentOf(curves, isLog) {
+export function extentOf(curves, isLog, first) {
   const filled = curves.map(({ x }) => (isLog ? x.subarray(firstFrom(x, Number.MIN_VALUE)) : x)).filter((x) => x.length);
   if (!filled.length) return null;
-  const [low, high] = [Math.min(...filled.map((x) => x[0])), Math.max(...filled.map((x) => x[x.length - 1]))];
+  const [low, high] = [Math.min(...filled.map((x) => x[0]), isLog ? Infinity : (first ?? Infinity)), Math.max(...filled.map((x) => x[x.length - 1]))];
   return low < high ? [low, high] : isLog ? [low / 2, high * 2] : [low - 0.5, high + 0.5];
 }

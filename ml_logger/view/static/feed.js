@@ -19,10 +19,12 @@ export class Feed {
   constructor(api, signal) {
     this.api = api;
     this.signal = signal;
-    /** @type {Wanted | null} */
-    this.wanted = null;
+    /** What was asked for that is here. @type {Wanted | null} */
+    this.held = null;
     /** @type {Grid | null} */
     this.grid = null;
+    /** Where the first point is. @type {number | null} */
+    this.from = null;
     /** By `nameOf` run and key. @type {Map<string, Series>} */
     this.series = new Map();
     /** @type {Record<string, string>} */
@@ -35,10 +37,11 @@ export class Feed {
   /** Ask for all of it; returns whether this is still what is wanted, and there. @param {Wanted} wanted @returns {Promise<boolean>} */
   async load(wanted) {
     const turn = ++this.turn;
-    this.wanted = wanted;
     const answer = await this.#ask(wanted, {});
     if (!answer || turn !== this.turn) return false;
+    this.held = wanted;
     this.grid = answer.grid;
+    this.from = answer.from;
     this.cursors = answer.cursors;
     this.series = new Map(answer.series.map((one) => [nameOf(one), one]));
     return true;
@@ -46,13 +49,13 @@ export class Feed {
 
   /** Ask for what is new; returns whether there was any. @returns {Promise<boolean>} */
   async poll() {
-    const { wanted, grid, turn } = this;
-    if (!wanted || !grid) return false;
-    const answer = await this.#ask(wanted, { ...grid, seen: this.cursors });
+    const { held, grid, turn } = this;
+    if (!held || !grid) return false;
+    const answer = await this.#ask(held, { ...grid, seen: this.cursors });
     if (!answer || turn !== this.turn) return false;
     this.cursors = { ...this.cursors, ...answer.cursors };
     for (const one of answer.series) this.series.set(nameOf(one), this.#grown(one));
-    if (this.#isTooFine()) return this.load(wanted);
+    if (this.#isTooFine(held)) return this.load(held);
     return answer.series.length > 0;
   }
 
@@ -67,9 +70,10 @@ export class Feed {
     return news.isTail && old ? { ...news, buckets: withTail(old.buckets, news.buckets) } : news;
   }
 
-  #isTooFine() {
-    const most = MOST_GROWTH * (this.wanted?.buckets ?? 0);
-    return !this.wanted?.range && [...this.series.values()].some(({ buckets: { index } }) => spanOf(index) > most);
+  /** @param {Wanted} held */
+  #isTooFine({ range, buckets }) {
+    const most = MOST_GROWTH * buckets;
+    return !range && [...this.series.values()].some(({ buckets: { index } }) => spanOf(index) > most);
   }
 
   /** @param {Wanted} wanted @param {object} more @returns {Promise<Answer | null>} */
