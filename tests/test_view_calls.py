@@ -132,6 +132,14 @@ def test_curves_come_in_buckets_of_one_grid(site: Site) -> None:
     assert accuracy["last"][1] == pytest.approx(1 / 51)
 
 
+def test_a_range_without_points_has_no_buckets(site: Site) -> None:
+    """A series that has nothing in the range asked for, or no such key, is no error."""
+    wanted = [["sweep/lr=0.1", "train/loss"], ["sweep/lr=0.1", "no such key"], ["no such run", "loss"]]
+    head, series = asked(site, series=wanted, **{"from": 10_000, "to": 20_000})
+    assert all(one["buckets"] == 0 for one in head["series"])
+    assert all(len(columns["index"]) == 0 for columns in series)
+
+
 def test_texts_are_read_from_where_one_was(site: Site) -> None:
     """The end of a text comes with its place, and from there on nothing comes again."""
     path = quote("sweep/lr=0.1/text.log")
