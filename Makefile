@@ -11,7 +11,7 @@ DEMO_STAMP := $(DEMO_VENV)/.installed-demo
 
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --editable
 
-.PHONY: help demo test soak bench bench-shipping fuzz screenshots check check-page venv clean
+.PHONY: help demo test soak bench bench-shipping bench-view fuzz screenshots check check-page venv clean
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
@@ -41,6 +41,9 @@ bench-shipping: venv  ## shipping beside rsync, rclone and curl, as far as they 
 
 screenshots: venv  ## each view of the page as a picture in build/screenshots/; needs chromium
 	$(BIN)/python demo/screenshots.py
+
+bench-view: venv  ## the page beside TensorBoard, which is installed under build/: about 15 minutes, 1 GB of disk
+	$(BIN)/python -m bench.view_page
 
 # for so many seconds; what it finds is kept in build/fuzz/
 FUZZ_SECONDS ?= 300

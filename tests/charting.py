@@ -45,7 +45,7 @@ class Charted:
 
 @contextmanager
 def make_charted(root: Path) -> Iterator[Charted]:
-    """Fill `root`: `seeds/…` (60 steps each), `long` (a spike), `odd` (NaN and infinities), `live`, which goes on, a hostile one."""
+    """Fill `root`: `seeds/…` (60 steps each), `long` (a spike), `odd` (NaN, infinities), a hostile one, `live`."""
     with contextlib.redirect_stdout(io.StringIO()):
         for seed in SEEDS:
             _log_seed(root / f"seeds/s{seed}", seed)

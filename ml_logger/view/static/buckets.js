@@ -29,7 +29,8 @@
  * @property {(Series & {isTail: boolean})[]} series
  */
 
-const FLOATS = /** @type {const} */ (["at", "count", "nan", "above", "below", "min", "max", "mean", "last"]);
+/** All of a series but `index`. */
+export const COLUMNS = /** @type {const} */ (["at", "count", "nan", "above", "below", "min", "max", "mean", "last"]);
 const NEWLINE = 10;
 
 /**
@@ -43,7 +44,7 @@ export function decode(bytes) {
   let offset = end;
   const series = head.series.map((/** @type {any} */ one) => {
     const buckets = bucketsAt(bytes, offset, one.buckets);
-    offset += one.buckets * 4 * (1 + FLOATS.length);
+    offset += one.buckets * 4 * (1 + COLUMNS.length);
     return { run: head.runs[one.run], key: head.keys[one.key], points: one.points, isTail: one.is_tail, buckets };
   });
   const grid = { origin: head.origin, width: head.width };
@@ -58,7 +59,7 @@ export function decode(bytes) {
  */
 function bucketsAt(bytes, offset, length) {
   const index = new Int32Array(bytes, offset, length);
-  const floats = FLOATS.map((name, i) => [name, new Float32Array(bytes, offset + 4 * length * (i + 1), length)]);
+  const floats = COLUMNS.map((name, i) => [name, new Float32Array(bytes, offset + 4 * length * (i + 1), length)]);
   return { index, ...Object.fromEntries(floats) };
 }
 
@@ -73,7 +74,7 @@ export function withTail(old, tail) {
   const index = new Int32Array(kept + tail.index.length);
   index.set(old.index.subarray(0, kept));
   index.set(tail.index, kept);
-  const floats = FLOATS.map((name) => [name, joined(old[name], kept, tail[name])]);
+  const floats = COLUMNS.map((name) => [name, joined(old[name], kept, tail[name])]);
   return { index, ...Object.fromEntries(floats) };
 }
 

@@ -30,11 +30,11 @@ const CONFIG = { displayModeBar: false, doubleClick: false, showTips: false, res
 const NEWS_EVERY_MS = 250; // of what is new at most so often; that there is any, the list of runs tells each second
 
 export class Chart {
-  /** @param {Context} ctx @param {ChartSpec} spec @param {() => DrawnRun[]} runs those that are drawn, in their order */
+  /** @param {Context} ctx @param {ChartSpec} spec @param {(keys: string[]) => DrawnRun[]} runs those that are drawn, in their order */
   constructor(ctx, spec, runs) {
     this.ctx = ctx;
     this.spec = spec;
-    this.runs = runs;
+    this.runs = () => runs(spec.keys);
     /** Aborted when the chart is let go. @type {AbortController | null} */
     this.life = null;
     /** @type {ChartData | null} */
@@ -93,7 +93,7 @@ export class Chart {
     const width = this.plot.clientWidth || BUCKET_STEP;
     const buckets = Math.min(MOST_BUCKETS, Math.ceil(width / BUCKET_STEP) * BUCKET_STEP);
     const wanted = { runs: this.runs().map((run) => run.path), keys: this.spec.keys, x: settingsIn(this.ctx.state).x, buckets, range: zoom };
-    if (await data.load(wanted)) this.draw();
+    if (await data.load(wanted)) await this.restyle();
     else this.#tell();
   }
 
@@ -136,6 +136,12 @@ export class Chart {
   }
 
   // --- what is drawn
+
+  /** Draw what is known as the URL says, and finer where that wants it. */
+  async restyle() {
+    this.draw();
+    if (await this.data?.refine(settingsIn(this.ctx.state).isLogX)) this.draw();
+  }
 
   /** Draw with the next frame what is known, as the URL says. */
   draw() {
@@ -233,7 +239,7 @@ export class Chart {
 
   async #saveCsv() {
     const name = `${this.spec.title}.csv`;
-    const runs = this.runs().filter((run) => this.spec.keys.some((key) => this.data?.whole.get(run.path, key)));
+    const runs = this.runs();
     if (runs.length === 1) return save(csvUrl(runs[0].path, this.spec.keys), name);
     const { value, trouble } = await csvOf(this.ctx.api, runs.map((run) => run.path), this.spec.keys, this.ctx.signal);
     if (trouble) return fill(this.note, `No CSV: ${trouble.message}.`);

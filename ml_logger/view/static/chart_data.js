@@ -1,17 +1,24 @@
 // @ts-check
-/** What one chart knows of its runs: all of it, and, where somebody zoomed, that range once more and finer. */
+/**
+ * What one chart knows of its runs: all of it, and, where somebody zoomed, that range once more and finer; on a logarithmic x
+ * the beginning once more and finer.
+ */
 
 import { groupCurve, runCurve } from "./curves.js";
 import { Feed } from "./feed.js";
 import { groupedBySeed } from "./seed_bands.js";
+import { earlyEnds, joined, strandOf } from "./strands.js";
 
 /** @typedef {import("./axes.js").Range} Range */
 /** @typedef {import("./buckets.js").Grid} Grid */
 /** @typedef {import("./curves.js").Curve} Curve */
 /** @typedef {import("./curve_settings.js").Settings} Settings */
 /** @typedef {import("./feed.js").Wanted} Wanted */
+/** @typedef {import("./strands.js").Piece} Piece */
+/** @typedef {import("./strands.js").Strand} Strand */
 /** @typedef {{path: string, name: string, colour: string, dash: string, params: Record<string, unknown>}} DrawnRun */
 
+const FINEST = { step: 1, relative: 1 / 64, time: Infinity };
 const KEY_DASHES = ["solid", "dot", "dash", "dashdot"];
 
 export class ChartData {
@@ -19,6 +26,9 @@ export class ChartData {
   constructor(api, signal) {
     this.whole = new Feed(api, signal);
     this.part = new Feed(api, signal);
+    this.makeFeed = () => new Feed(api, signal);
+    /** Pieces of the beginning, coarse to fine, up to `ends`, for the grid `cutFrom`. @type {{feeds: Feed[], ends: number[], cutFrom: Grid | null}} */
+    this.early = { feeds: [], ends: [], cutFrom: null };
     /** @type {Range | null} */
     this.zoom = null;
   }
@@ -47,8 +57,22 @@ export class ChartData {
   }
 
   /** Ask for what is new in sight. @returns {Promise<boolean>} whether there was any */
-  poll() {
-    return (this.zoom ? this.part : this.whole).poll();
+  async poll() {
+    const feeds = this.zoom ? [this.part] : [this.whole, ...this.early.feeds];
+    return (await Promise.all(feeds.map((feed) => feed.poll()))).some(Boolean);
+  }
+
+  /** Have the beginning as fine as a logarithmic axis shows it. @param {boolean} isLogX @returns {Promise<boolean>} whether more is known now */
+  async refine(isLogX) {
+    const { held, grid, to } = this.whole;
+    if (!isLogX) this.early = { feeds: [], ends: [], cutFrom: null };
+    if (!isLogX || !held || !grid || to === null || this.early.cutFrom === grid) return false;
+    const ends = earlyEnds(grid, to, FINEST[held.x]);
+    const feeds = ends.map(this.makeFeed);
+    await Promise.all(feeds.map((feed, i) => feed.load({ ...held, range: [grid.origin, ends[i]] })));
+    if (!feeds.every((feed) => feed.grid) || grid !== this.whole.grid) return false;
+    this.early = { feeds, ends, cutFrom: grid };
+    return feeds.length > 0;
   }
 
   /** Whether what is there of the zoom is of this one, and not of the one before. */
@@ -82,13 +106,28 @@ export class ChartData {
 
   /** @param {DrawnRun} run @param {string} key @param {number} weight @returns {Curve | null} */
   #maybeCurve(run, key, weight) {
-    const all = this.whole.get(run.path, key);
-    const { grid } = this.whole;
-    if (!all || !grid) return null;
-    const fine = this.#isFine ? this.part.get(run.path, key) : undefined;
-    if (!fine || !this.part.grid) return runCurve(all.buckets, grid, styleOf(run), weight);
-    return runCurve(fine.buckets, this.part.grid, styleOf(run), weight, { buckets: all.buckets, grid });
+    const whole = pieceOf(this.whole, run.path, key);
+    return whole && runCurve(this.#strand(whole, run.path, key), styleOf(run), weight, whole);
   }
+
+  /** @param {Piece} whole @param {string} run @param {string} key @returns {Strand} */
+  #strand(whole, run, key) {
+    if (this.#isFine) return strandOf(pieceOf(this.part, run, key) ?? emptied(whole));
+    if (this.zoom || this.early.cutFrom !== whole.grid) return strandOf(whole);
+    return joined(whole, this.early.feeds.map((feed) => pieceOf(feed, run, key) ?? emptied(whole)), this.early.ends);
+  }
+}
+
+/** @param {Feed} feed @param {string} run @param {string} key @returns {Piece | null} */
+function pieceOf(feed, run, key) {
+  const buckets = feed.get(run, key)?.buckets;
+  return buckets && buckets.index.length && feed.grid ? { buckets, grid: feed.grid } : null;
+}
+
+/** @param {Piece} piece @returns {Piece} */
+function emptied({ buckets, grid }) {
+  const none = Object.entries(buckets).map(([name, column]) => [name, column.subarray(0, 0)]);
+  return { buckets: Object.fromEntries(none), grid };
 }
 
 /** @param {DrawnRun} run */

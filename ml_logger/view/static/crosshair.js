@@ -26,7 +26,7 @@ export class Crosshair {
     this.x = null;
     plot.append(this.line);
     plot.addEventListener("pointermove", (event) => this.#follow(event));
-    plot.addEventListener("pointerdown", (event) => event.pointerType === "mouse" && this.hide());
+    plot.addEventListener("pointerdown", (event) => (event.pointerType === "mouse" ? this.hide() : this.#follow(event)));
     plot.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && this.hide());
     plot.addEventListener("blur", () => this.hide());
   }

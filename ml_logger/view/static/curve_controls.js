@@ -12,7 +12,7 @@ import { isSeed } from "./seed_bands.js";
 export function controls(ctx) {
   const bar = el("div", { class: "curves-bar", role: "toolbar", "aria-label": "How curves are drawn" },
     filterField(ctx),
-    choice(ctx, X, "x", { step: "step", time: "wall time", relative: "time since start" }),
+    choice(ctx, X, "x", "What x is", { step: "step", time: "wall time", relative: "time since start" }),
     smoothing(ctx),
     toggle(ctx, LOG_X, "log x", "Logarithmic x-axis", () => settingsIn(ctx.state).x !== "time"),
     toggle(ctx, LOG_Y, "log y", "Logarithmic y-axis"),
@@ -37,10 +37,10 @@ function filterField(ctx) {
   return field;
 }
 
-/** @template {string} W @param {Context} ctx @param {Key<W>} key @param {string} label @param {Record<W, string>} words */
-function choice(ctx, key, label, words) {
+/** @template {string} W @param {Context} ctx @param {Key<W>} key @param {string} label @param {string} title @param {Record<W, string>} words */
+function choice(ctx, key, label, title, words) {
   const options = Object.entries(words).map(([value, text]) => el("option", { value }, /** @type {string} */ (text)));
-  const select = el("select", { on: { change: () => ctx.state.set(key, /** @type {W} */ (select.value)) } }, ...options);
+  const select = el("select", { "aria-label": title, on: { change: () => ctx.state.set(key, /** @type {W} */ (select.value)) } }, ...options);
   keepShown(ctx, [key], () => (select.value = ctx.state.get(key)));
   return el("label", { class: "curves-control" }, label, select);
 }
@@ -76,7 +76,7 @@ function toggle(ctx, key, label, title, isOf = () => true) {
 
 /** Shown where a picked run has a seed among its params. @param {Context} ctx */
 function seeds(ctx) {
-  const control = choice(ctx, SEEDS, "seeds", { off: "apart", range: "mean, min to max", std: "mean ± std" });
+  const control = choice(ctx, SEEDS, "seeds", "Runs that differ in their seed", { off: "apart", range: "mean, min to max", std: "mean ± std" });
   const show = () => (control.hidden = !ctx.picks.list().some((run) => Object.keys(run.params).some(isSeed)));
   ctx.on("picks", show);
   show();

@@ -1,12 +1,13 @@
 // @ts-check
 /** Curves: what is drawn of a run, or of a group of runs, in one chart. Pure. */
 
-import { firstFrom, positions } from "./buckets.js";
+import { firstFrom } from "./buckets.js";
 import { bandOver } from "./seed_bands.js";
-import { NOTHING, memoryBefore, smoothed, usualCount } from "./smoothing.js";
+import { memoryBefore, smoothed, usualCount } from "./smoothing.js";
 
 /** @typedef {import("./buckets.js").Buckets} Buckets */
 /** @typedef {import("./buckets.js").Grid} Grid */
+/** @typedef {import("./strands.js").Strand} Strand */
 /** @typedef {Float32Array | Float64Array} Floats */
 /** @typedef {{name: string, colour: string, dash: string}} Style */
 /**
@@ -14,7 +15,7 @@ import { NOTHING, memoryBefore, smoothed, usualCount } from "./smoothing.js";
  * @property {string} name
  * @property {string} colour
  * @property {string} dash
- * @property {Int32Array} index  of the buckets
+ * @property {Int32Array} index  the same bucket has the same in every curve of a chart
  * @property {Float64Array} x  in the server's units
  * @property {Floats} y  the line: smoothed, or the mean over seeds; NaN is a gap
  * @property {Floats | null} low  the band around or behind it
@@ -25,23 +26,24 @@ import { NOTHING, memoryBefore, smoothed, usualCount } from "./smoothing.js";
 
 /**
  * Return the curve of one run.
- * @param {Buckets} buckets
- * @param {Grid} grid
+ * @param {Strand} strand
  * @param {Style} style
  * @param {number} weight  of the smoothing
- * @param {{buckets: Buckets, grid: Grid}} [whole]  the run from its beginning, where `buckets` are a zoom into it
+ * @param {{buckets: Buckets, grid: Grid}} whole  the run from its beginning, where the strand may be finer, or begin later
  * @returns {Curve}
  */
-export function runCurve(buckets, grid, style, weight, whole) {
-  const firstX = grid.origin + (buckets.index[0] ?? 0) * grid.width;
-  const usual = usualCount((whole?.buckets ?? buckets).count);
-  const before = whole ? memoryBefore(whole.buckets, Math.floor((firstX - whole.grid.origin) / whole.grid.width), weight) : NOTHING;
-  const y = weight > 0 ? smoothed(buckets, weight, { usual, before }) : buckets.mean;
+export function runCurve({ slots, x, buckets }, style, weight, whole) {
   const isThin = weight <= 0 && buckets.count.every((count) => count <= 1);
   return {
-    ...style, index: buckets.index, x: positions(buckets, grid), y, raw: buckets, members: null,
+    ...style, x, index: slots, y: weight > 0 ? smoothedOf(buckets, x[0] ?? 0, weight, whole) : buckets.mean, raw: buckets, members: null,
     low: isThin ? null : buckets.min, high: isThin ? null : buckets.max,
   };
+}
+
+/** @param {Buckets} buckets @param {number} firstX @param {number} weight @param {{buckets: Buckets, grid: Grid}} whole */
+function smoothedOf(buckets, firstX, weight, { buckets: all, grid }) {
+  const before = memoryBefore(all, Math.floor((firstX - grid.origin) / grid.width), weight);
+  return smoothed(buckets, weight, { usual: usualCount(all.count), before });
 }
 
 /**

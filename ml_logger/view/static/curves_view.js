@@ -29,9 +29,10 @@ class Curves {
     this.more = el("div", { class: "curves-more", hidden: true });
     this.place = el("div", { class: "curves-place" });
     this.drawn = "";
+    this.isEmpty = true;
     fill(root, controls(ctx), this.more, this.place);
     ctx.on("picks", () => this.#follow());
-    ctx.on("runs", () => this.drawn === "" && this.#follow());
+    ctx.on("runs", () => this.isEmpty && this.#layOut());
     ctx.on("theme", () => this.#each((chart) => chart.draw()));
     ctx.on("state", (names) => this.#changed(names));
     this.#follow();
@@ -54,7 +55,7 @@ class Curves {
     if ([METRICS, WIDE, FOLDED].some(({ name }) => names.has(name))) this.#layOut();
     if ([X, ALL_RUNS].some(({ name }) => names.has(name))) this.#follow();
     if (names.has(ZOOMS.name)) this.#each((chart) => void chart.rezoom());
-    if (LOOKS.some((name) => names.has(name))) this.#each((chart) => chart.draw());
+    if (LOOKS.some((name) => names.has(name))) this.#each((chart) => void chart.restyle());
   }
 
   /** Take in which runs are picked, and what is new of them. */
@@ -85,9 +86,8 @@ class Curves {
 
   /** Every key that one of the drawn runs has numbers of. */
   #keys() {
-    const drawn = this.#runs();
-    const keys = drawn.flatMap(({ path }) => Object.entries(this.ctx.runs.get(path)?.last ?? {}));
-    return new Set(keys.filter(([, value]) => asNumber(value) !== null).map(([key]) => key));
+    const runs = this.#runs().map(({ path }) => this.ctx.runs.get(path));
+    return new Set(runs.flatMap((run) => Object.keys(run?.last ?? {}).filter((key) => hasNumbers(run, key))));
   }
 
   /** Put the charts in their places; those that are there stay as they are. */
@@ -100,6 +100,7 @@ class Curves {
     this.drawn = drawn;
     this.#dropAllBut(new Set(shown.flatMap((group) => group.charts.map((chart) => chart.id))));
     const empty = this.#emptiness(groups, shown);
+    this.isEmpty = empty !== null;
     fill(this.place, ...(empty ? [EMPTY[empty](this.ctx)] : shown.map((group) => this.#section(group))));
   }
 
@@ -139,12 +140,15 @@ class Curves {
 
   /** @param {ChartSpec} spec */
   #chart(spec) {
-    const chart = this.charts.get(spec.id) ?? new Chart(this.ctx, spec, () => this.#runs());
+    const chart = this.charts.get(spec.id) ?? new Chart(this.ctx, spec, (keys) => this.#runs().filter(({ path }) => keys.some((key) => hasNumbers(this.ctx.runs.get(path), key))));
     this.charts.set(spec.id, chart);
     chart.setWide(this.ctx.state.get(WIDE) === spec.id);
     return chart;
   }
 }
+
+/** @param {import("./runs.js").Run | undefined} run @param {string} key */
+const hasNumbers = (run, key) => run !== undefined && Object.hasOwn(run.last, key) && asNumber(run.last[key]) !== null;
 
 /** @type {Record<string, (ctx: Context) => Node>} */
 const EMPTY = {

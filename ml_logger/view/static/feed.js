@@ -25,6 +25,8 @@ export class Feed {
     this.grid = null;
     /** Where the first point is. @type {number | null} */
     this.from = null;
+    /** Where the last one was when all was asked for. @type {number | null} */
+    this.to = null;
     /** By `nameOf` run and key. @type {Map<string, Series>} */
     this.series = new Map();
     /** @type {Record<string, string>} */
@@ -42,6 +44,7 @@ export class Feed {
     this.held = wanted;
     this.grid = answer.grid;
     this.from = answer.from;
+    this.to = answer.to;
     this.cursors = answer.cursors;
     this.series = new Map(answer.series.map((one) => [nameOf(one), one]));
     return true;
