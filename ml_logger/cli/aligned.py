@@ -38,10 +38,10 @@ def aligned(found: Sequence[Column], *, always: int, width: int | None, is_color
     """
     widths = [column.width for column in found]
     shown = len(found) if width is None else _that_fit(widths, always, width)
-    if width is not None:
-        rest = sum(widths[1:shown]) + len(_GAP) * (shown - 1)
-        widths[0] = max(min(_LEAST_FIRST, widths[0]), min(widths[0], width - rest))
     more = _GAP + _MORE if shown < len(found) else ""
+    if width is not None:
+        rest = sum(widths[1:shown]) + len(_GAP) * (shown - 1) + len(more)
+        widths[0] = max(min(_LEAST_FIRST, widths[0]), min(widths[0], width - rest))
     heading = _line([Cell(column.title, "gray") for column in found[:shown]], found, widths, is_colored)
     rows = zip(*(column.cells for column in found[:shown]), strict=True)
     return [heading + more, *(_line(row, found, widths, is_colored) for row in rows)]

@@ -19,7 +19,7 @@ from ..color import paint
 from ..reader import Buckets, bucketed
 from ..reader.block import Floats
 from ..table import columns
-from .ticks import clock_texts, duration_text, log_ticks, number_texts, ticks, time_ticks
+from .ticks import LEAST_SPAN, clock_texts, duration_text, log_ticks, number_texts, ticks, time_ticks
 
 XKind = Literal["step", "time", "relative"]
 Dots = NDArray[np.bool_]
@@ -28,6 +28,7 @@ COLORS = ("cyan", "yellow", "magenta", "green", "red", "blue", "white", "brown")
 _RAW_COLOR = "gray"
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _DOT_BITS = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]], np.int64)
+_LARGEST = 8e307
 _SHORT_S = 10.0
 """Times of so short a run are numbers of seconds."""
 
@@ -112,9 +113,11 @@ def _y(curve: Curve, style: Style) -> Floats:
 
 
 def _widened(low: float, high: float) -> tuple[float, float]:
-    """Return a range that is not of length zero, as Python's floats."""
-    low, high = float(low), float(high)
-    return (low, high) if high > low else (low - (abs(low) * 0.05 or 0.5), high + (abs(high) * 0.05 or 0.5))
+    """Return a range that has a length, and one that is a float."""
+    low, high = max(float(low), -_LARGEST), min(float(high), _LARGEST)
+    return (
+        (low, high) if high - low > LEAST_SPAN else (low - (abs(low) * 0.05 or 0.5), high + (abs(high) * 0.05 or 0.5))
+    )
 
 
 # --- lines
@@ -174,7 +177,8 @@ def _drawn(stroke: _Stroke, frame: _Frame, style: Style) -> Dots:
 
 
 def _rows(values: Floats, frame: _Frame, rows: int) -> list[int | None]:
-    scaled = (frame.high_y - values) / (frame.high_y - frame.low_y) * (rows - 1)
+    with np.errstate(over="ignore"):
+        scaled = (frame.high_y - values) / (frame.high_y - frame.low_y) * (rows - 1)
     return [round(min(max(row, 0.0), rows - 1.0)) if math.isfinite(row) else None for row in scaled.tolist()]
 
 

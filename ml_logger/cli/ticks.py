@@ -6,13 +6,16 @@ import datetime
 import math
 from collections.abc import Sequence
 
+LEAST_SPAN = 1e-300
+"""What lies nearer to each other is one number here: no float could tell the steps between apart."""
+
 _TIME_STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
 
 
 def ticks(low: float, high: float, most: int) -> tuple[list[float], float]:
     """Return at most `most` round numbers in low..high, and the step between them: 1, 2 or 5 times a power of ten."""
     span = high - low
-    if most < 1 or not 0 < span < math.inf:
+    if most < 1 or not LEAST_SPAN < span < math.inf:
         return [low], 0.0
     power = 10.0 ** math.floor(math.log10(span / most))
     step = next((f * power for f in (1, 2, 5, 10, 20) if _count(low, high, f * power) <= most), span)

@@ -1,0 +1,135 @@
+"""Parameters of runs are compared, and their numbers written for other programs: nothing is made up and nothing lost."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ml_logger import ML_Logger
+from ml_logger.cli import main
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    with ML_Logger(tmp_path / "one") as run:
+        run.log_params(model={"lr": 0.1, "layers": [1, 2]}, seed=float("nan"))
+        run.log(0, loss=1.0, silent=True)
+        run.log(1, {"a,b\n": float("inf")}, silent=True)
+        run.log(2, loss=float("nan"), note="text", silent=True)
+        run.log(loss=0.1, silent=True)
+    return tmp_path / "one"
+
+
+def exported(run: Path, *words: str, capsys: pytest.CaptureFixture[str]) -> str:
+    assert main(["export", str(run), *words]) == 0
+    return capsys.readouterr().out
+
+
+def test_csv(run: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    """What a record lacks is empty, a NaN is a NaN, every digit is there, and any key is one cell of the heading."""
+    assert main(["export", str(run)]) == 0
+    rows = list(csv.reader(io.StringIO(capsysbinary.readouterr().out.decode())))
+    assert rows[0] == ["step", "timestamp", "loss", "a,b\n"]
+    assert [[row[0], *row[2:]] for row in rows[1:]] == [
+        ["0", "1.0", ""],
+        ["1", "", "Infinity"],
+        ["2", "NaN", ""],
+        ["", "0.1", ""],
+    ]
+
+
+def test_json(run: Path, tmp_path: Path) -> None:
+    """An array of records that have what was logged; the ending of the file says the format."""
+    assert main(["export", str(run), "-o", str(tmp_path / "x.json")]) == 0
+    text = (tmp_path / "x.json").read_text()
+    records = [{k: v for k, v in record.items() if k != "timestamp"} for record in json.loads(text)]
+    assert records == [
+        {"step": 0, "loss": 1.0},
+        {"step": 1, "a,b\n": "Infinity"},
+        {"step": 2, "loss": "NaN"},
+        {"loss": 0.1},
+    ]
+    assert text.count("\n") == 6
+
+
+def test_parquet(run: Path, tmp_path: Path) -> None:
+    """Missing is null, and NaN is not."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    assert main(["export", str(run), "-o", str(tmp_path / "x.parquet")]) == 0
+    table = parquet.read_table(tmp_path / "x.parquet").to_pydict()
+    assert table["step"] == [0.0, 1.0, 2.0, None]
+    assert table["loss"][:2] == [1.0, None]
+    assert math.isnan(table["loss"][2])
+
+
+def test_parquet_without_pyarrow(
+    run: Path, tmp_path: Path, monkeypatch: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where pyarrow is missing one line says how to get it, and no file is left."""
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert main(["export", str(run), "-o", str(tmp_path / "x.parquet")]) == 2
+    assert "ml-logger[parquet]" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["one"]
+
+
+def test_attempts(tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    """What a resumed run wrote anew counts once, unless all attempts are asked for."""
+    for start in (0, 1):
+        with ML_Logger(tmp_path / "run") as run:
+            for step in range(start, 3):
+                run.log(step, loss=float(10 * start + step), silent=True)
+    for words, expected in (([], [0, 11, 12]), (["--attempts"], [0, 1, 2, 11, 12])):
+        assert main(["export", str(tmp_path / "run"), "--format", "json", *words]) == 0
+        assert [record["loss"] for record in json.loads(capsysbinary.readouterr().out)] == expected
+
+
+def test_an_odd_place_to_write_to(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is no plain file stays what it is; a folder that is not there is one line."""
+    (tmp_path / "link").symlink_to("/dev/null")
+    assert main(["export", str(run), "-o", str(tmp_path / "link")]) == 0
+    assert (tmp_path / "link").is_symlink()
+    assert main(["export", str(run), "-o", str(tmp_path / "none/x.csv")]) == 3
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+# --- diff
+
+
+def test_diff(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Only what differs is shown, code 1; equal runs are silent, code 0, also with a NaN among their parameters."""
+    with ML_Logger(tmp_path / "two") as other:
+        other.log_params(model={"lr": 0.2, "layers": [1, 2]}, seed=float("nan"), extra={"x\x1b": True})
+    capsys.readouterr()
+    assert main(["diff", str(run), str(tmp_path / "two")]) == 1
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
+        ["PARAMETER", "one", "two"],
+        ["model.lr", "0.1", "0.2"],
+        ["extra.x\\x1b", "–", "True"],
+    ]
+    assert main(["diff", str(run), str(run)]) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_diff_document(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As JSON a missing value is null, and one that is there an object with it: so null itself can be told apart."""
+    with ML_Logger(tmp_path / "two") as other:
+        other.log_params(model={"lr": None, "layers": [1, 2]}, seed=float("nan"))
+    capsys.readouterr()
+    names = [str(run), str(tmp_path / "two"), str(run)]
+    assert main(["diff", *names, "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert found == {"runs": names, "differs": {"model.lr": [{"value": 0.1}, {"value": None}, {"value": 0.1}]}}
+
+
+def test_diff_of_one_run(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One run alone is a misuse; so that code 1 always means a difference."""
+    assert main(["diff", str(run)]) == 2
+    assert main(["diff", str(run), str(run / "none")]) == 3
+    assert capsys.readouterr().err.count("\n") == 2
