@@ -7,7 +7,7 @@ import json
 import math
 
 import numpy as np
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from watched import MemoryFile
 
@@ -97,6 +97,7 @@ LINE = RECORDS.map(lambda record: json.dumps(record).encode()) | st.lists(PIECES
 
 
 @given(st.lists(LINE, max_size=30), st.integers(1, 200))
+@example([b'{"a":[{}', b"{}]}", b"{},{},{}"], 1000)  # joined to a list they would be as many values as they are lines
 def test_lines_together_are_what_each_says_alone(lines, most_bytes):
     """Whatever the lines are, also such as would make sense only together, all at once gives what one by one gives."""
     whole = b"".join(line + b"\n" for line in lines)

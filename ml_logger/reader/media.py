@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import io
 import re
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -59,12 +61,20 @@ class MediaFile:
         suffix = self.path[self.path.rfind(".") :].lower()
         if suffix in _PICTURES:
             return _pixels(self.read())
-        if suffix == ".npy":
-            return np.load(io.BytesIO(self.read()), allow_pickle=False)
-        if suffix == ".npz":
-            with np.load(io.BytesIO(self.read()), allow_pickle=False) as arrays:
-                return {name: arrays[name] for name in arrays.files}
+        if suffix in (".npy", ".npz"):
+            return _arrays(self.read())
         raise UsageError(f"{self.path!r} is no picture and no array", hint="its bytes are .read()")
+
+
+def _arrays(data: bytes) -> Any:
+    try:
+        found = np.load(io.BytesIO(data), allow_pickle=False)
+        if isinstance(found, np.ndarray):
+            return found
+        with found:
+            return {name: found[name] for name in found.files}
+    except (EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"it is no whole array: {error}") from None
 
 
 def _pixels(data: bytes) -> np.ndarray[Any, Any]:
