@@ -24,7 +24,7 @@ from ml_logger.view.local import Site
 OUT = Path(__file__).parent.parent / "build" / "screenshots"
 LOOKS = {"desk": (1280, 800, "light"), "desk-dark": (1280, 800, "dark"), "phone": (390, 844, "light")}
 STEP_S = 0.3
-SETTLE_MS = 1500  # charts draw themselves over several frames
+SETTLE_MS = 2500  # charts draw themselves over several frames
 
 EXTRA = {
     "runs-grouped": "#runs?g=p%3Aoptim.lr&s=m%3Aeval/loss&q=digits",
@@ -65,6 +65,7 @@ def open_chromium(playwright: Playwright) -> Browser:
 def shoot(page: Page, url: str, name: str, look: str) -> None:
     """Write one picture."""
     page.goto(url)
+    page.wait_for_function("!document.querySelector('.loading')")
     page.wait_for_timeout(SETTLE_MS)
     page.screenshot(path=OUT / f"{name}-{look}.png")
 

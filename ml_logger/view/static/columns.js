@@ -80,14 +80,14 @@ export function stateSentence(run) {
 
 /** @typedef {{params: string[], differing: string[], metrics: string[]}} Keys */
 
-/** What the runs have, each in the order it is met: all params, those that differ, all keys with a last value. @param {Run[]} runs @returns {Keys} */
+/** What the runs have: all params and those that differ, as they are met, and the keys with a last value, those of most runs first. @param {Run[]} runs @returns {Keys} */
 export function keysOf(runs) {
   /** @type {Map<string, {value: string, count: number, isDiffering: boolean}>} */
   const params = new Map();
-  /** @type {Set<string>} */
-  const metrics = new Set();
+  /** @type {Map<string, number>} */
+  const metrics = new Map();
   for (const run of runs) {
-    for (const key in run.last) metrics.add(key);
+    for (const key in run.last) metrics.set(key, (metrics.get(key) ?? 0) + 1);
     for (const key in run.params) {
       const value = /** @type {any} */ (run.params[key]);
       const text = typeof value === "object" ? JSON.stringify(value) : value;
@@ -100,7 +100,8 @@ export function keysOf(runs) {
     }
   }
   const differing = [...params].filter(([, held]) => held.isDiffering || held.count < runs.length).map(([key]) => key);
-  return { params: [...params.keys()], differing, metrics: [...metrics] };
+  const common = [...metrics].sort((a, b) => b[1] - a[1]).map(([key]) => key);
+  return { params: [...params.keys()], differing, metrics: common };
 }
 
 const MOST_METRICS = 5;

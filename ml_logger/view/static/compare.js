@@ -19,7 +19,7 @@ export class Compare {
     this.title = el("h2", {});
     this.place = el("div", { class: "compare-place", tabindex: "0", role: "region", "aria-label": "Differences" });
     this.element = el("section", { class: "compare", "aria-label": "Differences of the picked runs", hidden: true },
-      el("div", { class: "compare-head" }, this.title, el("label", { class: "choice" }, this.all, "also what is the same"), el("button", { class: "tool", type: "button", "aria-label": "Close", title: "Close (Esc)", on: { click: close } }, icon("close"))),
+      el("div", { class: "compare-head" }, this.title, el("label", { class: "compare-all" }, this.all, "also what is the same"), el("button", { class: "tool", type: "button", "aria-label": "Close", title: "Close (Esc)", on: { click: close } }, icon("close"))),
       this.place);
     this.signature = "";
   }

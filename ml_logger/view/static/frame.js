@@ -67,6 +67,7 @@ export class Frame {
     this.view = view;
     this.mounted = new AbortController();
     for (const tab of this.tabs.children) tab.setAttribute("aria-selected", String(tab.id === `tab-${view.id}`));
+    this.tabs.querySelector("[aria-selected=true]")?.scrollIntoView({ block: "nearest", inline: "center" });
     this.root.className = `view view-${view.id}`;
     this.root.setAttribute("aria-labelledby", `tab-${view.id}`);
     this.rail.element.hidden = Boolean(view.hasNoRail);

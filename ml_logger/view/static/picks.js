@@ -35,6 +35,8 @@ export class Picks extends EventTarget {
     this.slots = new Map();
     /** What the link names and nobody here knows. @type {string[]} */
     this.unknown = [];
+    /** Whether what the page picked by itself stays picked; not while the runs are still being found. */
+    this.isSettled = false;
     runs.addEventListener("change", (event) => this.#follow(/** @type {CustomEvent<Set<string>>} */ (event).detail));
     state.addEventListener("change", (event) => {
       if (/** @type {CustomEvent<Set<string>>} */ (event).detail.has(PICKED.name)) this.#read();
@@ -88,6 +90,7 @@ export class Picks extends EventTarget {
 
   /** Let the page pick again. */
   reset() {
+    this.isSettled = false;
     this.state.set(PICKED, "");
   }
 
@@ -141,22 +144,18 @@ export class Picks extends EventTarget {
     this.unknown = this.runs.isKnown ? words.map((word) => word.slice(0, ID_LENGTH)).filter((id) => !ids.has(id)) : [];
   }
 
-  /** Keep what is picked, and let the pinned and the newest join while there is room. */
+  /** Once all is read, keep what is picked; let the pinned and the newest join while there is room. */
   #fill() {
+    if (!this.isSettled) this.slots = new Map();
+    this.isSettled = this.runs.isKnown && !this.runs.isScanning;
     const kept = [...this.slots.keys()].filter((path) => this.runs.get(path) || this.runs.deleted.has(path));
-    const room = kept.length ? MOST_PICKS_BY_ITSELF : FIRST_PICKS;
-    const floor = this.#newestPicked(kept);
+    const isFew = kept.length < FIRST_PICKS;
+    const newest = Math.max(0, ...kept.map((path) => this.runs.get(path)?.started ?? 0));
     const joining = this.runs.all()
-      .filter((run) => !this.slots.has(run.path) && (kept.length < FIRST_PICKS || (run.started ?? 0) > floor))
-      .sort((a, b) => Number(b.notes.pinned) - Number(a.notes.pinned) || (b.started ?? 0) - (a.started ?? 0) || (a.path < b.path ? -1 : 1))
-      .slice(0, Math.max(0, (kept.length < FIRST_PICKS ? FIRST_PICKS : room) - kept.length))
-      .map((run) => run.path);
-    this.#assign([...kept, ...joining]);
-  }
-
-  /** @param {string[]} paths */
-  #newestPicked(paths) {
-    return Math.max(0, ...paths.map((path) => this.runs.get(path)?.started ?? 0));
+      .filter((run) => !this.slots.has(run.path) && (isFew || (run.started ?? 0) > newest))
+      .sort(byPinAndStart)
+      .slice(0, Math.max(0, (isFew ? FIRST_PICKS : MOST_PICKS_BY_ITSELF) - kept.length));
+    this.#assign([...kept, ...joining.map((run) => run.path)]);
   }
 
   /** Give each path a slot: the one it has, the one it would like, or the next free one. @param {string[]} paths */
@@ -170,6 +169,10 @@ export class Picks extends EventTarget {
     }));
   }
 }
+
+/** @param {Run} a @param {Run} b */
+const byPinAndStart = (a, b) =>
+  Number(b.notes.pinned) - Number(a.notes.pinned) || (b.started ?? 0) - (a.started ?? 0) || (a.path < b.path ? -1 : 1);
 
 /** The first free slot from `wish` on within the colours without dashes, then with dashes. @param {number} wish @param {Set<number>} taken */
 function freeSlot(wish, taken) {
