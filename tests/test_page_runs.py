@@ -137,9 +137,9 @@ def test_the_differences_of_the_picked_runs_are_a_table(site: Site, open_page: O
 def test_a_few_runs_are_picked_at_first_and_new_ones_join(crowd: Site, open_page: Opened) -> None:
     """The ten newest of a thousand, each in a colour of its own."""
     page = open_page(crowd.url)
-    expect(page.locator(".picks")).to_contain_text("10 picked")
     newest = [f"group-{number % 7}/run-{number:04d}" for number in range(MANY - 10, MANY)]
-    assert picked(page) == set(newest)
+    wait_for(lambda: picked(page), set(newest))
+    expect(page.locator(".picks")).to_contain_text("10 picked")
     assert len({colour(page, path) for path in newest}) == 10
 
 
