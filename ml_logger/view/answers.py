@@ -25,7 +25,7 @@ else:
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-PAGE_POLICY = "; ".join(
+_PAGE_POLICY = "; ".join(
     (
         "default-src 'none'",
         "script-src 'self'",
@@ -37,13 +37,21 @@ PAGE_POLICY = "; ".join(
         "frame-src 'self'",
         "base-uri 'none'",
         "form-action 'none'",
-        "frame-ancestors 'self'",
+        "frame-ancestors ",
     )
 )
-"""What the page may load: its own files and nothing else, no script in the page and none from elsewhere."""
+
+
+def page_policy(framed_by: str = "'self'") -> str:
+    """Return what the page may load: its own files and nothing else, no script in the page and none from elsewhere.
+
+    `framed_by` are the pages that may show it in a frame.
+    """
+    return _PAGE_POLICY + framed_by
+
 
 HEADERS = {
-    "Content-Security-Policy": PAGE_POLICY,
+    "Content-Security-Policy": page_policy(),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",

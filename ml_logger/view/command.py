@@ -50,9 +50,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 async def _serve(directory: Path, host: str, listening: socket.socket, ready: Callable[[], None]) -> None:
-    from .local import serve
+    from .gate import OpenGate
+    from .local import is_loopback, page_of, serve
 
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await serve(directory, host, listening, ready, stop)
+    await serve(page_of(directory, OpenGate(loopback_only=is_loopback(host))), listening, ready, stop)

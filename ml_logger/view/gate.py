@@ -15,14 +15,20 @@ from aiohttp import web
 from .answers import Refused
 from .visitor import Visitor
 
+ANYBODY = Visitor("anybody")
+
 CHANGING_HEADER = "X-ML-Logger"
 """No form and no link of another site can send it, and a script of one needs a leave that is never given."""
 
 
 class Gate(ABC):
-    """Lets visitors in; `needs_login` says whether any call but the open ones wants a token."""
+    """Lets visitors in; `needs_login` says whether any call but the open ones wants a token.
+
+    `framed_by` are the pages that may show this one in a frame, as a Content-Security-Policy names them.
+    """
 
     needs_login: bool = True
+    framed_by: str = "'self'"
 
     @abstractmethod
     async def maybe_visitor(self, request: web.Request) -> Visitor | None:
@@ -38,18 +44,22 @@ class Gate(ABC):
 
 
 class OpenGate(Gate):
-    """Lets everybody in; with `loopback_only` not those who came by a foreign name."""
+    """Lets everybody in as `visitor`; with `loopback_only` not those who came by a foreign name."""
 
     needs_login = False
 
-    def __init__(self, *, loopback_only: bool) -> None:
+    def __init__(
+        self, *, loopback_only: bool, visitor: Visitor = ANYBODY, framed_by: str = "'self'"
+    ) -> None:
         self._loopback_only = loopback_only
+        self._visitor = visitor
+        self.framed_by = framed_by
 
     async def maybe_visitor(self, request: web.Request) -> Visitor | None:
-        """Return a visitor who may do everything."""
+        """Return the one visitor there is."""
         if self._loopback_only and not is_loopback(host_of(request)):
             raise Refused(403, "open it as 127.0.0.1 or localhost: other names could be led here by anybody")
-        return Visitor("anybody")
+        return self._visitor
 
     async def login(self, request: web.Request, token: str, answer: web.Response) -> Visitor:  # noqa: ARG002
         """Let in whoever asks."""

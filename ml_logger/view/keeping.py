@@ -65,6 +65,14 @@ class LocalShelf(Shelf):
                 raise Refused(403, f"{path[:200]!a} can't be written: {os.strerror(error.errno or 0)}") from None
 
 
+class NoShelf(Shelf):
+    """Takes nothing."""
+
+    def put(self, path: str, body: bytes, replaces: str | None) -> None:  # noqa: ARG002
+        """Refuse it."""
+        raise Refused(403, "notes are put at the receiver's own page")
+
+
 def require_same(files: Files, path: str, replaces: str | None) -> None:
     """Raise `Refused` (409) if another version than `replaces` is there."""
     if replaces is not None and _body_and_version(files, path)[1] != replaces:

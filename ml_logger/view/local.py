@@ -14,11 +14,11 @@ from aiohttp import web
 
 from ..errors import UsageError
 from ..files import LocalFiles
-from .gate import OpenGate, is_loopback
+from .gate import Gate, OpenGate, is_loopback
 from .page import Page
 from .place import local_place
 
-__all__ = ["Site", "bind", "is_loopback", "make_app", "serve", "url_of"]
+__all__ = ["Site", "bind", "is_loopback", "make_app", "page_of", "serve", "url_of"]
 
 _STOP_TIMEOUT_S = 2.0
 
@@ -31,10 +31,10 @@ def make_app(page: Page) -> web.Application:
     return app
 
 
-def page_of(directory: Path, *, loopback_only: bool) -> Page:
+def page_of(directory: Path, gate: Gate) -> Page:
     """Return the page over a directory."""
     title = directory.absolute().name or str(directory.absolute())
-    return Page(local_place(LocalFiles(directory), title), OpenGate(loopback_only=loopback_only))
+    return Page(local_place(LocalFiles(directory), title), gate)
 
 
 def bind(host: str, port: int | None, otherwise: int = 0) -> socket.socket:
@@ -73,15 +73,9 @@ def url_of(host: str, listening: socket.socket) -> str:
     return f"http://{shown}:{listening.getsockname()[1]}/"
 
 
-async def serve(
-    directory: Path, host: str, listening: socket.socket, ready: Callable[[], None], stop: asyncio.Event
-) -> None:
-    """Serve the page over a directory until `stop` is set; `ready` is called once connections are accepted."""
-    runner = web.AppRunner(
-        make_app(page_of(directory, loopback_only=is_loopback(host))),
-        access_log=None,
-        shutdown_timeout=_STOP_TIMEOUT_S,
-    )
+async def serve(page: Page, listening: socket.socket, ready: Callable[[], None], stop: asyncio.Event) -> None:
+    """Serve the page until `stop` is set; `ready` is called once connections are accepted."""
+    runner = web.AppRunner(make_app(page), access_log=None, shutdown_timeout=_STOP_TIMEOUT_S)
     await runner.setup()
     try:
         await web.SockSite(runner, listening).start()
@@ -92,15 +86,16 @@ async def serve(
 
 
 class Site:
-    """The page over a directory, served on loopback by a thread of this process until `close`; `url` ends in ``/``."""
+    """A page, or that over a directory, served on loopback by a thread of this process until `close`; `url` ends in ``/``."""
 
-    def __init__(self, directory: str | os.PathLike[str], *, host: str = "127.0.0.1", port: int | None = 0) -> None:
+    def __init__(self, shown: str | os.PathLike[str] | Page, *, host: str = "127.0.0.1", port: int | None = 0) -> None:
         listening = bind(host, port)
         self.url = url_of(host, listening)
+        page = shown if isinstance(shown, Page) else page_of(Path(shown), OpenGate(loopback_only=is_loopback(host)))
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
         is_up = threading.Event()
-        work = serve(Path(directory), host, listening, is_up.set, self._stop)
+        work = serve(page, listening, is_up.set, self._stop)
         self._thread = threading.Thread(target=self._run, args=(work,), name="ml-logger-view", daemon=True)
         self._thread.start()
         is_up.wait()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from .answers import Reply, json_reply, wanted_encoding
+from .answers import Reply, json_reply, page_policy, wanted_encoding
 from .assets import Assets, Plotly
 from .gate import Gate
 from .place import Place
@@ -27,7 +27,7 @@ class OwnCalls:
 
     def _index(self) -> Reply:
         page = self._assets.get("index.html")
-        return Reply(page.body, page.content_type)
+        return Reply(page.body, page.content_type, {"Content-Security-Policy": page_policy(self._gate.framed_by)})
 
     async def static(self, request: web.Request) -> web.StreamResponse:
         """Answer ``GET view/static/NAME``."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..files import Files
 from ..reader.cache import ColumnCache, user_cache
-from .keeping import LocalShelf, Shelf
+from .keeping import LocalShelf, NoShelf, Shelf
 from .visitor import Visitor
 
 
@@ -32,3 +32,8 @@ def local_place(files: Files, title: str) -> Place:
     """Return the place that a directory of this machine is: everybody's notes are put there, and no agent is heard."""
     shelf = LocalShelf(files)
     return Place(files, title, lambda _visitor: shelf, lambda _visitor: [], user_cache())
+
+
+def far_place(files: Files, title: str) -> Place:
+    """Return the place that a receiver is to somebody who only reads: nothing is put there, and no agent is heard."""
+    return Place(files, title, lambda _visitor: NoShelf(), lambda _visitor: [], user_cache())

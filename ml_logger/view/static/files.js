@@ -2,6 +2,7 @@
 /** Files as they lie: folders to go through, sizes and times, previews, downloads. */
 
 import { fileUrl, poll } from "./api.js";
+import { ChosenRun } from "./chosen_run.js";
 import { el, fill } from "./dom.js";
 import { matches, searchField } from "./fields.js";
 import { countText, dateText, sizeText } from "./format.js";
@@ -26,6 +27,7 @@ class FileBrowser {
   /** @param {HTMLElement} root @param {import("./views.js").Context} ctx */
   constructor(root, ctx) {
     this.ctx = ctx;
+    this.run = new ChosenRun(ctx, () => this.#follow());
     /** @type {Entry[]} */
     this.entries = [];
     /** @type {string | null} */
@@ -40,14 +42,13 @@ class FileBrowser {
       el("div", { class: "files" }, el("div", { class: "files-main" }, this.table, this.readme.element), this.pane));
     this.refresh = poll(() => this.#ask(), EVERY_MS, ctx.signal);
     ctx.on("state", () => this.#follow());
-    ctx.on("picks", () => this.#follow());
     this.#follow();
   }
 
-  /** The folder that is looked at: the link's, else that of the first picked run. */
+  /** The folder that is looked at: the link's, else that of the run that other tabs show. */
   get folder() {
     const wish = this.ctx.state.get(FOLDER);
-    return wish === NOWHERE ? (this.ctx.picks.list()[0]?.path ?? "") : wish;
+    return wish === NOWHERE ? (this.run.get()?.path ?? "") : wish;
   }
 
   #follow() {

@@ -181,12 +181,15 @@ function sharesOf(masses, counts) {
 
 /** @param {Context} context @param {Frame} frame @param {Float64Array} curve @param {{base: number, height: number, fill: string, edge: string}} how */
 function drawRidge(context, frame, curve, { base, height, fill, edge }) {
-  const x = (/** @type {number} */ cell) => frame.left + ((cell + 0.5) / curve.length) * frame.width;
-  context.beginPath();
-  context.moveTo(frame.left, base);
-  curve.forEach((share, cell) => context.lineTo(x(cell), base - share * height));
-  context.lineTo(frame.left + frame.width, base);
+  const x = (/** @type {number} */ cell) => frame.left + clamped((cell + 0.5) / curve.length) * frame.width;
+  const [first, last] = [curve.findIndex((share) => share > 0), curve.findLastIndex((share) => share > 0)];
   context.fillStyle = fill;
+  context.fillRect(frame.left, base - 0.5, frame.width, 1);
+  if (first < 0) return;
+  context.beginPath();
+  context.moveTo(x(first - 1), base);
+  for (let cell = first; cell <= last; cell++) context.lineTo(x(cell), base - curve[cell] * height);
+  context.lineTo(x(last + 1), base);
   context.fill();
   context.strokeStyle = edge;
   context.lineWidth = 1;

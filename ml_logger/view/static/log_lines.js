@@ -19,10 +19,11 @@ export class LogLines {
   /** @param {() => void} changed called when what is followed, unseen or found has changed */
   constructor(changed) {
     this.changed = changed;
+    this.mostLines = MOST_LINES;
     this.element = el("div", { class: "log moves-itself", tabindex: 0, role: "log", "aria-label": "Text", "aria-live": "off" });
     this.element.addEventListener("scroll", () => this.#scrolled(), { passive: true });
     this.query = "";
-    this.terminal = new Terminal(MOST_LINES);
+    this.terminal = new Terminal(MOST_LINES + 1); // and the empty one behind the last
     /** @type {HTMLElement[]} */
     this.rows = [];
     this.isFollowing = true;
@@ -35,7 +36,7 @@ export class LogLines {
 
   /** Begin anew. */
   clear() {
-    this.terminal = new Terminal(MOST_LINES);
+    this.terminal = new Terminal(MOST_LINES + 1); // and the empty one behind the last
     this.rows = [];
     this.isFollowing = true;
     this.unseen = 0;
@@ -188,7 +189,21 @@ function styledSpan(text, style) {
   const names = ["bold", "dim", "italic", "underline", "strike"].filter((name) => style[/** @type {"bold"} */ (name)]);
   const vars = { ...(fg !== null && { "--fg": cssOf(fg) }), ...(bg !== null && { "--bg": cssOf(bg) }) };
   const classes = [...names, ...(fg !== null ? ["fg"] : []), ...(bg !== null ? ["bg"] : [])];
-  return el("span", { class: classes.map((name) => `ansi-${name}`).join(" ") || null, vars }, text);
+  return el("span", { class: [...classes, ...hardToRead(fg, bg)].map((name) => `ansi-${name}`).join(" ") || null, vars }, text);
+}
+
+/** Which help colours need that are the log's own: on a ground of its own ink, on ours more of ours. @param {number | string | null} fg @param {number | string | null} bg */
+function hardToRead(fg, bg) {
+  const ground = typeof bg === "string" && !bg.startsWith("var") ? brightness(bg) : null;
+  if (ground !== null) return fg === null ? [ground > 0.5 ? "dark-ink" : "light-ink"] : [];
+  const ink = bg === null && typeof fg === "string" && !fg.startsWith("var") ? brightness(fg) : null;
+  return ink === null ? [] : ink > 0.6 ? ["pale"] : ink < 0.25 ? ["deep"] : [];
+}
+
+/** How bright "#rrggbb" is to the eye, 0 to 1. @param {string} colour */
+function brightness(colour) {
+  const [r, g, b] = [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16) / 255);
+  return 0.299 * r + 0.587 * g + 0.114 * b;
 }
 
 /** @param {number | string} colour */

@@ -37,7 +37,7 @@ class MediaGroup {
     /** @type {Keyed<Cell<T>>} */
     this.cards = new Keyed(this.cardsElement, (path) => new NamedCard(path, ctx, makeCard({ kind, key })));
     this.element = el("section", { class: "media-group" },
-      el("h3", { class: "media-key" }, el("bdi", {}, key || kind), key && el("small", {}, kind)), this.cardsElement);
+      el("h3", { class: "media-key" }, el("bdi", {}, key || kind), key && kind !== "histograms" && el("small", {}, kind)), this.cardsElement);
   }
 
   /** @param {Group<T>} group */

@@ -31,7 +31,10 @@ export function preview(ctx, path, signal) {
 }
 
 /** Nothing in it runs or loads, neither by the frame's rules nor by those that come with the file. @param {string} path */
-const sandboxed = (path) => el("iframe", { class: "preview-frame", sandbox: "", src: fileUrl(path), title: path, referrerpolicy: "no-referrer" });
+function sandboxed(path) {
+  const frame = el("iframe", { class: "preview-frame", sandbox: "", src: fileUrl(path), title: path, referrerpolicy: "no-referrer" });
+  return el("div", { class: "preview-text" }, el("p", { class: "hint" }, "In a sandbox: no script of it runs."), frame);
+}
 
 /** @param {string} path */
 function picture(path) {

@@ -129,7 +129,7 @@ function overwritten(line, column, span) {
   const length = line.reduce((sum, one) => sum + one.text.length, 0);
   if (column === length) return joined(line, span);
   const gap = column > length ? [{ text: " ".repeat(column - length), style: PLAIN }] : [];
-  return [...cut(line, 0, column), ...gap, span, ...cut(line, column + span.text.length, Infinity)];
+  return [...gap, span, ...cut(line, column + span.text.length, Infinity)].reduce(joined, cut(line, 0, column));
 }
 
 /** @param {Line} line @param {Span} span @returns {Line} */
