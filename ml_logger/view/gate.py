@@ -48,9 +48,7 @@ class OpenGate(Gate):
 
     needs_login = False
 
-    def __init__(
-        self, *, loopback_only: bool, visitor: Visitor = ANYBODY, framed_by: str = "'self'"
-    ) -> None:
+    def __init__(self, *, loopback_only: bool, visitor: Visitor = ANYBODY, framed_by: str = "'self'") -> None:
         self._loopback_only = loopback_only
         self._visitor = visitor
         self.framed_by = framed_by
