@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection
 from contextvars import ContextVar
+from typing import NoReturn
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
@@ -31,13 +32,21 @@ _log = logging.getLogger(__name__)
 
 
 class Doorkeeper:
-    """The middleware that answers 401 to whom `door` does not know, whatever they ask for, and ever later."""
+    """The middleware that answers 401 to whom `door` does not know, whatever they ask for, and ever later.
+
+    `open_paths` need no token; those that are `is_open` let in their visitors themselves.
+    """
 
     def __init__(
-        self, door: Door, patience: Patience, figures: Figures, open_paths: Collection[str] = OPEN_PATHS
+        self,
+        door: Door,
+        patience: Patience,
+        figures: Figures,
+        open_paths: Collection[str] = OPEN_PATHS,
+        is_open: Callable[[str], bool] = lambda _path: False,
     ) -> None:
         self._door, self._patience, self._figures = door, patience, figures
-        self._open_paths = open_paths
+        self._open_paths, self._is_open = open_paths, is_open
         self._waiting = 0
 
     def middleware(self) -> Middleware:
@@ -45,17 +54,18 @@ class Doorkeeper:
 
         @web.middleware
         async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
-            if request.path not in self._open_paths:
+            if request.path not in self._open_paths and not self._is_open(request.path):
                 caller = self._door.maybe_caller(request.headers.get("Authorization"))
                 if caller is None:
-                    await self._turn_away(request.remote or "")
+                    await self.turn_away(request.remote or "")
                 else:
                     _caller.set(caller)
             return await handler(request)
 
         return admit
 
-    async def _turn_away(self, address: str) -> None:
+    async def turn_away(self, address: str) -> NoReturn:
+        """Count a wrong token from `address`, wait for so long as that deserves, and raise `Refused` (401 or 429)."""
         count = self._patience.fail(address)
         self._figures.add("failed_logins", 1)
         if count in _TOLD_FAILURES:

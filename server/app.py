@@ -8,6 +8,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 
 from aiohttp import web
 
@@ -28,6 +29,7 @@ from .reading import Reading
 from .shipping import Shipping
 from .siblings import Siblings
 from .store import Store
+from .viewing import is_of_the_page, make_page
 
 _READ_BYTES = 1 << 18
 CONNECTIONS = web.AppKey("connections", Connections)
@@ -43,11 +45,14 @@ def make_app(
     figures: Figures | None = None,
     siblings: Siblings | None = None,
     metrics_open: bool = False,
+    view: bool = True,
+    title: str = "receiver",
+    columns_dir: Path | None = None,
 ) -> web.Application:
     """Return the application; its threads end with it, `store` is the caller's to close.
 
     `quotas` are bytes by folder. `figures` and `siblings` are what it shares with other workers; with `metrics_open` its
-    metrics need no token.
+    metrics need no token. With `view` it has the page, which is called `title` and keeps columns in `columns_dir`.
     """
     figures, room = figures or Figures(), Quotas(store, quotas or {})
     intake = Intake(limits, figures)
@@ -55,7 +60,8 @@ def make_app(
     reading, managing = Reading(store, intake), Managing(store, intake, room, figures)
     health = Health(store, intake, figures, lambda: len(shipping.heartbeats))
     open_paths = OPEN_PATHS | {"/metrics"} if metrics_open else OPEN_PATHS
-    doorkeeper = Doorkeeper(door, Patience(time.monotonic), figures, open_paths)
+    is_open = is_of_the_page if view else _nothing
+    doorkeeper = Doorkeeper(door, Patience(time.monotonic), figures, open_paths, is_open)
     connections = Connections(limits)
     app = web.Application(
         middlewares=[
@@ -86,10 +92,18 @@ def make_app(
             web.get("/v1/list/{path:.*}", guarded("read", reading.list_folder)),
         ]
     )
+    if view:
+        page = make_page(store, door, doorkeeper, room, shipping.heartbeats, title, columns_dir)
+        app.add_routes(page.routes())
+        app.on_cleanup.append(page.close)
     app.on_startup.append(shipping.start)
     app.on_cleanup.append(intake.close)
     app.cleanup_ctx.append(partial(_counting, room))
     return app
+
+
+def _nothing(_path: str) -> bool:
+    return False
 
 
 async def _counting(quotas: Quotas, _app: web.Application) -> AsyncIterator[None]:

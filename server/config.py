@@ -50,6 +50,7 @@ class ServerConfig:
     tls_cert: Path | None = None
     tls_key: Path | None = None
     metrics_open: bool = False
+    view: bool = True
     min_free_bytes: int = 256 * _MIB
     quotas: Mapping[str, int] = field(default_factory=dict)
     trash_keep_s: float = 7 * 24 * 3600.0

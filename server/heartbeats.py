@@ -58,3 +58,10 @@ class Heartbeats:
         """Return the last heartbeat, with its age in seconds, of each agent whose prefix one `may_enter`, the latest first."""
         now_s = self._steady_s()
         return [(h.beat, now_s - h.at_s) for h in reversed(self._heard.values()) if may_enter(h.prefix)]
+
+    def living_runs(self, within_s: float) -> frozenset[str]:
+        """Return the runs that agents heard of `within_s` see a writer of, as far as they are in the agent's own prefix."""
+        now_s = self._steady_s()
+        fresh = [heard for heard in self._heard.values() if now_s - heard.at_s <= within_s]
+        runs = ((heard.prefix, run) for heard in fresh for spool in heard.beat.spools for run in spool.runs_alive)
+        return frozenset(run for prefix, run in runs if not prefix or run == prefix or run.startswith(prefix + "/"))

@@ -36,11 +36,16 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class _Standing:
-    """What is held at a path when a request begins, and its entity tag; None where nothing is."""
+class Standing:
+    """What is held at a path when a request begins, and its version; None where nothing is."""
 
     held: Held | None
-    tag: str | None
+    version: str | None
+
+    @property
+    def tag(self) -> str | None:
+        """The entity tag."""
+        return None if self.version is None else f'"{self.version}"'
 
 
 class Managing:
@@ -56,7 +61,7 @@ class Managing:
         path = path_after(request, "/v1/files").rstrip("/")
         require_inside(caller, path)
         if "If-Match" in request.headers or "If-Unmodified-Since" in request.headers:
-            _require_conditions(request, (await self._intake.in_thread(self._look, path)).tag)
+            _require_conditions(request, (await self._intake.in_thread(standing_at, self._store, path)).tag)
         deleted = await self._intake.in_thread(self._store.delete, path, caller.name)
         self._quotas.wake()
         went = {"path": path, "id": deleted.id, "files": deleted.files, "bytes": deleted.size_bytes}
@@ -70,13 +75,13 @@ class Managing:
         require_inside(caller, path)
         _require_plain(request)
         _require_size(request.content_length or 0, self._intake.limits)
-        before = await self._intake.in_thread(self._look, path)
+        before = await self._intake.in_thread(standing_at, self._store, path)
         _require_conditions(request, before.tag)
         await _ask_for_body(request)
-        upload = _Upload(self._store, self._quotas, path, before.held)
+        upload = Upload(self._store, self._quotas, path, before.held)
         try:
             outcome = await self._take_in(request, upload)
-            _require_stored(outcome, "the file was changed by somebody else meanwhile")
+            require_stored(outcome, "the file was changed by somebody else meanwhile")
             if outcome.result == "already":
                 await self._require_same(request, before, upload)
         except BaseException:
@@ -84,18 +89,7 @@ class Managing:
             raise
         return await self._answer(path, before, outcome)
 
-    def _look(self, path: str) -> _Standing:
-        """Return what stands at `path`; raises `Gone`."""
-        try:
-            file = self._store.open(path)
-        except Gone:
-            raise
-        except NotHeld:
-            return _Standing(None, None)
-        file.close()
-        return _Standing(self._store.stat([path])[0], f'"{file.version}"')
-
-    async def _take_in(self, request: web.Request, upload: _Upload) -> Outcome:
+    async def _take_in(self, request: web.Request, upload: Upload) -> Outcome:
         """Stage the body piece by piece, and commit it with the last."""
         body = _Body(request, self._intake, self._figures)
         try:
@@ -104,21 +98,21 @@ class Managing:
                 if body.is_over:
                     return await self._intake.in_slot(upload.commit, chunks)
                 staged = await self._intake.in_slot(upload.stage, chunks)
-                _require_stored(staged, "the staged copy was lost: send the file again")
+                require_stored(staged, "the staged copy was lost: send the file again")
                 body.let_go()
         finally:
             body.let_go()
 
-    async def _require_same(self, request: web.Request, before: _Standing, upload: _Upload) -> None:
+    async def _require_same(self, request: web.Request, before: Standing, upload: Upload) -> None:
         """Raise `Refused` where what is held in place of the body, with its size and CRC, is not it, or may not be there."""
         if before.tag is None and "If-None-Match" in request.headers:
             raise Refused(412, "If-None-Match: such a file is held")
         if not await self._intake.in_thread(upload.is_held):
             raise Refused(409, "other bytes of the same size and CRC-32 are held: put another file first")
 
-    async def _answer(self, path: str, before: _Standing, outcome: Outcome) -> web.Response:
+    async def _answer(self, path: str, before: Standing, outcome: Outcome) -> web.Response:
         stored = Held(Offset(outcome.offset + outcome.length), outcome.crc)
-        after = await self._intake.in_thread(self._look, path)
+        after = await self._intake.in_thread(standing_at, self._store, path)
         headers = {"ETag": after.tag} if after.tag is not None and after.held == stored else {}
         body = {"v": wire.VERSION, "path": path, "size": stored.size, "crc": stored.crc}
         return json_answer(
@@ -126,6 +120,18 @@ class Managing:
             status=201 if before.tag is None and outcome.result == "stored" else 200,
             headers=headers,
         )
+
+
+def standing_at(store: Store, path: str) -> Standing:
+    """Return what stands at `path`; raises `Gone`."""
+    try:
+        file = store.open(path)
+    except Gone:
+        raise
+    except NotHeld:
+        return Standing(None, None)
+    file.close()
+    return Standing(store.stat([path])[0], file.version)
 
 
 class _Body:
@@ -178,8 +184,8 @@ class _Body:
         self._taken_bytes = 0
 
 
-class _Upload:
-    """One file on its way into the store, a piece at a time, under a name of its own."""
+class Upload:
+    """One file on its way into a store, piece by piece under a name of its own; it takes the place of what it `replaces`."""
 
     def __init__(self, store: Store, quotas: Quotas, path: str, replaces: Held | None) -> None:
         self._store, self._quotas, self._path, self._replaces = store, quotas, path, replaces
@@ -285,7 +291,7 @@ async def _ask_for_body(request: web.Request) -> None:
         request.writer.output_size = 0  # what counts as begun can't be answered with an error any more
 
 
-def _require_stored(outcome: Outcome, otherwise: str) -> None:
+def require_stored(outcome: Outcome, otherwise: str) -> None:
     """Raise why an item was not stored: `Gone`, `BadPath`, or `Refused` (409) with `otherwise`."""
     if outcome.is_gone:
         raise Gone(f"{outcome.path[:200]!a} was deleted", path=outcome.path)

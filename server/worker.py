@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from ..errors import UsageError
+from ..layout import RECEIVER_DIR
 from .app import CONNECTIONS, make_app, start_site
 from .auth import Door
 from .bodies import READ_THREADS
@@ -27,6 +29,7 @@ from .stopping import REQUESTS_SHARE, Stop
 from .store import Store
 from .supervisor import Post
 from .tree import Identity
+from .viewing import COLUMNS_DIR
 
 _FIGURES_EVERY_S = 1.0
 _LOOK_S = 1.0
@@ -132,6 +135,9 @@ async def _start(shared: Shared, store: Store) -> tuple[web.AppRunner, str]:
         figures=shared.figures,
         siblings=shared.siblings,
         metrics_open=config.metrics_open,
+        view=config.view,
+        title=os.uname().nodename,
+        columns_dir=config.data_dir / RECEIVER_DIR / COLUMNS_DIR,
     )
     return await start_site(
         app,

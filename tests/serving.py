@@ -53,6 +53,7 @@ def serving(
     tls: ssl.SSLContext | None = None,
     quotas: Mapping[str, int] | None = None,
     metrics_open: bool = False,
+    view: bool = True,
 ) -> Iterator[Site]:
     """Serve `store` behind `door` until the block ends; without `marks` each time with a new lineage.
 
@@ -63,7 +64,7 @@ def serving(
     with ExitStack() as stack:
         if marks is None:
             marks = Marks(Path(stack.enter_context(tempfile.TemporaryDirectory())))
-        yield stack.enter_context(_serving(store, door, token, limits, marks, tls, quotas, metrics_open))
+        yield stack.enter_context(_serving(store, door, token, limits, marks, tls, quotas, metrics_open, view))
 
 
 @contextmanager
@@ -76,13 +77,14 @@ def _serving(
     tls: ssl.SSLContext | None,
     quotas: Mapping[str, int] | None,
     metrics_open: bool,
+    view: bool,
 ) -> Iterator[Site]:
     started: list[str] = []
     is_up, loop = threading.Event(), asyncio.new_event_loop()
     stop = asyncio.Event()
 
     async def serve() -> None:
-        app = make_app(store, door, limits or Limits(), marks, quotas=quotas, metrics_open=metrics_open)
+        app = make_app(store, door, limits or Limits(), marks, quotas=quotas, metrics_open=metrics_open, view=view)
         runner, url = await start_site(app, "127.0.0.1", 0, stop_timeout_s=5, tls=tls)
         started.append(url)
         is_up.set()

@@ -24,7 +24,7 @@ FOREIGN_OWNERS = {
         f"ml_logger.server.{name}"
         for name in (
             *("admission", "answers", "app", "bodies", "connections", "health"),
-            *("managing", "reading", "shipping", "worker"),
+            *("managing", "reading", "shipping", "viewing", "worker"),
         )
     },
 }

@@ -45,15 +45,15 @@ def run(options: argparse.Namespace) -> int:
         if options.open:
             webbrowser.open(url)
 
-    asyncio.run(_serve(directory, options.host, listening, ready))
+    asyncio.run(_serve(directory, listening, ready))
     return 0
 
 
-async def _serve(directory: Path, host: str, listening: socket.socket, ready: Callable[[], None]) -> None:
+async def _serve(directory: Path, listening: socket.socket, ready: Callable[[], None]) -> None:
     from .gate import OpenGate
-    from .local import is_loopback, page_of, serve
+    from .local import page_of, serve
 
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await serve(page_of(directory, OpenGate(loopback_only=is_loopback(host))), listening, ready, stop)
+    await serve(page_of(directory, OpenGate()), listening, ready, stop)

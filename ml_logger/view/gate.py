@@ -22,12 +22,11 @@ CHANGING_HEADER = "X-ML-Logger"
 
 
 class Gate(ABC):
-    """Lets visitors in; `needs_login` says whether any call but the open ones wants a token.
+    """Lets visitors in.
 
     `framed_by` are the pages that may show this one in a frame, as a Content-Security-Policy names them.
     """
 
-    needs_login: bool = True
     framed_by: str = "'self'"
 
     @abstractmethod
@@ -44,29 +43,32 @@ class Gate(ABC):
 
 
 class OpenGate(Gate):
-    """Lets everybody in as `visitor`; with `loopback_only` not those who came by a foreign name."""
+    """Lets everybody in as `visitor`, but not whoever comes to a loopback address by another name than loopback has."""
 
-    needs_login = False
-
-    def __init__(self, *, loopback_only: bool, visitor: Visitor = ANYBODY, framed_by: str = "'self'") -> None:
-        self._loopback_only = loopback_only
+    def __init__(self, *, visitor: Visitor = ANYBODY, framed_by: str = "'self'") -> None:
         self._visitor = visitor
         self.framed_by = framed_by
 
     async def maybe_visitor(self, request: web.Request) -> Visitor | None:
         """Return the one visitor there is."""
-        if self._loopback_only and not is_loopback(host_of(request)):
-            raise Refused(403, "open it as 127.0.0.1 or localhost: other names could be led here by anybody")
-        return self._visitor
+        return self._anybody(request)
 
     async def login(self, request: web.Request, token: str, answer: web.Response) -> Visitor:  # noqa: ARG002
         """Let in whoever asks."""
-        visitor = await self.maybe_visitor(request)
-        assert visitor is not None  # noqa: S101 (for mypy)
-        return visitor
+        return self._anybody(request)
 
     def logout(self, request: web.Request, answer: web.Response) -> None:
         """Do nothing: there is no token."""
+
+    def _anybody(self, request: web.Request) -> Visitor:
+        if _is_reached_on_loopback(request) and not is_loopback(host_of(request)):
+            raise Refused(403, "open it as 127.0.0.1 or localhost: other names could be led here by anybody")
+        return self._visitor
+
+
+def _is_reached_on_loopback(request: web.Request) -> bool:
+    own = None if request.transport is None else request.transport.get_extra_info("sockname")
+    return isinstance(own, tuple) and is_loopback(str(own[0]))
 
 
 def host_of(request: web.Request) -> str:
@@ -77,9 +79,20 @@ def host_of(request: web.Request) -> str:
         return ""
 
 
+def port_of(request: web.Request) -> str:
+    """Return the port that the client believes it talks to, empty where it has no number."""
+    return request.headers.get("Host", "").rpartition("]")[2].partition(":")[2]
+
+
 def is_loopback(host: str) -> bool:
     """Whether `host` is ``localhost``, a name below it, or a loopback address; other names are not looked up."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")
+
+
+def require_own_request(request: web.Request) -> None:
+    """Raise `Refused` (403) for what a form of another site could send."""
+    if request.method not in ("GET", "HEAD") and CHANGING_HEADER not in request.headers:
+        raise Refused(403, f"the call wants the header {CHANGING_HEADER}: 1")

@@ -91,7 +91,7 @@ class Site:
     def __init__(self, shown: str | os.PathLike[str] | Page, *, host: str = "127.0.0.1", port: int | None = 0) -> None:
         listening = bind(host, port)
         self.url = url_of(host, listening)
-        page = shown if isinstance(shown, Page) else page_of(Path(shown), OpenGate(loopback_only=is_loopback(host)))
+        page = shown if isinstance(shown, Page) else page_of(Path(shown), OpenGate())
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
         is_up = threading.Event()

@@ -85,7 +85,7 @@ def _near_page(directory: Path) -> Page:
 
     if not directory.is_dir():
         raise NotHeld(f"there is no directory {str(directory)!r}")
-    return page_of(directory, OpenGate(loopback_only=True, framed_by=NOTEBOOKS))
+    return page_of(directory, OpenGate(framed_by=NOTEBOOKS))
 
 
 def _far_page(url: str, token: str | None, stack: ExitStack) -> Page:
@@ -100,4 +100,4 @@ def _far_page(url: str, token: str | None, stack: ExitStack) -> Page:
     files = stack.enter_context(closing(RemoteFiles(remote)))
     files.list(path.strip("/"))  # whoever is wrong about it hears so here, not in an empty page
     reader = Visitor("anybody", frozenset(("read",)), path.strip("/"))
-    return Page(far_place(files, url), OpenGate(loopback_only=True, visitor=reader, framed_by=NOTEBOOKS))
+    return Page(far_place(files, url), OpenGate(visitor=reader, framed_by=NOTEBOOKS))

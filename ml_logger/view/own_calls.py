@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from .answers import Reply, json_reply, page_policy, wanted_encoding
+from .answers import Refused, Reply, json_reply, page_policy, wanted_encoding
+from .asked import json_body
 from .assets import Assets, Plotly
-from .gate import Gate
+from .gate import Gate, require_own_request
 from .place import Place
 from .visitor import Visitor
 from .work import Workers
@@ -63,3 +64,20 @@ class OwnCalls:
                 "has_plotly": self._plotly.maybe_path() is not None,
             }
         )
+
+    async def login(self, request: web.Request) -> web.StreamResponse:
+        """Answer ``POST view/login``."""
+        require_own_request(request)
+        token = (await json_body(request)).get("token")
+        if not isinstance(token, str) or not token.strip():
+            raise Refused(400, "the body must hold a token")
+        answer = web.Response(status=204, headers={"Cache-Control": "no-store"})
+        await self._gate.login(request, token, answer)
+        return answer
+
+    async def logout(self, request: web.Request) -> web.StreamResponse:
+        """Answer ``POST view/logout``."""
+        require_own_request(request)
+        answer = web.Response(status=204, headers={"Cache-Control": "no-store"})
+        self._gate.logout(request, answer)
+        return answer

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from .answers import Handler, Refused, answering, json_reply
 from .file_calls import FileCalls
-from .gate import CHANGING_HEADER, Gate
+from .gate import Gate, require_own_request
 from .kept_calls import KeptCalls
 from .own_calls import OwnCalls
 from .place import Place
@@ -32,6 +32,10 @@ class Page:
         self._runs = RunCalls(place, self._workers)
         self._kept = KeptCalls(place, self._workers, self._runs.hurry)
 
+    def hurry(self, run: str) -> None:
+        """Have a run looked at now; any thread may say so."""
+        self._runs.hurry(run)
+
     async def close(self, _app: web.Application) -> None:
         """End the threads."""
         await asyncio.to_thread(self._runs.close)
@@ -45,6 +49,8 @@ class Page:
             web.get("/view/static/{name}", answering(own.static)),
             web.get("/view/plotly.js", answering(own.plotly_js)),
             web.get("/view/api/me", answering(own.me)),
+            web.post("/view/login", answering(own.login)),
+            web.post("/view/logout", answering(own.logout)),
             *self._reading(),
             *self._changing(),
         ]
@@ -94,9 +100,3 @@ class Page:
         """Answer ``GET view/api/agents``."""
         found = self._place.agents_for(visitor)
         return await self._workers.answer(request, lambda: json_reply({"agents": found}))
-
-
-def require_own_request(request: web.Request) -> None:
-    """Raise `Refused` (403) for what a form of another site could send."""
-    if request.method not in ("GET", "HEAD") and CHANGING_HEADER not in request.headers:
-        raise Refused(403, f"the call wants the header {CHANGING_HEADER}: 1")
