@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ import requests
 from processes import wait_until
 from viewing import README, SCRIPT, STEPS, Runs, looking, make_runs
 
+from ml_logger.view import assets
 from ml_logger.view.local import Site
 
 COLUMNS = ("at", "count", "nan", "above", "below", "min", "max", "mean", "last")
@@ -433,3 +435,112 @@ def test_requests_for_curves_that_make_no_sense_are_refused(site: Site, body: di
 def test_no_agent_is_heard_without_a_receiver(site: Site) -> None:
     """A directory of this machine has no agents to tell of."""
     assert get(site, "view/api/agents").json() == {"agents": []}
+
+
+@pytest.mark.parametrize(
+    ("accepted", "encoding"), [("gzip, zstd", "zstd"), ("gzip;q=0.5", "gzip"), ("zstd;q=0, br", None)]
+)
+def test_answers_come_as_small_as_the_browser_takes_them(site: Site, accepted: str, encoding: str | None) -> None:
+    """zstd, else gzip, else as it is; each has a tag of its own, and is not sent again to who has it."""
+    call = "view/api/run?run=" + quote("sweep/lr=0.1")
+    answer = requests.get(site.url + call, headers={"Accept-Encoding": accepted}, timeout=30, stream=True)
+    assert answer.headers.get("Content-Encoding") == encoding
+    assert "Accept-Encoding" in answer.headers["Vary"]
+    shown = {"Accept-Encoding": accepted, "If-None-Match": f'"x", {answer.headers["ETag"]}'}
+    answer.close()
+    assert requests.get(site.url + call, headers=shown, timeout=30).status_code == 304
+    plain = requests.get(
+        site.url + call, headers={"If-None-Match": answer.headers["ETag"], "Accept-Encoding": ""}, timeout=30
+    )
+    assert plain.status_code == (304 if encoding is None else 200)
+
+
+def test_a_head_is_the_head_alone(site: Site) -> None:
+    """HEAD of the page, of data and of a file has the headers of the answer and no body."""
+    for call in ("", "view/api/me", "view/files/sweep/README.md", "view/static/app.js"):
+        whole = requests.get(site.url + call, headers={"Accept-Encoding": ""}, timeout=30)
+        head = requests.head(site.url + call, headers={"Accept-Encoding": ""}, timeout=30)
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["ETag"] == whole.headers["ETag"]
+        assert head.headers["Content-Length"] == whole.headers["Content-Length"]
+
+
+def test_modules_name_each_other_with_the_version_of_all(site: Site) -> None:
+    """The page and its modules ask for files that may be kept for ever; another version is not kept."""
+    page = get(site, "").text
+    match = re.search(r'view/static/app\.js\?v=([0-9a-f]{16})"', page)
+    assert match is not None
+    module = get(site, f"view/static/app.js?v={match[1]}")
+    assert "immutable" in module.headers["Cache-Control"]
+    assert module.headers["Content-Type"] == "text/javascript; charset=utf-8"
+    assert f'"./api.js?v={match[1]}"' in module.text
+    assert get(site, "view/static/app.js?v=0").headers["Cache-Control"] == "no-cache"
+    for name in ("../page.py", "%2e%2e%2fpage.py", "jsconfig.json", "."):
+        assert requests.get(f"{site.url}view/static/{name}", timeout=30).status_code in (403, 404)
+
+
+def test_plotly_is_served_as_it_is_installed(site: Site) -> None:
+    """plotly.js comes compressed and may be kept; it is not sent again."""
+    pytest.importorskip("plotly")
+    answer = get(site, "view/plotly.js", Accept_Encoding="gzip")
+    assert answer.headers["Content-Encoding"] == "gzip"
+    assert answer.text.startswith("/**\n* plotly.js v")
+    again = get(site, "view/plotly.js", Accept_Encoding="gzip", If_None_Match=answer.headers["ETag"])
+    assert again.status_code == 304
+
+
+def test_without_plotly_the_page_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """404 with the command that installs it, and `me` knows."""
+    monkeypatch.setattr(assets, "find_spec", lambda _name: None)
+    with looking(tmp_path) as site:
+        assert not get(site, "view/api/me").json()["has_plotly"]
+        answer = get(site, "view/plotly.js")
+    assert answer.status_code == 404
+    assert "pip install 'ml-logger[view]'" in answer.json()["error"]
+
+
+def test_files_that_lead_out_are_not_there(site: Site, runs: Runs) -> None:
+    """A link to a file, a folder or a loop outside of what is looked at is no file of it."""
+    (runs.root / "link").symlink_to("/etc/passwd")
+    (runs.root / "folder").symlink_to("/etc")
+    for call in (
+        "view/files/link",
+        "view/files/folder/passwd",
+        "view/api/text?path=link",
+        "view/api/list?folder=folder",
+    ):
+        assert get(site, call).status_code == 404, call
+    assert {"link", "folder"} & {one["name"] for one in get(site, "view/api/list").json()["entries"]} == set()
+    (runs.root / "link").unlink()
+    (runs.root / "folder").unlink()
+
+
+def test_bytes_come_in_ranges(site: Site, runs: Runs) -> None:
+    """A part, its end, a part past the end; a file that is not shown is downloaded under its name."""
+    (runs.root / "weights.pt").write_bytes(bytes(range(256)) * 4096)
+    call = "view/files/weights.pt"
+    whole = get(site, call)
+    assert (whole.headers["Content-Type"], len(whole.content)) == ("application/octet-stream", 1 << 20)
+    assert get(site, call, Range="bytes=-3").content == bytes((253, 254, 255))
+    assert get(site, call, Range="bytes=2000000-").status_code == 416
+    assert get(site, call, Range="bytes=0-1", If_Range='"other"').status_code == 200
+    assert get(site, call, If_None_Match=whole.headers["ETag"]).status_code == 304
+    download = get(site, f"view/files/{quote('sweep/lr=0.1')}/README.md?download=1")
+    assert download.headers["Content-Disposition"] == "attachment; filename*=UTF-8''README.md"
+
+
+def test_a_text_is_cut_at_whole_characters(site: Site, runs: Runs) -> None:
+    """A long one from its end on, at the begin of a line; one that ends within a character without that."""
+    (runs.root / "long.log").write_bytes("ü漢🚀\n".encode() * 150_000 + "🚀".encode()[:3])
+    tail = get(site, "view/api/text?path=long.log").json()
+    assert tail["is_cut"]
+    assert "\ufffd" not in tail["text"]
+    assert tail["text"].startswith("ü漢🚀\n")
+    assert tail["end"] == tail["size"] - 3
+    with (runs.root / "long.log").open("ab") as file:
+        file.write("🚀".encode()[3:])
+    more = get(site, f"view/api/text?path=long.log&offset={tail['end']}").json()
+    assert more["text"] == "🚀"
+    begin = get(site, "view/api/text?path=long.log&offset=0").json()
+    assert begin["end"] <= 1 << 20
+    assert "\ufffd" not in begin["text"]

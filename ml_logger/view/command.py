@@ -11,7 +11,7 @@ import webbrowser
 from collections.abc import Callable
 from pathlib import Path
 
-from ..errors import UsageError
+from ..errors import NotHeld, UsageError
 
 PORT = 6006
 """Where people look first."""
@@ -27,12 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Serve until SIGINT or SIGTERM, and return the exit code; raises `UsageError`."""
+    """Serve until SIGINT or SIGTERM, and return the exit code; raises `UsageError` or `NotHeld`."""
     from .local import bind, is_loopback, url_of  # lazily: an HTTP server takes longer to load than all the rest
 
     directory: Path = options.directory
     if not directory.is_dir():
-        raise UsageError(f"{str(directory)!r} is not a directory", hint="name a log directory")
+        raise NotHeld(f"{str(directory)!r} is not a directory", hint="name a log directory")
     if options.port is not None and not 0 <= options.port <= 65535:
         raise UsageError(f"port {options.port} is none", hint="give one from 0 (any free one) to 65535")
     listening = bind(options.host, options.port, otherwise=PORT)

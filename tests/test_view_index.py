@@ -1,0 +1,240 @@
+"""The index of runs, round by round: what it finds, how often it looks, and what it tells."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from pathlib import Path
+
+import orjson
+import pytest
+
+from ml_logger.files import Entry, Files, LocalFiles, OpenFile
+from ml_logger.view import index as index_module
+from ml_logger.view.agenda import LATEST_S, SHARE, SOONEST_S, Agenda, rest_s
+from ml_logger.view.index import RunIndex
+from ml_logger.view.open_runs import OpenRuns
+
+LONG_AGO_S = 3600.0
+
+
+class Counted(Files):
+    """Files that count how often each folder was listed."""
+
+    def __init__(self, root: Path) -> None:
+        self._files = LocalFiles(root)
+        self.place = str(root)
+        self.listed: list[str] = []
+
+    def list(self, folder: str) -> list[Entry]:
+        self.listed.append(folder)
+        return self._files.list(folder)
+
+    def open(self, path: str) -> OpenFile:
+        return self._files.open(path)
+
+
+class Scene:
+    """A folder of runs, an index over it, and a clock that only moves when it is told."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.now_s = root, 1000.0
+        self.files = Counted(root)
+        self.index = RunIndex(self.files, OpenRuns(self.files, None).columns, lambda: self.now_s)
+        self.version: int | None = None
+
+    def write(self, path: str, *steps: int, age_s: float = 0.0) -> None:
+        folder = self.root / path
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "metrics.jsonl").open("ab") as file:
+            file.writelines(orjson.dumps({"_step": step, "loss": 1.0}) + b"\n" for step in steps)
+        for one in (folder / "metrics.jsonl", folder):
+            os.utime(one, (time.time() - age_s,) * 2)
+
+    def look(self, for_s: float = 0.0) -> None:
+        """Let some time pass, looking every tenth of a second."""
+        end_s = self.now_s + for_s
+        while True:
+            self.index.look(10.0)
+            if self.now_s >= end_s:
+                return
+            self.now_s += 0.1
+
+    def news(self) -> tuple[dict[str, int], list[str]]:
+        """Return the runs that changed since the last time, with their last steps, and those that are gone."""
+        told = orjson.loads(self.index.changes(self.version, lambda _path: True))
+        self.version = told["version"]
+        return {line["path"]: line["step"] for line in told["runs"]}, told["gone"]
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Scene:
+    return Scene(tmp_path)
+
+
+def test_runs_are_found_wherever_they_are(scene: Scene) -> None:
+    """Runs beside and below each other, at any depth, and one at the very top."""
+    for path in ("", "a", "a/b", "deep/er/est", "images/a"):
+        scene.write(path, 1)
+    (scene.root / "a" / "images").mkdir()
+    scene.write("a/images/none", 1)  # in a folder of pictures
+    (scene.root / ".hidden").mkdir()
+    scene.write(".hidden/none", 1)
+    scene.look()
+    assert set(scene.news()[0]) == {"", "a", "a/b", "deep/er/est"}  # the top is a run: its images/ are pictures
+    assert not scene.index.is_scanning
+
+
+def test_only_what_is_new_is_told(scene: Scene) -> None:
+    """A run that grew, one that came, one that went: each once."""
+    scene.write("one", 1)
+    scene.write("two", 1)
+    scene.look()
+    assert scene.news() == ({"one": 1, "two": 1}, [])
+    scene.look(5)
+    assert scene.news() == ({}, [])
+    scene.write("one", 2)
+    scene.write("three", 7)
+    scene.look(5)
+    assert scene.news() == ({"one": 2, "three": 7}, [])
+    shutil.rmtree(scene.root / "two")
+    scene.look(5)
+    assert scene.news() == ({}, ["two"])
+    scene.write("two", 3)
+    scene.look(5)
+    assert scene.news() == ({"two": 3}, [])
+
+
+def test_a_folder_that_goes_takes_its_runs_along(scene: Scene) -> None:
+    """All runs below it are gone with it."""
+    for path in ("group/a", "group/b/c", "other"):
+        scene.write(path, 1)
+    scene.look()
+    scene.news()
+    shutil.rmtree(scene.root / "group")
+    scene.look(5)
+    assert sorted(scene.news()[1]) == ["group/a", "group/b/c"]
+
+
+def test_a_new_image_is_news_of_its_run(scene: Scene) -> None:
+    """A file in the folder of a key changes nothing in the run's own folder, and is seen all the same."""
+    scene.write("one", 1)
+    (scene.root / "one" / "images" / "key").mkdir(parents=True)
+    scene.look()
+    scene.news()
+    time.sleep(0.01)  # a time of change of its own
+    (scene.root / "one" / "images" / "key" / "0001.png").write_bytes(b"")
+    scene.look(5)
+    assert scene.news()[0] == {"one": 1}
+
+
+def test_what_is_quiet_is_looked_at_rarely(scene: Scene) -> None:
+    """A run that nobody has written to for an hour is looked at once a minute, one that just changed all the time."""
+    scene.write("quiet", 1, age_s=LONG_AGO_S)
+    scene.write("busy", 1)
+    scene.look()
+    scene.files.listed.clear()
+    scene.look(30)
+    looks = {path: scene.files.listed.count(path) for path in ("quiet", "busy")}
+    assert looks["quiet"] <= 1
+    assert looks["busy"] >= 10
+
+
+def test_a_quiet_run_that_goes_on_in_a_new_file_is_seen_at_once(scene: Scene) -> None:
+    """The folder above shows that it changed."""
+    scene.write("quiet", 1, age_s=LONG_AGO_S)
+    scene.look()
+    scene.news()
+    (scene.root / "quiet" / "metrics.1.jsonl").write_bytes(b'{"_step":2}\n')
+    scene.look(3)
+    assert scene.news()[0] == {"quiet": 2}
+
+
+def test_who_says_so_has_a_run_looked_at_now(scene: Scene) -> None:
+    """A run about which something is known is looked at in the next round."""
+    scene.write("quiet", 1, age_s=LONG_AGO_S)
+    scene.look()
+    scene.files.listed.clear()
+    scene.index.hurry("quiet")
+    scene.index.hurry("no such folder")
+    scene.index.look(10.0)
+    assert "quiet" in scene.files.listed
+
+
+def test_looking_at_nothing_new_is_followed_by_a_long_rest(scene: Scene) -> None:
+    """Whatever a round costs, a rest of many times as long follows it."""
+    for number in range(5):
+        scene.write(f"run-{number}", 1)
+    scene.look()
+    listed = scene.files.list
+
+    def slow(folder: str) -> list[Entry]:
+        scene.now_s += 0.01
+        return listed(folder)
+
+    scene.files.list = slow  # type: ignore[method-assign]
+    scene.now_s += 10
+    before_s = scene.now_s
+    pause_s = scene.index.look(10.0)
+    assert pause_s >= SHARE * 0.9 * (scene.now_s - before_s) > 0
+
+
+def test_a_version_that_is_not_remembered_any_more_is_answered_with_everything(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of what went, a bounded number is kept; whoever knows less than that is told all."""
+    monkeypatch.setattr(index_module, "_MOST_GONE", 2)
+    for number in range(5):
+        scene.write(f"run-{number}", 1)
+    scene.look()
+    scene.news()
+    known = scene.version
+    for number in range(4):
+        shutil.rmtree(scene.root / f"run-{number}")
+    scene.look(5)
+    told = orjson.loads(scene.index.changes(known, lambda _path: True))
+    assert told["is_whole"]
+    assert [line["path"] for line in told["runs"]] == ["run-4"]
+
+
+def test_links_that_lead_round_and_round_end(scene: Scene) -> None:
+    """A folder with a link to itself is walked to a bounded depth."""
+    scene.write("one", 1)
+    (scene.root / "loop").mkdir()
+    (scene.root / "loop" / "again").symlink_to(scene.root / "loop")
+    (scene.root / "out").symlink_to("/etc")
+    scene.look()
+    assert set(scene.news()[0]) == {"one"}
+    assert len(scene.files.listed) < 100
+
+
+def test_files_that_are_no_streams_hide_no_run(scene: Scene) -> None:
+    """Torn, empty and binary files where streams are expected leave a line with what could be read."""
+    scene.write("one", 1)
+    (scene.root / "one" / "parameters.jsonl").write_bytes(b"\x00\xff{not json\n[1,2]\n" + b"[" * 100_000 + b"\n")
+    (scene.root / "one" / "run.jsonl").write_bytes(b'{"event":7,"host":[1],"pid":"x","_timestamp":"y"}\n{"event":"sta')
+    (scene.root / "one" / ".notes.yml").write_bytes(b"\xff\xfe: [")
+    scene.look()
+    assert scene.news()[0] == {"one": 1}
+
+
+def test_the_agenda_knows_each_folder_once() -> None:
+    """Put again, a folder is due at the new time only; dropped, never."""
+    agenda = Agenda()
+    agenda.put("a", 5.0)
+    agenda.put("b", 3.0)
+    agenda.put("a", 1.0)
+    assert (agenda.maybe_next(0.5), agenda.next_at_s()) == (None, 1.0)
+    assert agenda.maybe_next(9.0) == "a"
+    agenda.drop("b")
+    assert (agenda.maybe_next(9.0), agenda.next_at_s()) == (None, None)
+
+
+def test_rests_grow_with_quiet() -> None:
+    """From a moment to a minute; a folder with runs in it and a run that is written rest less."""
+    rests = [rest_s(quiet_s, is_alive=False, has_runs=False) for quiet_s in (0, 60, 600, 1e9)]
+    assert rests == sorted(rests)
+    assert (rests[0], rests[-1]) == (SOONEST_S, LATEST_S)
+    assert rest_s(1e9, is_alive=False, has_runs=True) < LATEST_S / 10
+    assert rest_s(1e9, is_alive=True, has_runs=False) == SOONEST_S
