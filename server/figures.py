@@ -12,7 +12,20 @@ from typing import Literal, get_args
 
 from ..wire import RESULTS, Result
 
-CALLS = ("healthz", "readyz", "metrics", "stat", "batch", "lineage", "heartbeat", "agents", "files", "list", "digest")
+CALLS = (
+    "healthz",
+    "readyz",
+    "metrics",
+    "stat",
+    "batch",
+    "lineage",
+    "heartbeat",
+    "agents",
+    "files",
+    "list",
+    "digest",
+    "view",
+)
 """The calls that are counted by their name, the last part of the URL's beginning; the rest is `other`."""
 
 OTHER = "other"

@@ -20,12 +20,11 @@ from aiohttp import web
 from .. import wire
 from ..errors import BadPath, NotHeld
 from ..files import Entry, Files, OpenFile
-from ..reader.cache import ColumnCache
 from ..view.answers import Refused
 from ..view.gate import Gate, OpenGate, port_of
 from ..view.keeping import Shelf
 from ..view.page import Page
-from ..view.place import Place
+from ..view.place import Place, columns_in
 from ..view.visitor import Visitor
 from . import answers
 from .admission import Doorkeeper
@@ -65,7 +64,7 @@ def make_page(
         title,
         shelf_of=lambda visitor: StoredShelf(store, quotas, visitor),
         agents_for=lambda visitor: _agents(heartbeats, visitor),
-        cache=None if cache is None else ColumnCache(cache),
+        cache=None if cache is None else columns_in(cache),
         is_receiver=True,
     )
     gate = OpenGate() if door.is_open else TokenGate(door, doorkeeper)

@@ -123,8 +123,28 @@ URLS = (
     *("/v1/files/%zz", "/v1/files/.ml-logger/lineage", "/v1/files/%2eml-logger/lineage", "/v1/files/" + "x" * 3000),
     *("/v1/files/run%5c..%5cx", "/v1/files/a%0d%0aSet-Cookie:x", "/v1/list/..", "/v1/list/.ml-logger"),
     *("/v1/list/%2e%2e%2f", "/v1/list?limit=-1", "/v1/list?limit=1e9", "/v1/list?limit=99999999999999999999"),
-    *("/v1/list?limit=0", "/v1/list?limit=\u0661", "/v1/list/none?after=%ff", "/v1", "/v1/", "/v1/none", "/"),
+    *("/v1/list?limit=0", "/v1/list?limit=\u0661", "/v1/list/none?after=%ff", "/v1", "/v1/", "/v1/none", "//"),
     *("/v1/files/none?x=" + "y" * 3000, "/../../etc/passwd", "/v1/../../etc/passwd", "/healthz/../v1/files/x"),
+    *(
+        "/view",
+        "/view/",
+        "/view/../v1/files/x",
+        "/view/%2e%2e/v1/files/x",
+        "/view/files/..%2f..%2fetc/passwd",
+        "/view/files/",
+    ),
+    *(
+        "/view/files/.ml-logger/lineage",
+        "/view/static/..%2fpage.py",
+        "/view/api/text?path=../x",
+        "/view/api/run?run=%00",
+    ),
+    *(
+        "/view/api/text?path=x&offset=-1",
+        "/view/api/runs?since=1e9",
+        "/view/api/tensor?path=" + "x" * 3000,
+        "/view/api/",
+    ),
 )
 
 

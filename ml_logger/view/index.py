@@ -64,7 +64,7 @@ class RunIndex:
         self._forgotten = 0  # what went before this version is not remembered
         self._hurried: deque[str] = deque(maxlen=_MOST_HURRIED)
         self._new = 0  # folders that were never looked at
-        self._meet("", 0)
+        self._meet("", 0, 0)
 
     # --- looking
 
@@ -128,11 +128,12 @@ class RunIndex:
 
     # --- folders that come and go
 
-    def _meet(self, path: str, depth: int) -> None:
+    def _meet(self, path: str, depth: int, mtime_ns: int) -> None:
+        """Take up a folder; of many new ones those that changed last are looked at first."""
         if len(self._folders) < MOST_FOLDERS and depth <= MOST_DEPTH:
             self._folders[path] = _Folder(depth)
             self._new += 1
-            self._agenda.put(path, 0.0)
+            self._agenda.put(path, -mtime_ns / 1e9)
 
     def _take_children(self, path: str, folder: _Folder, entries: Sequence[Entry], *, is_run: bool) -> bool:
         children = {e.name: e.mtime_ns for e in entries if e.kind == "dir" and not is_hidden(e.name)}
@@ -144,7 +145,7 @@ class RunIndex:
             self._lose(joined(path, name))
         for name, mtime_ns in children.items():
             if joined(path, name) not in self._folders:
-                self._meet(joined(path, name), folder.depth + 1)
+                self._meet(joined(path, name), folder.depth + 1, mtime_ns)
             elif folder.children.get(name) != mtime_ns:
                 self._agenda.put(joined(path, name), 0.0)
         folder.children = children

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ..files import Files
@@ -26,6 +27,11 @@ class Place:
     agents_for: Callable[[Visitor], list[dict[str, Any]]]
     cache: ColumnCache | None
     is_receiver: bool = False
+
+
+def columns_in(folder: Path) -> ColumnCache:
+    """Return the cache of columns in a folder, which is made when there is something to keep."""
+    return ColumnCache(folder)
 
 
 def local_place(files: Files, title: str) -> Place:
