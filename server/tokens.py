@@ -4,10 +4,11 @@
 
     {"name":"gpu-box","sha256":"9f86d0…","rights":["write"],"prefix":"team-a","added":"2026-11-25"}
 
-A file whose first line is no such object is taken as one bare token with all rights, for set-ups of one person. The file is
-read again when it changes, and always replaced as a whole, so that nobody reads half of it. A change that can't be read leaves
-in whom the file let in before, as any process of the receiver read it last (`last_good`): neither does a slip of the pen lock
-everybody out, nor does it open the door, not even to those who were revoked before it.
+A file that holds nothing but one line that looks like a token (`_BARE`) is taken as one bare token with all rights, for set-ups
+of one person; one that once held such objects never is, while the receiver runs. The file is read again when it changes, and
+always replaced as a whole, so that nobody reads half of it. A change that can't be read leaves in whom the file let in before,
+as any process of the receiver read it last (`last_good`): neither does a slip of the pen lock everybody out, nor does it open
+the door, not even to those who were revoked before it.
 """
 
 from __future__ import annotations
@@ -16,24 +17,29 @@ import datetime
 import fcntl
 import logging
 import os
+import re
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import orjson
 
 from ..errors import BadPath, ConfigError, UsageError
 from ..layout import check_path
-from ..settings import read_token
 from .auth import RIGHTS, Caller, Right, Token, digest_of
 from .last_good import LastGood
 
 _MODE = 0o600
 _MAX_NAME = 64
 _DIGEST_BYTES = 32
+
+_BARE = re.compile(r"(?=.{8,512}\Z)[A-Za-z0-9._~+/-]+=*")
+"""RFC 6750's `b64token`, at least 8 long: no comment, no mark of a merge and no line of JSON is one."""
+
+_BARE_MARK = b"bare\n"
 
 _log = logging.getLogger(__name__)
 
@@ -44,6 +50,14 @@ class Listed:
 
     token: Token
     added: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """Whom a file lets in, and whether it `is_bare`."""
+
+    tokens: tuple[Token, ...]
+    is_bare: bool = False
 
 
 class _BadLine(Exception):
@@ -57,9 +71,9 @@ class TokenFile:
         self._file = file
         self._last_good = LastGood()
         self._state: tuple[int, ...] | None = self._state_now()
-        self._tokens = _tokens_in(file)
-        self._last_good.keep(_packed(self._tokens))
-        if not self._tokens:  # later it may be, once all are revoked
+        self._known = _known_in(file)
+        self._last_good.keep(_packed(self._known))
+        if not self._known.tokens:  # later it may be, once all are revoked
             raise ConfigError(
                 f"token file {file} is empty", hint="'ml-logger-server token add NAME --token-file FILE' adds a token"
             )
@@ -70,7 +84,7 @@ class TokenFile:
         if now != self._state:
             self._state = now
             self._reload()
-        return self._tokens
+        return self._known.tokens
 
     def _state_now(self) -> tuple[int, ...] | None:
         try:
@@ -81,42 +95,66 @@ class TokenFile:
 
     def _reload(self) -> None:
         with self._last_good.alone():
+            kept = self._last_good.maybe_content()
+            before = self._known if kept is None else _unpacked(kept)
             try:
-                self._tokens = _tokens_in(self._file)
+                self._known = self._next(before)
             except ConfigError as error:
-                kept = self._last_good.maybe_content()
-                self._tokens = self._tokens if kept is None else _unpacked(kept)
+                self._known = before
                 _log.error("%s; the tokens known before stay valid", error.one_line())
             else:
-                self._last_good.keep(_packed(self._tokens))
-                _log.info("token file %s read again: %d tokens", self._file, len(self._tokens))
+                self._last_good.keep(_packed(self._known))
+                _log.info("token file %s read again: %d tokens", self._file, len(self._known.tokens))
+
+    def _next(self, before: _Known) -> _Known:
+        known = _known_in(self._file)
+        if before.is_bare and not known.tokens:  # an editor may empty a file before it writes it
+            raise ConfigError(f"token file {self._file} is empty", hint="write the token into it")
+        if known.is_bare and not before.is_bare:
+            raise ConfigError(
+                f"token file {self._file} holds a bare token, and held named ones before",
+                hint="start the receiver again if that is meant",
+            )
+        return known
 
 
-def _tokens_in(file: Path) -> tuple[Token, ...]:
-    if _is_bare(_read(file)):
-        return (Token(digest_of(cast(str, read_token(None, file, {}))), Caller("token")),)
-    return tuple(listed.token for listed in list_tokens(file))
+def _known_in(file: Path) -> _Known:
+    text = _read(file)
+    bare = _maybe_bare(text)
+    if bare is not None:
+        return _Known((Token(digest_of(bare), Caller("token")),), is_bare=True)
+    return _Known(tuple(listed.token for listed in _listed_in(file, text)))
 
 
-def _packed(tokens: Sequence[Token]) -> bytes:
-    return b"".join(_line_of(Listed(token)) for token in tokens)
+def _packed(known: _Known) -> bytes:
+    lines = b"".join(_line_of(Listed(token)) for token in known.tokens)
+    return _BARE_MARK + lines if known.is_bare else lines
 
 
-def _unpacked(lines: bytes) -> tuple[Token, ...]:
-    return tuple(_listed_from_json(line).token for line in lines.decode().split("\n") if line)
+def _unpacked(content: bytes) -> _Known:
+    lines = content.removeprefix(_BARE_MARK).decode().split("\n")
+    return _Known(
+        tuple(_listed_from_json(line).token for line in lines if line), is_bare=content.startswith(_BARE_MARK)
+    )
 
 
 def list_tokens(file: Path) -> list[Listed]:
     """Return the lines of a token file, in their order; raises `ConfigError` with the line that can't be read."""
+    return _listed_in(file, _read(file))
+
+
+def _listed_in(file: Path, text: str) -> list[Listed]:
     listed: list[Listed] = []
-    for number, line in enumerate(_read(file).split("\n"), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             try:
                 one = _listed_from_json(line)
                 _require_new(one.token.caller.name, listed)
             except _BadLine as error:
                 raise ConfigError(
-                    f"token file {file}, line {number}: {error}", hint="'ml-logger-server token' writes such lines"
+                    f"token file {file}, line {number}: {error}",
+                    hint="'ml-logger-server token' writes such lines; a bare token stands alone, 8 or more letters, "
+                    "digits and -._~+/",
                 ) from None
             listed.append(one)
     return listed
@@ -216,16 +254,17 @@ def _require_new(name: str, listed: Sequence[Listed]) -> None:
 # --- the file
 
 
-def _is_bare(text: str) -> bool:
-    first = text.split("\n", 1)[0].strip()
-    return bool(first) and not first.startswith("{")
+def _maybe_bare(text: str) -> str | None:
+    """Return the bare token that is all there is in a file, None for any other text."""
+    token = text.strip()
+    return token if _BARE.fullmatch(token) else None
 
 
 def _read(file: Path) -> str:
     try:
         if file.exists() and not file.is_file():
             raise ConfigError(f"token file {file} is no file", hint="give the path of a file, which may be new")
-        return file.read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8-sig")  # some editors put a byte order mark first
     except FileNotFoundError:
         raise ConfigError(
             f"token file {file} does not exist", hint="'ml-logger-server token add NAME --token-file FILE' makes it"
@@ -250,11 +289,11 @@ def _changing(file: Path) -> Iterator[list[Listed]]:
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)
         text = _read(file) if file.exists() else ""
-        if _is_bare(text):
+        if _maybe_bare(text) is not None:
             raise UsageError(
                 f"token file {file} holds a bare token", hint="name another file, or remove the bare token first"
             )
-        listed = list_tokens(file) if text else []
+        listed = _listed_in(file, text)
         yield listed
         _replace(file, b"".join(map(_line_of, listed)), folder)
     finally:

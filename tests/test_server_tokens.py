@@ -131,6 +131,61 @@ def test_a_change_that_can_not_be_read_changes_nothing(
     assert list(known.current()) == []
 
 
+@pytest.mark.parametrize(
+    "slip",
+    ["# our tokens\n{}", "<<<<<<< HEAD\n{}", "[{}]", "gpu-box-token\n", "gpu-box-token\n{}", "{}\n>>>>>>> 0a1b2c3d"],
+)
+def test_a_slip_on_the_first_line_never_makes_a_bare_token(
+    file: Path, slip: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No line of a file that held named tokens opens the door as it stands, and those who were in it stay in."""
+    token = add_token(file, Caller("a", rights("write"), "team"))
+    good = file.read_text(encoding="utf-8")
+    door = Door(TokenFile(file).current)
+    file.write_text(slip.replace("{}", good), encoding="utf-8")
+    for line in file.read_text(encoding="utf-8").split("\n"):
+        assert door.maybe_caller(f"Bearer {line}") is None
+    assert door.maybe_caller(f"Bearer {token}") == Caller("a", rights("write"), "team")
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+
+
+def test_a_byte_order_mark_is_no_part_of_either_form(file: Path) -> None:
+    """An editor that puts one first changes neither named tokens nor a bare one."""
+    token = add_token(file, Caller("a"))
+    known = TokenFile(file)
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert [one.digest for one in known.current()] == [digest_of(token)]
+    add_token(file, Caller("b"))
+    assert [one.token.caller.name for one in list_tokens(file)] == ["a", "b"]
+    file.write_bytes(b"\xef\xbb\xbfsecret-token\r\n")
+    assert [one.digest for one in TokenFile(file).current()] == [digest_of("secret-token")]
+
+
+@pytest.mark.parametrize(
+    "text", ["# a-comment", "two words", "short", "secret-token\nanother-one", "<<<<<<<<<", "[secret-token]", "x" * 513]
+)
+def test_what_looks_like_no_token_is_none(file: Path, text: str) -> None:
+    """A bare token is one line of a token's own letters, long enough to be one; anything else is refused at the start."""
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match="line 1"):
+        TokenFile(file)
+
+
+def test_a_bare_token_can_be_changed_and_survives_a_slip(file: Path) -> None:
+    """A new one counts at once; what looks like none, or an emptied file, leaves the old one in."""
+    file.write_text("first-token\n", encoding="utf-8")
+    known = TokenFile(file)
+    for text, counts in (
+        ("second-token", "second-token"),
+        ("", "second-token"),
+        ("# second\nthird-token", "second-token"),
+    ):
+        file.write_text(text, encoding="utf-8")
+        assert [one.digest for one in known.current()] == [digest_of(counts)]
+    file.write_text("third-token", encoding="utf-8")
+    assert [one.digest for one in known.current()] == [digest_of("third-token")]
+
+
 def test_another_process_goes_back_to_what_was_read_last(file: Path) -> None:
     """One that was forked before a token was revoked, and meets a broken file first, does not let that token in again."""
     add_token(file, Caller("kept"))
