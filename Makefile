@@ -29,8 +29,9 @@ test: venv  ## all tests
 soak: venv  ## long faults of the agent, memory over a million records; about 40 minutes, 5 GB of disk and of memory
 	$(BIN)/python -m pytest -m soak -v
 
-bench: venv  ## what the client, the receiver, shipping and an idle agent cost; numbers in build/bench/
+bench: venv  ## what client, reader, receiver, shipping and an idle agent cost; numbers in build/bench/
 	$(BIN)/python -m bench.client
+	$(BIN)/python -m bench.reader
 	$(BIN)/python -m bench.receiver
 	$(BIN)/python -m bench.receiver_http
 	$(BIN)/python -m bench.shipping

@@ -8,7 +8,7 @@
     run.series("loss").values, run.params, run.state
 """
 
-from .buckets import Buckets, bucketed, grid
+from .buckets import Buckets, bucketed, bucketed_pieces, grid
 from .columns import Columns, KeySummary
 from .find import find_runs
 from .histograms import Histogram
@@ -31,6 +31,7 @@ __all__ = [
     "Series",
     "as_numbers",
     "bucketed",
+    "bucketed_pieces",
     "find_runs",
     "grid",
     "news_since",

@@ -9,6 +9,7 @@ Pure.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from .block import Floats
 
 _MOST_INDEX = (1 << 31) - 1
+_MOST_RUNS = 64
 _LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -77,22 +79,58 @@ def _power_above(number: float) -> float:
 def bucketed(x: Floats, values: Floats, origin: float, width: float) -> Buckets:
     """Return the buckets of the points (x, value), float64 arrays of one length in the order of their records.
 
-    Points whose x is not finite, or more than 2^31 buckets from `origin`, are left out. An ascending x takes the least time.
+    Points whose x is not finite, or more than 2^31 buckets from `origin`, are left out. An ascending x, or a few that are one
+    behind the other, takes the least time.
     """
-    if not len(x) or not _is_ascending(x) or not _is_in_range(x[[0, -1]], origin, width).all():
-        x, values, starts, index = _gathered(x, values, origin, width)
-    else:
-        starts, index = _cut(x, origin, width)
+    ends = np.flatnonzero(~(x[1:] >= x[:-1])) + 1  # where x falls; behind and before each NaN too
+    if len(ends) > _MOST_RUNS:
+        return _of_sorted(*_gathered(x, values, origin, width), origin, width)
+    runs = zip(np.split(x, ends), np.split(values, ends), strict=True)
+    return merged([_of_run(*run, origin, width) for run in runs])
+
+
+def bucketed_pieces(pieces: Iterable[tuple[Floats, Floats]], origin: float, width: float) -> Buckets:
+    """Return the buckets of points that come in `pieces` of x and values, each as for `bucketed`, which are not joined."""
+    return merged([bucketed(x, values, origin, width) for x, values in pieces])
+
+
+def merged(found: Sequence[Buckets]) -> Buckets:
+    """Return the buckets of all points of which `found` are those of some, of one grid, the later points behind."""
+    found = [buckets for buckets in found if len(buckets)] or list(found[:1])
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        return Buckets(np.empty(0, np.int32), *np.empty((9, 0)))
+    order = np.argsort(np.concatenate([buckets.index for buckets in found]), kind="stable")
+    index, at, count, nan, above, below, low, high, mean, last = (
+        np.concatenate([getattr(buckets, field.name) for buckets in found])[order] for field in fields(Buckets)
+    )
+    starts = np.flatnonzero(np.diff(index, prepend=index[0] - 1))
+    ends = np.append(starts[1:], len(index)) - 1
+    finite = count - nan - above - below
+    sums = np.add.reduceat(np.where(finite > 0, mean * finite, 0.0), starts)
+    count, nan, above, below, finite = (np.add.reduceat(part, starts) for part in (count, nan, above, below, finite))
+    mean = np.divide(sums, finite, out=np.full(len(starts), np.nan), where=finite > 0)
+    low, high = np.fmin.reduceat(low, starts), np.fmax.reduceat(high, starts)
+    return Buckets(index[starts], at[ends], count, nan, above, below, low, high, mean, last[ends])
+
+
+def _of_run(x: Floats, values: Floats, origin: float, width: float) -> Buckets:
+    """Return the buckets of points of ascending x."""
+    if not len(x) or not _is_in_range(x[[0, -1]], origin, width).all():
+        return _of_sorted(*_gathered(x, values, origin, width), origin, width)
+    return _of_sorted(x, values, *_cut(x, origin, width), origin, width)
+
+
+def _of_sorted(
+    x: Floats, values: Floats, starts: NDArray[np.int64], index: NDArray[np.int64], origin: float, width: float
+) -> Buckets:
+    """Return the buckets of points that lie bucket by bucket; each begins at one of `starts` and is one of `index`."""
     ends = np.append(starts[1:], len(x))[: len(starts)]
-    last = values[ends - 1]
     at = np.clip((x[ends - 1] - origin) / width - index, 0.0, 1.0)
     nan, above, below, low, high, mean = _summary(values, starts)
     count = (ends - starts).astype(np.float64)
-    return Buckets(index.astype(np.int32), at, count, nan, above, below, low, high, mean, last)
-
-
-def _is_ascending(x: Floats) -> bool:
-    return bool((x[1:] >= x[:-1]).all())  # False with a NaN in it, unless that is alone
+    return Buckets(index.astype(np.int32), at, count, nan, above, below, low, high, mean, values[ends - 1])
 
 
 def _is_in_range(x: Floats, origin: float, width: float) -> NDArray[np.bool_]:

@@ -9,6 +9,7 @@ have names that follow from what was read, so processes need no locks: two that 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import re
@@ -199,7 +200,11 @@ def user_cache() -> ColumnCache | None:
     """Return the cache of this user: ``$XDG_CACHE_HOME/ml-logger``, by default ``~/.cache/ml-logger``; None without a home."""
     folder = os.environ.get("XDG_CACHE_HOME", "")
     try:
-        top = Path(folder) if folder.startswith("/") else Path.home() / ".cache"
+        return _cache_below(Path(folder) if folder.startswith("/") else Path.home() / ".cache")
     except RuntimeError:
         return None
+
+
+@functools.lru_cache(maxsize=8)  # one for all runs, so that it knows how much is written
+def _cache_below(top: Path) -> ColumnCache:
     return ColumnCache(top / "ml-logger" / "columns")

@@ -1,4 +1,4 @@
-"""Stored: one stretch as files, which are mapped when it is read.
+"""Stored: one stretch as files, which are mapped when it is read, if they are large.
 
 ``NAME.npy`` has all its numbers as float64, one column behind the other; ``NAME.rows.npy`` as int64 which records have a
 key, where not all do (keys of the same records share them); ``NAME.json`` says what is where, and is written last. Files
@@ -25,6 +25,9 @@ from .block import Block, Column, Rows, Span
 from .far import is_far
 from .follow import Place
 from .stretch import Stretch
+
+MAPPED_BYTES = 1 << 20
+"""Smaller files are read: a process may have some ten thousand mappings, and runs are many."""
 
 _FORMAT = 1
 
@@ -115,7 +118,8 @@ def _of_length(rows: Rows, length: int) -> Rows:
 
 def _arrays(path: Path, kind: str, lengths: Sequence[int], check: int) -> list[NDArray[Any]]:
     """Return arrays of these lengths that lie one behind the other in a file."""
-    whole = _far_array(path) if is_far(path) else np.asarray(np.lib.format.open_memmap(path, mode="r"))
+    is_mapped = path.stat().st_size >= MAPPED_BYTES and not is_far(path)
+    whole = np.asarray(np.lib.format.open_memmap(path, mode="r")) if is_mapped else _read_array(path)
     if whole.dtype != np.dtype(kind) or whole.shape != (sum(lengths),):
         raise NotStored(f"{path.name} has another shape")
     if _may_be_torn(path) and zlib.crc32(whole.data) != check:
@@ -124,7 +128,7 @@ def _arrays(path: Path, kind: str, lengths: Sequence[int], check: int) -> list[N
     return [whole[end - length : end] for end, length in zip(ends, lengths, strict=True)]
 
 
-def _far_array(path: Path) -> NDArray[Any]:
+def _read_array(path: Path) -> NDArray[Any]:
     with path.open("rb") as file:
         return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
 
