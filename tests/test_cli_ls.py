@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -106,6 +107,20 @@ def test_from_afar(ls: Callable[..., Any], site: Site, logs: Path) -> None:
     assert ls(place=site.url) == ls()
     assert names(ls(place=f"{site.url}/team")) == ["seed2", "seed1", "seed0"]
     assert names(ls(place=f"{site.url}/team/seed1")) == ["."]
+
+
+def test_at(site: Site, logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What ls calls a run is what --at the same place takes, whatever is in the name."""
+    with ML_Logger(logs, prefix="odd/50% #1?é") as run:
+        run.log(3, loss=1.0, silent=True)
+    try:
+        for at in (str(logs), site.url, f"{site.url}/"):
+            assert main(["ls", at, "--json", "--filter", "50%"]) == 0
+            (found,) = json.loads(capsys.readouterr().out)
+            assert main(["tail", "--at", at, found["path"], "--json"]) == 0
+            assert json.loads(capsys.readouterr().out)["_step"] == 3
+    finally:
+        shutil.rmtree(logs / "odd")
 
 
 def test_behind_a_proxy_path(ls: Callable[..., Any], site: Site) -> None:

@@ -13,7 +13,7 @@ from ml_logger.cli import COMMANDS, _parser
 from ml_logger.cli.exits import EXITS
 
 PAGE = (Path(__file__).parent.parent / "docs/COMMANDS.md").read_text(encoding="utf-8")
-SHARED = {"--help", "--json", "--token-file", "--ca-file"}
+SHARED = {"--help", "--json", "--at", "--token-file", "--ca-file"}
 """What the page tells of once for all commands."""
 
 ELSEWHERE = {"verify", "view"}

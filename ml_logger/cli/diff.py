@@ -13,7 +13,7 @@ from ..table import Cell
 from .aligned import Column, aligned
 from .documents import add_json_argument, write_document
 from .exits import DIFFERS, DONE
-from .places import Places, add_receiver_arguments
+from .places import Places, add_run_arguments
 from .values import text_of
 
 _CELL_COLUMNS = 40
@@ -27,7 +27,7 @@ def add_arguments(diff: argparse.ArgumentParser) -> None:
         "runs", nargs="+", metavar="RUN", help="two or more: directories, or URLs of a receiver and a run"
     )
     add_json_argument(diff)
-    add_receiver_arguments(diff)
+    add_run_arguments(diff)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -25,7 +25,7 @@ from ..errors import UsageError
 from ..layout import temporary_name
 from ..reader.block import Floats
 from ..reader.columns import Columns
-from .places import Places, add_receiver_arguments
+from .places import Places, add_run_arguments
 
 _FORMATS = ("csv", "parquet", "json")
 _ROWS = 4096
@@ -39,7 +39,7 @@ def add_arguments(export: argparse.ArgumentParser) -> None:
     export.add_argument("--format", choices=_FORMATS, help="default: what the ending of FILE says, else csv")
     export.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: standard output")
     export.add_argument("--attempts", action="store_true", help="also what a resumed run wrote anew since")
-    add_receiver_arguments(export)
+    add_run_arguments(export)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ..color import is_wanted, terminal_width
@@ -22,6 +23,8 @@ from .values import age_text, text_of
 STATE_COLORS = {"running": "green", "failed": "red", "killed": "red", "silent": "yellow"}
 _VALUE_COLUMNS = 14
 _NAME_COLUMNS = 60
+_CONNECTIONS = 8
+"""So many runs are read at a time from afar, where most of the time is spent on the way."""
 
 
 def add_arguments(ls: argparse.ArgumentParser) -> None:
@@ -60,12 +63,14 @@ def run(options: argparse.Namespace) -> int:
 def _found(place: Place, wanted: Sequence[str]) -> list[Summary]:
     place.files.list(place.folder)  # so that what is not there is said
     prefix = f"{place.folder}/" if place.folder else ""
-    found = []
-    for one in counted(find_runs(place.folder, files=place.files), "reading", "run"):
-        summary = summary_of(one, one.folder.removeprefix(prefix) if one.folder != place.folder else ".")
-        if all(summary.contains(text) for text in wanted):
-            found.append(summary)
-    return found
+    runs = find_runs(place.folder, files=place.files)
+    names = [one.folder.removeprefix(prefix) if one.folder != place.folder else "." for one in runs]
+    pool = ThreadPoolExecutor(1 if place.is_near else _CONNECTIONS)
+    try:
+        found = [*counted(pool.map(summary_of, runs, names), "reading", "run", len(runs))]
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return [summary for summary in found if all(summary.contains(text) for text in wanted)]
 
 
 def columns_of(found: Sequence[Summary], sorted_by: str, now_s: float) -> list[Column]:

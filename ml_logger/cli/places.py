@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from ..errors import BadPath, NotHeld, UsageError
 from ..files import Files, LocalFiles
@@ -20,6 +20,7 @@ from ..layout import check_path
 from ..reader.find import has_streams
 from ..reader.run import Run
 from ..settings import read_token
+from .once import Once
 
 if TYPE_CHECKING:
     from ..remote_files import RemoteFiles
@@ -33,6 +34,11 @@ class Place:
     folder: str
     called: str
 
+    @property
+    def is_near(self) -> bool:
+        """Whether it lies on this machine."""
+        return isinstance(self.files, LocalFiles)
+
     def run(self) -> Run:
         """Return the run that lies here; raises `NotHeld` if none does."""
         if not has_streams(self.files.list(self.folder)):
@@ -44,6 +50,12 @@ def add_receiver_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what it takes to read from a receiver."""
     parser.add_argument("--token-file", type=Path, metavar="FILE", help="its first line is sent, else $ML_LOGGER_TOKEN")
     parser.add_argument("--ca-file", type=Path, metavar="FILE", help="PEM file of the CAs to trust")
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add where runs are looked for, and what it takes to read from a receiver."""
+    parser.add_argument("--at", metavar="DIR|URL", help="where RUN lies, as ls there calls it (default: here)")
+    add_receiver_arguments(parser)
 
 
 def token_of(options: argparse.Namespace) -> str | None:
@@ -63,12 +75,23 @@ class Places(AbstractContextManager["Places"]):
         for receiver in self._receivers:
             receiver.close()
 
-    def find(self, named: str) -> Place:
-        """Return the place that is `named`; raises `NotHeld` where there is none, `UsageError` for what can't be one."""
+    def find(self, named: str, *, is_growing: bool = False) -> Place:
+        """Return the place that is `named`, as it is now or, `is_growing`, whenever it is looked at.
+
+        Raises `NotHeld` where there is none, `UsageError` for what can't be one.
+        """
+        named = self._from_where(named)
         if is_url(named):
             files, folder = self.receiver(named)
-            return Place(files, folder, named)
+            return Place(files if is_growing else Once(files), folder, named)
         return Place(LocalFiles(existing_directory(Path(named))), "", named)
+
+    def _from_where(self, named: str) -> str:
+        """Return a run as it is called from here, of one as it is called ``--at`` a place."""
+        at: str | None = getattr(self._options, "at", None)
+        if at is None or is_url(named):
+            return named
+        return f"{at.rstrip('/')}/{quote(named)}" if is_url(at) else str(Path(at, named))
 
     def receiver(self, url: str) -> tuple[RemoteFiles, str]:
         """Return the receiver that a URL leads to, and the folder behind it."""

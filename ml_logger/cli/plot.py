@@ -16,7 +16,7 @@ from ..errors import NotHeld
 from ..reader import Run, Series, bucketed
 from .chart import COLORS, Curve, Style, chart, letter_of
 from .documents import add_json_argument, write_document
-from .places import Places, add_receiver_arguments
+from .places import Places, add_run_arguments
 from .values import text_of
 
 _WIDTH, _HEIGHT = 80, 16
@@ -36,7 +36,7 @@ def add_arguments(plot: argparse.ArgumentParser) -> None:
     plot.add_argument("--width", type=_size, metavar="N", help="columns (default: those of the terminal)")
     plot.add_argument("--height", type=_size, default=_HEIGHT, metavar="N", help=f"rows of the field ({_HEIGHT})")
     add_json_argument(plot)
-    add_receiver_arguments(plot)
+    add_run_arguments(plot)
 
 
 def _weight(text: str) -> float:

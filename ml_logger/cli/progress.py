@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TypeVar
 
 from ..color import is_terminal, terminal_width
@@ -12,13 +12,13 @@ from .values import text_of
 _Item = TypeVar("_Item")
 
 
-def counted(items: Sequence[_Item], doing: str, unit: str) -> Iterable[_Item]:
-    """Yield `items`, and show how many were taken."""
+def counted(items: Iterable[_Item], doing: str, unit: str, total: int) -> Iterable[_Item]:
+    """Yield `items`, and show how many of `total` were taken."""
     if not is_terminal(sys.stderr):
         return items
     from tqdm import tqdm  # lazily: only a person at a terminal needs it
 
-    bar: Iterable[_Item] = tqdm(items, desc=doing, unit=unit, leave=False, delay=0.5)
+    bar: Iterable[_Item] = tqdm(items, desc=doing, unit=unit, total=total, leave=False, delay=0.5)
     return bar
 
 

@@ -8,7 +8,7 @@ import sys
 from ..color import is_wanted, terminal_width
 from ..table import Cell, params_table, step_table
 from .documents import add_json_argument, write_document
-from .places import Places, add_receiver_arguments
+from .places import Places, add_run_arguments
 from .summaries import Summary, summary_of
 from .values import age_text, text_of, time_text
 
@@ -17,7 +17,7 @@ def add_arguments(show: argparse.ArgumentParser) -> None:
     """Add what the command takes to its parser."""
     show.add_argument("run", metavar="RUN", help="a directory, or a receiver's URL and the run's path behind it")
     add_json_argument(show)
-    add_receiver_arguments(show)
+    add_run_arguments(show)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -23,7 +23,7 @@ from ..reader.records import as_numbers, parsed
 from ..reader.run import Run
 from ..table import Cell, step_table
 from .documents import add_json_argument, write_document
-from .places import Places, add_receiver_arguments, is_url
+from .places import Places, add_run_arguments, is_url
 from .progress import Notice
 from .values import text_of
 from .waiting import wait_or_end
@@ -43,14 +43,14 @@ def add_arguments(tail: argparse.ArgumentParser) -> None:
         "-n", "--records", type=int, default=_RECORDS, metavar="N", help=f"the last N records ({_RECORDS})"
     )
     add_json_argument(tail)
-    add_receiver_arguments(tail)
+    add_run_arguments(tail)
 
 
 def run(options: argparse.Namespace) -> int:
     """Print the last records, and go on."""
     show = _write_lines if options.json else _print_tables
     with Places(options) as places:
-        following = Following(places.find(options.run).run())
+        following = Following(places.find(options.run, is_growing=True).run())
         held = following.last(max(0, options.records))
         if not options.follow:
             show(held)

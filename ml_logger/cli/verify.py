@@ -83,4 +83,4 @@ def _proof(ask: Ask, spool: Path, prefix: str) -> Proof:
 
 
 def _progress(pairs: list[_Item]) -> Iterable[_Item]:
-    return counted(pairs, "comparing", "file")
+    return counted(pairs, "comparing", "file", len(pairs))
