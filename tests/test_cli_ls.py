@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import shutil
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import TOKEN
 from serving import Site, serving
 from terminal import on_terminal, plain
 
@@ -158,6 +160,24 @@ def test_behind_a_proxy_path(ls: Callable[..., Any], site: Site) -> None:
         finally:
             server.shutdown()
             thread.join(30)
+
+
+def test_tls_and_tokens(logs: Path, certificates: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A private CA is trusted if it is named, a token read from its file; without either one line says what to give."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates / "cert.pem", certificates / "key.pem")
+    (tmp_path / "token").write_text(f"{TOKEN}\n")
+    trusting, showing = ["--ca-file", str(certificates / "cert.pem")], ["--token-file", str(tmp_path / "token")]
+    with closing(LocalStore(logs)) as store, serving(store, token=TOKEN, tls=context) as site:
+        url = site.url.replace("http://", "https://")
+        assert main(["ls", url, *trusting, *showing]) == 0
+        assert "team/seed2" in capsys.readouterr().out
+        for words, mend in ((showing, "--ca-file"), (trusting, "--token-file")):
+            assert main(["ls", url, *words]) == 2
+            error = capsys.readouterr().err
+            assert error.count("\n") == 1
+            assert mend in error
+            assert TOKEN not in error
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 200])
