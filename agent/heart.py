@@ -19,12 +19,15 @@ from ..errors import BadPath, MLLoggerError
 from ..layout import check_path, plain_name
 from ..source import source_of
 from ..version import __version__
-from ..wire import Heartbeat, SpoolBeat
+from ..wire import AsideFile, Heartbeat, SpoolBeat
 from .amounts import plain_text
 from .call import Caller
 from .status_file import StatusFile
 
 log = logging.getLogger(__name__)
+
+MOST_NAMED = 20
+"""So many of the files that are set aside are named, the others counted."""
 
 UNKNOWN_REST_S = 600.0
 """How long a receiver is left alone that does not know the call."""
@@ -110,6 +113,7 @@ class Heart:
             last_ack_at=progress.last_ack_at,
             last_error=None if progress.last_error is None else plain_text(progress.last_error),
             runs_alive=tuple(_remote_names(progress.runs_alive, pulse.remote_prefix)),
+            aside_files=tuple(AsideFile(plain_text(p.path), plain_text(p.reason)) for p in progress.aside[:MOST_NAMED]),
         )
 
 

@@ -498,11 +498,19 @@ def decode_lineage(body: bytes) -> Lineage:
 
 
 @dataclass(frozen=True, slots=True)
+class AsideFile:
+    """A file that can't be shipped as it is: its path in the spool, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class SpoolBeat:
     """How far the shipping of one spool is, as its agent says; the meanings are those of the agent's own status.
 
     Times that end in ``_at`` are seconds since the epoch by the agent's clock. `aside` counts the files that can't be shipped
-    as they are. `runs_alive` names run directories as the receiver knows them.
+    as they are, `aside_files` are the first of them. `runs_alive` names run directories as the receiver knows them.
     """
 
     spool: str
@@ -518,6 +526,7 @@ class SpoolBeat:
     last_ack_at: float | None = None
     last_error: str | None = None
     runs_alive: tuple[str, ...] = ()
+    aside_files: tuple[AsideFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -536,23 +545,25 @@ MAX_HEARTBEAT_BYTES = 64 << 10
 MAX_HEARTBEAT_SPOOLS = 32
 _MAX_TEXT = 500
 _MAX_RUNS = 100
+_MAX_ASIDE_FILES = 20
 
 
 def encode_heartbeat(beat: Heartbeat) -> bytes:
-    """Return the body of a heartbeat; what is too long or too much for one is cut, the names of runs first."""
-    most_runs = _MAX_RUNS
+    """Return the body of a heartbeat; what is too long or too much for one is cut, names of runs and of files first."""
+    most_runs, most_files = _MAX_RUNS, _MAX_ASIDE_FILES
     while True:
-        spools = tuple(_cut_spool(spool, most_runs) for spool in beat.spools[:MAX_HEARTBEAT_SPOOLS])
+        spools = tuple(_cut_spool(spool, most_runs, most_files) for spool in beat.spools[:MAX_HEARTBEAT_SPOOLS])
         body = orjson.dumps({"v": VERSION} | _fields(replace(beat, spools=spools)))
         if len(body) <= MAX_HEARTBEAT_BYTES or most_runs == 0:
             return body
-        most_runs //= 2
+        most_runs, most_files = most_runs // 2, most_files // 2
 
 
-def _cut_spool(spool: SpoolBeat, most_runs: int) -> SpoolBeat:
+def _cut_spool(spool: SpoolBeat, most_runs: int, most_files: int) -> SpoolBeat:
     error = None if spool.last_error is None else spool.last_error[:_MAX_TEXT]
     runs = tuple(run for run in spool.runs_alive if len(run) <= _MAX_TEXT)[:most_runs]
-    return replace(spool, spool=spool.spool[:_MAX_TEXT], last_error=error, runs_alive=runs)
+    files = tuple(AsideFile(f.path[:_MAX_TEXT], f.reason[:_MAX_TEXT]) for f in spool.aside_files[:most_files])
+    return replace(spool, spool=spool.spool[:_MAX_TEXT], last_error=error, runs_alive=runs, aside_files=files)
 
 
 def _fields(beat: Heartbeat) -> dict[str, Any]:
@@ -594,7 +605,21 @@ def _spool_from_json(record: object) -> SpoolBeat:
         last_ack_at=_maybe_number(record, "last_ack_at"),
         last_error=None if record.get("last_error") is None else _string(record, "last_error", most=_MAX_TEXT),
         runs_alive=tuple(runs),
+        aside_files=tuple(_aside_file_from_json(file) for file in _aside_files_in(record)),
     )
+
+
+def _aside_files_in(record: dict[str, Any]) -> list[object]:
+    files = record.get("aside_files", [])  # older agents only count them
+    if not isinstance(files, list) or len(files) > _MAX_ASIDE_FILES:
+        raise BadBatch(f"aside_files must be a list of at most {_MAX_ASIDE_FILES}")
+    return files
+
+
+def _aside_file_from_json(record: object) -> AsideFile:
+    if not isinstance(record, dict):
+        raise BadBatch("a file of aside_files must be an object")
+    return AsideFile(_string(record, "path", most=_MAX_TEXT), _string(record, "reason", most=_MAX_TEXT))
 
 
 def encode_agents(agents: Sequence[tuple[Heartbeat, float]]) -> bytes:

@@ -92,6 +92,7 @@ def test_the_receiver_learns_how_far_the_agent_is(tmp_path: Path, site: Site) ->
         "last_ack_at": 1795363200.5,
         "last_error": "no\\nroute",
         "aside": 1,
+        "aside_files": [{"path": "a", "reason": "b"}],
         "bytes_per_s": 0.0,
     }
 

@@ -11,7 +11,7 @@ import { registerView } from "./views.js";
 /**
  * @typedef {{spool: string, backlog_files: number, backlog_bytes: number, shipped_files: number, shipped_bytes: number, errors: number,
  *   aside: number, bytes_per_s: number, oldest_unshipped_s: number | null, last_ack_at: number | null, last_error: string | null,
- *   runs_alive: string[]}} Spool
+ *   runs_alive: string[], aside_files?: {path: string, reason: string}[]}} Spool
  */
 /** @typedef {{source: string, host: string, agent: string, pid: number, started_at: number, age_s: number, spools: Spool[]}} Agent */
 /** @typedef {import("./dom.js").Child} Child */
@@ -64,7 +64,7 @@ class Agents {
       el("code", {}, el("bdi", {}, spool.spool)),
       el("dl", { class: "tensor-facts" }, ...factsOf(spool).map(([name, value, isBad]) => el("div", { class: isBad ? "is-bad" : null }, el("dt", {}, name), el("dd", {}, value)))),
       spool.last_error && el("p", { class: "agent-error" }, icon("alert"), el("bdi", {}, spool.last_error)),
-      spool.aside > 0 && el("p", { class: "agent-error" }, icon("alert"), "Which files, and why, says on that machine: ", el("code", {}, "ml-logger-agent status")),
+      spool.aside > 0 && asideTable(spool),
       spool.runs_alive.length > 0 && el("p", { class: "agent-runs" }, "Alive: ", ...spool.runs_alive.flatMap((path, i) => [i > 0 && ", ", this.#runLink(path)])));
   }
 
@@ -109,6 +109,13 @@ function factsOf(spool) {
     ["set aside", spool.aside ? countText(spool.aside, "file") : "", true],
     ["errors", spool.errors ? spool.errors.toLocaleString("en") : "", false],
   ].filter((fact) => fact[1] !== "").map(([name, text, isBad]) => [String(name), String(text), Boolean(isBad)]);
+}
+
+/** What can't be shipped as it is, and why. @param {Spool} spool */
+function asideTable({ aside, aside_files: files = [] }) {
+  const rows = files.map(({ path, reason }) => el("tr", {}, el("th", { scope: "row" }, el("bdi", {}, path)), el("td", {}, el("bdi", {}, reason))));
+  const more = aside > files.length && el("p", { class: "hint" }, `${files.length ? "and " : ""}${countText(aside - files.length, files.length ? "more file" : "file")}: `, el("code", {}, "ml-logger-agent status"), " there lists all");
+  return el("div", { class: "agent-aside" }, el("h4", {}, "Set aside"), el("div", { class: "scrolls" }, el("table", { class: "plain" }, el("tbody", {}, ...rows))), more);
 }
 
 const nobody = () => notice({ icon: "list", title: "No agent was heard of", text: "Since this receiver was started. An agent says every few seconds how it is.", code: HOW });
