@@ -65,7 +65,7 @@ def open_chromium(playwright: Playwright) -> Browser:
 def shoot(page: Page, url: str, name: str, look: str) -> None:
     """Write one picture."""
     page.goto(url)
-    page.wait_for_function("!document.querySelector('.loading')")
+    page.locator(".loading").first.wait_for(state="detached")  # the policy forbids to wait for a function
     page.wait_for_timeout(SETTLE_MS)
     page.screenshot(path=OUT / f"{name}-{look}.png")
 

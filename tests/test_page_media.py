@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -13,11 +14,13 @@ import numpy as np
 import pytest
 from browser import PHONE, Opened
 from playwright.sync_api import Locator, Page, Route, expect
+from serving import serving
 from viewing import SCRIPT, Runs, looking, make_runs
 
 from ml_logger import ML_Logger
+from ml_logger.server.local_store import LocalStore
 from ml_logger.view.local import Site
-from ml_logger.wire import Heartbeat, SpoolBeat, encode_agents
+from ml_logger.wire import AsideFile, Heartbeat, SpoolBeat, encode_heartbeat
 
 TABS = ("images", "histograms", "tensors", "text", "params", "overview", "files")
 SANDBOXED = r"Blocked script execution in .* because the document's frame is sandboxed"
@@ -509,30 +512,45 @@ def test_every_view_fits_a_phone(open_page: Opened, site: Site) -> None:
         assert page.locator("#view").evaluate("(view) => view.scrollWidth - view.clientWidth") <= 0, tab
 
 
-def test_agents_are_listed_with_what_they_have_left(open_page: Opened, site: Site) -> None:
-    """At a receiver: when each agent was heard, its backlog, what it set aside, its error, and the runs that are alive."""
-    spool = SpoolBeat(
-        *("/data/logs", "a", 3, 4096, 5, 600, 2, 1),
-        oldest_unshipped_s=700.0, last_error="the receiver refused the token", runs_alive=(RUN, "gone/run"),
-    )  # fmt: skip
-    beats = [
-        (Heartbeat("a", "gpu-7", "0.1.0", 4711, 1.0, (spool,)), 2.0),
-        (Heartbeat("b", SCRIPT, "0.1.0", 1, 1.0, ()), 600.0),
-    ]
+def test_agents_are_listed_with_what_they_have_left(open_page: Opened, runs: Runs) -> None:
+    """At a receiver: when each agent was heard, its backlog, what it set aside and why, its error, the runs alive."""
+    counts = {
+        "backlog_files": 3,
+        "backlog_bytes": 4096,
+        "shipped_files": 5,
+        "shipped_bytes": 600,
+        "errors": 2,
+        "aside": 3,
+    }
+    told = {
+        "last_error": "the receiver refused the token",
+        "runs_alive": (RUN, "gone/run"),
+        "oldest_unshipped_s": 700.0,
+    }
+    odd = (AsideFile("run/odd name", "a name that no receiver keeps"), AsideFile(SCRIPT, SCRIPT))
+    spool = SpoolBeat("/data/logs", "a", **counts, **told, aside_files=odd)  # type: ignore[arg-type]
+    beats = [Heartbeat("a", "gpu-7", "0.1.0", 4711, 1.0, (spool,)), Heartbeat("b", SCRIPT, "0.1.0", 1, 1.0, ())]
 
-    def as_receiver(route: Route) -> None:
+    def hear_late(route: Route) -> None:
         answer = route.fetch()
-        route.fulfill(response=answer, json={**answer.json(), "is_receiver": True})
+        agents = answer.json()["agents"]
+        route.fulfill(
+            response=answer, json={"agents": [a | {"age_s": 600.0 if a["source"] == "b" else 2.0} for a in agents]}
+        )
 
-    page = open_page("about:blank")
-    page.route("**/view/api/me", as_receiver)
-    page.route("**/view/api/agents", lambda route: route.fulfill(body=encode_agents(beats)))
-    page.goto(f"{site.url}#agents")
-    first, second = page.locator(".agent").all() if expect(page.locator(".agent")).to_have_count(2) is None else ()
-    expect(first).to_contain_text("3 files, 4 KiB")
-    expect(first).to_contain_text("set aside1 file")
-    expect(first).to_contain_text("the receiver refused the token")
-    expect(second.locator(".state")).to_have_text("silent")
-    expect(second).to_contain_text(SCRIPT)
-    first.get_by_role("link", name=RUN).click()
-    expect(page.locator(".overview h2")).to_contain_text("lr=0.1")
+    with closing(LocalStore(runs.root)) as store, serving(store, token="a-token-to-look") as receiver:
+        for beat in beats:
+            assert receiver.post("/v1/heartbeat", encode_heartbeat(beat)).status_code == 200
+        page = open_page(f"{receiver.url}/#agents")
+        page.route("**/view/api/agents", hear_late)
+        page.locator("#token").fill("a-token-to-look")
+        page.keyboard.press("Enter")
+        first = page.locator(".agent", has_text="gpu-7")
+        for text in ("3 files, 4 KiB", "set aside3 files", "the receiver refused the token", "and 1 more file"):
+            expect(first).to_contain_text(text)
+        expect(first.locator(".agent-aside tr")).to_have_text(["run/odd namea name that no receiver keeps", SCRIPT * 2])
+        silent = page.locator(".agent", has_text=SCRIPT).locator("header", has_text=SCRIPT)
+        expect(silent.locator(".state")).to_have_text("silent")
+        first.get_by_role("link", name=RUN).click()
+        expect(page.locator(".overview h2")).to_contain_text("lr=0.1")
+        page.unroute_all(behavior="wait")

@@ -19,7 +19,7 @@ from ml_logger.server import heartbeats
 from ml_logger.server.auth import Caller
 from ml_logger.server.heartbeats import Heartbeats
 from ml_logger.server.local_store import LocalStore
-from ml_logger.wire import Heartbeat, SpoolBeat
+from ml_logger.wire import AsideFile, Heartbeat, SpoolBeat
 
 TOKEN = "a-token-for-tests"
 EVERYBODYS = Caller("anybody").may_enter
@@ -42,6 +42,7 @@ spools = st.builds(
     last_ack_at=st.none() | times,
     last_error=st.none() | texts,
     runs_alive=st.lists(texts, max_size=3).map(tuple),
+    aside_files=st.lists(st.builds(AsideFile, texts, texts), max_size=3).map(tuple),
 )
 beats = st.builds(
     Heartbeat,
@@ -80,11 +81,12 @@ def test_a_heartbeat_comes_back(beat: Heartbeat) -> None:
 
 
 def test_what_is_too_much_is_cut_and_not_refused() -> None:
-    """However many runs and however long an error an agent has, its heartbeat is one the receiver takes."""
+    """However many runs and files aside and however long an error an agent has, its heartbeat is one the receiver takes."""
     spool = replace(
         a_beat().spools[0],
         runs_alive=tuple(f"{'r' * 400}{n}" for n in range(5000)),
         last_error="e" * 10_000,
+        aside_files=tuple(AsideFile(f"{'p' * 900}{n}", "r" * 900) for n in range(5000)),
         spool="/" + "p" * 5000,
     )
     body = wire.encode_heartbeat(a_beat(spools=(spool,) * 100))
@@ -93,6 +95,12 @@ def test_what_is_too_much_is_cut_and_not_refused() -> None:
     assert len(got.spools) == wire.MAX_HEARTBEAT_SPOOLS
     one = wire.decode_heartbeat(wire.encode_heartbeat(a_beat(spools=(spool,))))
     assert one.spools[0].runs_alive == spool.runs_alive[:100]
+    assert one.spools[0].aside_files == (AsideFile("p" * 500, "r" * 500),) * 20
+
+
+def test_an_agent_that_only_counts_what_is_aside_is_understood() -> None:
+    """Agents from before files were named leave them out."""
+    assert wire.decode_heartbeat(changed_spool(aside_files=...)).spools[0].aside_files == ()
 
 
 def test_damaged_heartbeats_raise_nothing_but_bad_batch() -> None:
