@@ -39,7 +39,7 @@ class OpenFile(ABC):
 
     @abstractmethod
     def read(self, offset: int, length: int) -> bytes:
-        """Return up to `length` bytes from `offset`; fewer only at the end of the file."""
+        """Return up to `length` bytes from `offset`; fewer only at the end of the file. Raises `NotHeld`."""
 
     @abstractmethod
     def close(self) -> None:
@@ -130,6 +130,7 @@ class LocalFiles(Files):
 
 class _LocalFile(OpenFile):
     def __init__(self, where: str) -> None:
+        self._where = where
         # Without O_NONBLOCK a FIFO would be waited for.
         self._fd = os.open(where, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
         status = os.fstat(self._fd)
@@ -140,8 +141,11 @@ class _LocalFile(OpenFile):
         self.version = f"{status.st_ino:x}-{status.st_size:x}-{status.st_mtime_ns:x}"
 
     def read(self, offset: int, length: int) -> bytes:
-        """Return up to `length` bytes from `offset`."""
-        return os.pread(self._fd, length, offset)
+        """Return up to `length` bytes from `offset`; raises `NotHeld` if the disk can't."""
+        try:
+            return os.pread(self._fd, length, offset)
+        except OSError as error:
+            raise _not_held(self._where, error) from None
 
     def close(self) -> None:
         """Let go of the file; again does nothing."""

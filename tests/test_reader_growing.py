@@ -17,6 +17,7 @@ from processes import wait_until
 from watched import MemoryFiles, WatchedFiles
 
 from ml_logger import ML_Logger
+from ml_logger.errors import TryAgain
 from ml_logger.reader import Run, news_since
 from ml_logger.reader.cache import ColumnCache
 from ml_logger.reader.growing import WORTH_BYTES
@@ -71,6 +72,43 @@ def test_only_what_is_new_is_read(folder):
         assert losses(run) == expected(0, count)
         assert files.bytes_read["metrics.jsonl"] <= (0 if count == 3000 else 10 * PER_LINE + 4 * 1024)
         append(folder, lines(count, 3001 if count == 3000 else 3010))
+
+
+class Interrupted(WatchedFiles):
+    """Files of which every seventh read fails, as over a bad line."""
+
+    def open(self, path):
+        file, opened = super().open(path), self.bytes_read
+        plain = file.read
+
+        def read(offset, length):
+            opened["reads"] += 1
+            if opened["reads"] % 7 == 0:
+                raise TryAgain("the line is down")
+            return plain(offset, length)
+
+        file.read = read
+        return file
+
+
+def test_a_look_that_fails_in_the_middle(folder, cache, monkeypatch):
+    """What could be read before a failure is kept, and the next look goes on there: no line is lost, none comes twice."""
+    monkeypatch.setattr("ml_logger.reader.records.CHUNK_BYTES", 64 << 10)
+    append(folder, lines(0, MANY) + b"bad\n")
+    append(folder, b'{"event":"start","_timestamp":1.5}\n' * 10, "run.jsonl")
+    run, tries = Run("", files=Interrupted(folder), cache=cache), []
+
+    def is_read():
+        try:
+            tries.append(len(run.events))
+            return losses(run) == expected(0, MANY) and run.columns().bad_lines == 1
+        except TryAgain:
+            tries.append(None)
+            return False
+
+    wait_until(is_read, poll_s=0)
+    assert None in tries
+    assert {found for found in tries if found is not None} == {10}
 
 
 def test_a_torn_line_comes_with_the_next_look(folder):

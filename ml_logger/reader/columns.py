@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -76,6 +76,11 @@ class Columns:
         """How many lines were no records."""
         return sum(block.bad_lines for part in self.parts for block in part.blocks)
 
+    @property
+    def first_time(self) -> float:
+        """When the first record was logged, of whatever attempt; NaN where there is no time."""
+        return self.parts[0].span.first_time if self.parts else math.nan
+
     @cached_property
     def span(self) -> Span:
         """From when to when the newest attempt logged, and its steps."""
@@ -133,12 +138,24 @@ class Columns:
 
     def _summary(self, key: str, attempts: bool) -> KeySummary:
         total, first, last = 0, math.nan, math.nan
-        for part, step in zip(self.parts, self.replaced_from(key, attempts=attempts), strict=True):
-            for piece in points(part, key, step):
-                total += len(piece)
-                first = piece.steps[0] if math.isnan(first) else first
-                last = last if math.isnan(piece.steps[-1]) else piece.steps[-1]
+        for part, until in zip(self.parts, self.replaced_from(key, attempts=attempts), strict=True):
+            for count, begin, end in _ends(part, key, until):
+                total += count
+                first = begin if math.isnan(first) else first
+                last = last if math.isnan(end) else end
         return KeySummary(total, *(None if math.isnan(step) else float(step) for step in (first, last)))
+
+
+def _ends(part: PartColumns, key: str, until: float) -> Iterator[tuple[int, float, float]]:
+    """Yield of each block of a part how many points of `key` it has, at steps before `until`, and its first and last step."""
+    if not math.isinf(until):
+        yield from ((len(piece), piece.steps[0], piece.steps[-1]) for piece in points(part, key, until))
+        return
+    for block in part.blocks:
+        column = block.columns.get(key)
+        if column is not None and len(column.values):
+            first, last = (0, -1) if column.rows is None else (column.rows[0], column.rows[-1])
+            yield len(column.values), block.steps[first], block.steps[last]
 
 
 def points(part: PartColumns, key: str, until: float = math.inf, start: int = 0) -> list[Points]:

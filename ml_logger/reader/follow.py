@@ -29,6 +29,12 @@ class Place:
         """Whether `file` holds what it held up to here."""
         return file.size >= self.offset and place_in(file, self.offset) == self
 
+    def moved(self, file: OpenFile, offset: int) -> Place:
+        """Return the place `offset` further on in the same file."""
+        if self.offset < CHECKED_BYTES:
+            return place_in(file, offset)
+        return Place(offset, self.head, zlib.crc32(file.read(offset - CHECKED_BYTES, CHECKED_BYTES)))
+
 
 def place_in(file: OpenFile, offset: int) -> Place:
     """Return the place `offset` of a file."""

@@ -14,7 +14,7 @@ from ..files import OpenFile
 from .block import Block, join
 from .cache import ColumnCache
 from .columns import PartColumns
-from .follow import CHECKED_BYTES, Place, place_in
+from .follow import CHECKED_BYTES, Place
 from .parts import Part
 from .records import whole_lines
 from .stretch import Stretch, joined_stretch
@@ -57,19 +57,16 @@ class GrowingPart:
             self._begin([])
         if self._cache is not None and self._place.offset == 0 and file.size >= WORTH_BYTES:
             self._begin(self._cache.load(self._name, file))
-        offset = self._place.offset
-        for lines, end in whole_lines(file, offset):
-            if offset == 0:
+        for lines, end in whole_lines(file, self._place.offset):
+            if self._place.offset == 0:
                 self._identity = _identity(self._name, lines)
-            self._add(self._decode(lines, offset))
-            offset = end
-            if offset - self._covered >= MOST_BYTES:
-                self._complete(place_in(file, offset))
-        if offset == self._place.offset:
-            return
-        self._place = place_in(file, offset)
-        if offset - self._covered >= WORTH_BYTES:
-            self._complete(self._place)
+            place = self._place.moved(
+                file, end
+            )  # first, and at once: any read may fail, and the next look goes on from here
+            self._add(self._decode(lines, self._place.offset))
+            self._place = place
+            self._complete_from(MOST_BYTES)
+        self._complete_from(WORTH_BYTES)
 
     @property
     def _covered(self) -> int:
@@ -81,10 +78,12 @@ class GrowingPart:
         while len(self._fresh) > 1 and self._fresh[-2].count <= 2 * self._fresh[-1].count:
             self._fresh[-2:] = [join(self._fresh[-2:])]
 
-    def _complete(self, place: Place) -> None:
-        """Make a stretch of what is fresh, up to `place`, and one of it and those before it that are no longer."""
-        self._keep(Stretch(self._covered, place, self._identity, join(self._fresh)), [])
-        self._fresh = []
+    def _complete_from(self, size_bytes: int) -> None:
+        """Make a stretch of what is fresh, if that is as much, and one of it and those before it that are no longer."""
+        if self._place.offset - self._covered < size_bytes:
+            return
+        fresh, self._fresh = self._fresh, []
+        self._keep(Stretch(self._covered, self._place, self._identity, join(fresh)), [])
         while len(self._stretches) > 1 and _is_to_be_joined(*self._stretches[-2:]):
             pair = self._stretches[-2:]
             self._keep(joined_stretch(pair), pair)

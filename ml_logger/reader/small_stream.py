@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from ..errors import NotHeld
 from ..files import Files, OpenFile
-from .follow import Place, place_in
+from .follow import Place
 from .parts import Part
 from .records import Record, parsed, whole_lines
 
@@ -25,14 +25,13 @@ class _Kept:
         """Read what is new, or everything if the file was written anew."""
         if not self.place.is_in(file):
             self.place, self.records, self.bad_lines = Place(), [], 0
-        behind = self.place.offset
-        for lines, behind in whole_lines(file, self.place.offset):  # noqa: B007 - the last one is needed
+        for lines, end in whole_lines(file, self.place.offset):
+            place = self.place.moved(file, end)  # first: any read may fail, and the next look goes on from here
             values = [parsed(line) for line in io.BytesIO(lines)]
             new = [value for value in values if isinstance(value, dict)]
             self.records = self.records + new
             self.bad_lines += len(values) - len(new)
-        if behind != self.place.offset:
-            self.place = place_in(file, behind)
+            self.place = place
 
 
 class SmallStream:

@@ -153,7 +153,7 @@ def _maybe_curve(columns: Columns, run: str, key: str, asked: Asked) -> _Curve |
 def _positions(columns: Columns, series: Series, x: Axis) -> Floats:
     if x == "step":
         return series.steps
-    return series.times - columns.span.first_time if x == "relative" else series.times
+    return series.times - columns.first_time if x == "relative" else series.times
 
 
 def _ends(asked: Asked, curves: Sequence[_Curve]) -> tuple[float, float]:
