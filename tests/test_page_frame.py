@@ -37,7 +37,7 @@ def test_a_link_shows_a_colleague_the_same(site: Site, open_page: Opened) -> Non
     colours = {path: colour(page, path) for path in SWEEP}
     page.evaluate("navigator.clipboard.writeText = async (text) => { window.copied = text }")
     page.get_by_role("button", name="Copy link").click()
-    page.wait_for_function("window.copied")
+    wait_for(lambda: page.evaluate("Boolean(window.copied)"), True)
     link = page.evaluate("window.copied")
     assert len(link) < 200
     other = open_page(link)
@@ -90,6 +90,11 @@ def test_a_run_that_is_deleted_while_it_is_open_says_so(tmp_path: Path, open_pag
         shutil.rmtree(tmp_path / "run-1")
         expect(page.get_by_text("This run was deleted while you looked at it.")).to_be_visible()
         wait_for(lambda: set(paths(page)), {"run-0", "run-2"})
+        page.get_by_role("tab", name="Params").click()
+        expect(page.locator(".rail-run.gone")).to_contain_text("run-1")
+        page.locator(".rail-run.gone").hover()
+        page.get_by_role("button", name="Let go of run-1").click()
+        expect(page.locator(".rail-run")).to_have_count(2)
 
 
 def test_where_there_is_no_run_the_page_says_how_to_make_one(tmp_path: Path, open_page: Opened) -> None:

@@ -2,10 +2,10 @@
 /** What stands around every view: the tabs, the list of picked runs at the side, how the connection is, the keys. */
 
 import { el, fill, setText } from "./dom.js";
-import { sharedFolder } from "./format.js";
 import { icon } from "./icons.js";
 import { listenToKeys, showKeys } from "./keys.js";
 import { askToken } from "./login.js";
+import { notice } from "./notice.js";
 import { Rail } from "./rail.js";
 import { savedViewsButton } from "./saved.js";
 import { whenSeen } from "./seen.js";
@@ -38,14 +38,12 @@ export class Frame {
     this.mounted = null;
     /** @type {View | null} */
     this.view = null;
-    this.shared = "";
   }
 
   /** Show the tab that the URL names, and go on as it changes. */
   open() {
-    const { state, runs, api } = this.parts;
+    const { state, api } = this.parts;
     state.addEventListener("change", () => this.#show());
-    runs.addEventListener("change", () => (this.shared = sharedFolder([...runs.byPath.keys()].slice(0, 20_000))));
     api.addEventListener("trouble", (event) => this.#troubled(/** @type {CustomEvent<import("./api.js").Trouble>} */ (event).detail));
     api.addEventListener("well", () => (this.banner.hidden = true));
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.theme.dispatchEvent(new Event("change")));
@@ -55,7 +53,7 @@ export class Frame {
 
   /** @param {string} path */
   label(path) {
-    return path.slice(this.shared.length) || path || this.parts.me.title;
+    return path.slice(this.parts.runs.shared.length) || path || this.parts.me.title;
   }
 
   #show() {
@@ -72,7 +70,17 @@ export class Frame {
     this.root.setAttribute("aria-labelledby", `tab-${view.id}`);
     this.rail.element.hidden = Boolean(view.hasNoRail);
     document.title = `${view.title} · ${this.parts.me.title || "ML_Logger"}`;
-    view.mount(this.root, this.#context(this.mounted.signal));
+    this.#mount(view, this.mounted.signal);
+  }
+
+  /** A view that fails leaves the others alone. @param {View} view @param {AbortSignal} signal */
+  #mount(view, signal) {
+    try {
+      view.mount(this.root, this.#context(signal));
+    } catch (error) {
+      fill(this.root, notice({ icon: "alert", title: "This view could not be drawn", text: String(error) }));
+      reportError(error);
+    }
   }
 
   /** @param {AbortSignal} signal @returns {Context} */

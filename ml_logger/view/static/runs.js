@@ -2,6 +2,7 @@
 /** The runs as the server tells them, kept fresh by asking for what changed since. */
 
 import { poll } from "./api.js";
+import { sharedFolder } from "./format.js";
 import { shortId } from "./short_id.js";
 
 /** @typedef {"running" | "finished" | "failed" | "killed" | "silent"} RunState */
@@ -33,6 +34,8 @@ export class Runs extends EventTarget {
     this.byId = new Map();
     /** @type {number | null} */
     this.version = null;
+    /** The folders that all runs lie in, which say nothing. */
+    this.shared = "";
     this.refresh = () => {};
   }
 
@@ -84,7 +87,9 @@ export class Runs extends EventTarget {
     this.isKnown = true;
     this.isScanning = changes.is_scanning;
     this.version = changes.version;
-    if (isNews) this.dispatchEvent(new CustomEvent("change", { detail: touched }));
+    if (!isNews) return;
+    this.shared = sharedFolder(this.byPath.keys());
+    this.dispatchEvent(new CustomEvent("change", { detail: touched }));
   }
 
   /** @param {Changes} changes @returns {string[]} */

@@ -12,6 +12,7 @@ import { icon } from "./icons.js";
 import { isTyping } from "./keys.js";
 import { loading, notice } from "./notice.js";
 import { rowsOf, sortRuns } from "./order.js";
+import { MOST_PICKS } from "./picks.js";
 import { RunDetail } from "./run_detail.js";
 import { bandOf, columnWidths, fullText, headOf, lookOf } from "./run_rows.js";
 import { flagKey, listKey, textKey } from "./state.js";
@@ -154,7 +155,7 @@ class RunsView {
     if (this.picked.dataset.signature === signature) return;
     this.picked.dataset.signature = signature;
     fill(this.picked,
-      el("span", { class: "picked-count" }, el("b", {}, count), " picked"),
+      el("span", { class: "picked-count" }, el("b", {}, count), count < MOST_PICKS ? " picked" : " picked, the most"),
       !picks.isAutomatic && el("button", { class: "tool", type: "button", title: "Pick the newest runs again, and new ones as they come", on: { click: () => picks.reset() } }, "Newest"),
       count > 0 && el("button", { class: "tool", type: "button", title: "Pick none (x)", on: { click: () => picks.set([]) } }, "None"));
   }
