@@ -10,6 +10,7 @@ import pytest
 import yaml
 from browser import PHONE, Opened
 from playwright.sync_api import expect
+from processes import TOKEN, Commands
 from runs_table import GONE, colour, expect_paths, paths, picked, row, type_filter, wait_for, write_run
 from viewing import RATES, Runs, looking, make_runs
 
@@ -132,3 +133,26 @@ def test_a_phone_shows_it_without_scrolling_sideways(site: Site, open_page: Open
     assert page.evaluate("[document.documentElement.scrollWidth, innerWidth]") == [PHONE[0], PHONE[0]]
     ground = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
     assert ground == ("rgb(14, 17, 22)" if is_dark else "rgb(255, 255, 255)")
+
+
+def test_a_receiver_asks_for_a_token(commands: Commands, tmp_path: Path, open_page: Opened) -> None:
+    """A wrong token is told of, a right one lets in and stays; logging out asks again, and so does one that is not good any more."""
+    open_page.tolerate("status of 401")
+    write_run(tmp_path / "data" / "first", 1)
+    page = open_page(commands.start_receiver(tmp_path / "data").url)
+    page.get_by_label("Token").fill("wrong")
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_role("alert")).to_have_text("This token is not known here.")
+    page.get_by_label("Token").fill(TOKEN)
+    page.get_by_role("button", name="Log in").click()
+    expect_paths(page, ["first"])
+    page.reload()
+    expect_paths(page, ["first"])
+    assert page.evaluate("document.cookie") == ""
+    page.context.clear_cookies()
+    expect(page.get_by_role("alert")).to_contain_text("no longer valid")
+    page.get_by_label("Token").fill(TOKEN)
+    page.get_by_role("button", name="Log in").click()
+    expect_paths(page, ["first"])
+    page.get_by_role("button", name="Log out").click()
+    expect(page.get_by_label("Token")).to_be_visible()

@@ -149,6 +149,7 @@ function drawGroup(element, row, picked, { columns, groupColumn, now }) {
     el("span", { class: "prefix" }, groupColumn?.title ?? ""), el("b", { class: "leaf" }, row.text || "none"), el("span", { class: "group-count" }, countText(row.runs.length, "run")));
   fill(element, name, ...columns.slice(1).map((column) => {
     const text = groupText(column, row.runs, now);
-    return el("div", { class: `cell ${column.kind}${column.isNumeric ? " number" : ""}`, role: "gridcell", title: text && column.kind === "metric" ? `mean of the group: ${text}` : text }, text);
+    const isNumber = column.isNumeric || (text !== "" && !Number.isNaN(Number(text)));
+    return el("div", { class: `cell ${column.kind}${isNumber ? " number" : ""}`, role: "gridcell", title: text && column.kind === "metric" ? `mean of the group: ${text}` : text }, text);
   }));
 }
