@@ -136,7 +136,7 @@ def test_a_phone_shows_it_without_scrolling_sideways(site: Site, open_page: Open
 
 
 def test_a_receiver_asks_for_a_token(commands: Commands, tmp_path: Path, open_page: Opened) -> None:
-    """A wrong token is told of, a right one lets in and stays; logging out asks again, and so does one that is not good any more."""
+    """A wrong token is told of, a right one lets in and stays, until one logs out or it is not good any more."""
     open_page.tolerate("status of 401")
     write_run(tmp_path / "data" / "first", 1)
     page = open_page(commands.start_receiver(tmp_path / "data").url)
