@@ -102,13 +102,20 @@ async function messageOf(answer) {
 export function poll(task, everyMs, signal) {
   let failures = 0;
   let wake = () => {};
-  const ring = () => wake();
+  let isWanted = false; // also while it is being called: what that answers may be old
+  const ring = () => {
+    isWanted = true;
+    wake();
+  };
+  /** @param {number} ms */
+  const rest = (ms) => (isWanted ? undefined : pause(ms, (now) => (wake = now)));
   const turn = async () => {
     while (!signal.aborted) {
+      isWanted = false;
       const well = await task();
       failures = well === false ? failures + 1 : 0;
-      await pause(typeof well === "number" ? well : waitMs(everyMs, failures), (now) => (wake = now));
-      if (document.hidden) await pause(Infinity, (now) => (wake = now));
+      await rest(typeof well === "number" ? well : waitMs(everyMs, failures));
+      if (document.hidden) await rest(Infinity);
     }
   };
   for (const event of ["visibilitychange", "online"]) {
