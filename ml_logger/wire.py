@@ -206,7 +206,9 @@ def split_batch(body: bytes, *, max_manifest_bytes: int, max_items: int) -> tupl
         raise BatchTooLarge(f"max_manifest_bytes: no manifest line within the first {max_manifest_bytes} bytes")
     if newline < 0:
         raise BadBatch("no newline after the manifest")
-    record = _load_object(body[:newline])
+    head = body[:newline]
+    _require_modest(head, "max_items", max_items)
+    record = _load_object(head)
     _require_version(record, "manifest")
     items = record.get("items")
     if not isinstance(items, list):
@@ -360,6 +362,7 @@ def decode_stat_request(body: bytes, *, max_paths: int) -> list[str]:
 
     A digest request has the same body.
     """
+    _require_modest(body, "max_paths", max_paths)
     record = _load_object(body)
     _require_version(record, "stat", default=VERSION)
     paths = record.get("paths")
@@ -451,6 +454,7 @@ def _digest_from_json(record: object) -> Digest:
 Since = Literal["same", "restarted", "unknown"]
 SINCE: tuple[Since, ...] = ("same", "restarted", "unknown")
 _MAX_MARK = 100
+_MAX_LINEAGE_BYTES = 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -471,7 +475,9 @@ def encode_lineage_request(known: str | None) -> bytes:
 
 
 def decode_lineage_request(body: bytes) -> str | None:
-    """Return the mark asked about; raise `BadBatch` if it is none."""
+    """Return the mark asked about; raise `BadBatch` if it is none, `BatchTooLarge` past 64 KiB."""
+    if len(body) > _MAX_LINEAGE_BYTES:
+        raise BatchTooLarge(f"a lineage request of {len(body)} bytes, more than {_MAX_LINEAGE_BYTES}")
     record = _load_object(body)
     _require_version(record, "lineage", default=VERSION)
     return None if record.get("mark") is None else _string(record, "mark", most=_MAX_MARK)
@@ -643,9 +649,10 @@ def decode_error(body: bytes) -> str:
 # --- compression
 
 
-def expand(body: bytes, *, max_expanded_bytes: int) -> bytes:
+def expand(body: bytes, *, max_expanded_bytes: int, limit: str = "max_expanded_bytes") -> bytes:
     """Return zstd-compressed `body` expanded; raise `BatchTooLarge` past `max_expanded_bytes`, `BadBatch` if cut or not zstd.
 
+    `limit` is what the bound is called where it is passed.
     Never expands more than one byte past the bound, and refuses a frame that wants more than `ZSTD_WINDOW_LOG` of memory for
     what it refers back to, so a bomb costs at most that.
     """
@@ -655,13 +662,31 @@ def expand(body: bytes, *, max_expanded_bytes: int) -> bytes:
     except zstd.ZstdError as error:
         raise BadBatch(f"body is not zstd: {error}") from None
     if len(expanded) > max_expanded_bytes:
-        raise BatchTooLarge(f"max_expanded_bytes: body expands to more than {max_expanded_bytes} bytes")
+        raise BatchTooLarge(f"{limit}: body expands to more than {max_expanded_bytes} bytes")
     if not decompressor.eof or decompressor.unused_data:
         raise BadBatch("body is not one whole zstd frame")
     return expanded
 
 
 # --- JSON values
+
+_COMMAS_EACH = 32
+_BRACKETS_EACH = 8
+_FEWEST_ENTRIES = 100
+
+
+def _require_modest(body: bytes, limit: str, most: int) -> None:
+    """Raise `BatchTooLarge`, which names `limit`, for JSON with more in it than `most` entries can need.
+
+    Counted before it is parsed: of two bytes of JSON a parser makes a hundred of memory, and holds up all threads meanwhile.
+    An item needs ten commas and two brackets; those in names count too, so there is room for them.
+    """
+    most = max(most, _FEWEST_ENTRIES)
+    commas, brackets = body.count(b","), body.count(b"[") + body.count(b"{")
+    if commas > most * _COMMAS_EACH or brackets > most * _BRACKETS_EACH:
+        raise BatchTooLarge(
+            f"{limit}: JSON with {commas} commas and {brackets} brackets, more than {most} entries need"
+        )
 
 
 def _load_object(body: bytes) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 from aiohttp import ClientError, web
 from aiohttp.typedefs import Middleware
@@ -28,6 +28,9 @@ from .figures import Figures
 from .room import Holder, Room
 
 T = TypeVar("T")
+
+BodyLimit = Literal["max_expanded_bytes", "max_json_bytes"]
+"""What bounds an expanded body: that of a batch, or one that is JSON alone."""
 
 READ_THREADS = 8
 """So many threads read back; what else is neither a read nor in a slot has as many more as there are slots."""
@@ -83,13 +86,15 @@ class Intake:
         """Return what `work` returns, which may block; what is stored waits for none of these threads."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, work, *args)
 
-    async def work_on(self, request: web.Request, work: Callable[[bytes], T]) -> T:
-        """Return what `work` makes of the expanded body, in a thread, once a slot is free."""
+    async def work_on(
+        self, request: web.Request, work: Callable[[bytes], T], limit: BodyLimit = "max_expanded_bytes"
+    ) -> T:
+        """Return what `work` makes of the expanded body, in a thread, once a slot is free; `limit` is what bounds it."""
         encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
         if encoding not in ("identity", "zstd"):
             raise Refused(415, f"content encoding {encoding[:40]!a}: send zstd or none")
         async with self.read(request) as chunks:
-            return await self.in_slot(self._unpack_and, work, chunks, encoding)
+            return await self.in_slot(self._unpack_and, work, chunks, encoding, limit)
 
     async def in_slot(self, work: Callable[..., T], *args: Any) -> T:
         """Return what `work` returns, in a thread, once a slot is free; nobody is cut meanwhile."""
@@ -111,14 +116,14 @@ class Intake:
         finally:
             self._slots.release()
 
-    def _unpack_and(self, work: Callable[[bytes], T], chunks: list[bytes], encoding: str) -> T:
+    def _unpack_and(self, work: Callable[[bytes], T], chunks: list[bytes], encoding: str, limit: BodyLimit) -> T:
         packed = b"".join(chunks)  # here, since the event loop has others to listen to
         chunks.clear()
-        most = self.limits.max_expanded_bytes
+        most = getattr(self.limits, limit)
         if encoding == "zstd":
-            return work(wire.expand(packed, max_expanded_bytes=most))
+            return work(wire.expand(packed, max_expanded_bytes=most, limit=limit))
         if len(packed) > most:
-            raise BatchTooLarge(f"max_expanded_bytes: body of more than {most} bytes")
+            raise BatchTooLarge(f"{limit}: body of more than {most} bytes")
         return work(packed)
 
     @asynccontextmanager

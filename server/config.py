@@ -25,6 +25,7 @@ class Limits:
     max_body_bytes: int = 64 * _MIB
     max_expanded_bytes: int = 64 * _MIB
     max_manifest_bytes: int = 4 * _MIB
+    max_json_bytes: int = 4 * _MIB
     max_items: int = 10_000
     max_paths: int = 10_000
     header_timeout_s: float = 20.0

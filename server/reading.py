@@ -108,7 +108,7 @@ class Reading:
 
     async def digest(self, request: web.Request, caller: Caller) -> web.StreamResponse:
         """Answer ``POST /v1/digest``, line by line as they are computed; of what is not the caller's nothing is held."""
-        paths = await self._intake.work_on(request, self._paths_to_digest)
+        paths = await self._intake.work_on(request, self._paths_to_digest, "max_json_bytes")
         response = web.StreamResponse(headers={"X-Content-Type-Options": "nosniff"})
         response.content_type = "application/x-ndjson"
         await response.prepare(request)

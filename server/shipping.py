@@ -45,7 +45,7 @@ class Shipping:
 
     async def stat(self, request: web.Request, caller: Caller) -> web.Response:
         """Answer ``POST /v1/stat``; of what is not the caller's nothing is held."""
-        return json_answer(await self._intake.work_on(request, partial(self._stat, caller)))
+        return json_answer(await self._intake.work_on(request, partial(self._stat, caller), "max_json_bytes"))
 
     def _stat(self, caller: Caller, body: bytes) -> bytes:
         paths = wire.decode_stat_request(body, max_paths=self._intake.limits.max_paths)
@@ -90,7 +90,7 @@ class Shipping:
 
     async def lineage(self, request: web.Request, _caller: Caller) -> web.Response:
         """Answer ``POST /v1/lineage``."""
-        return json_answer(await self._intake.work_on(request, self._lineage))
+        return json_answer(await self._intake.work_on(request, self._lineage, "max_json_bytes"))
 
     def _lineage(self, body: bytes) -> bytes:
         return wire.encode_lineage(self._marks.since(wire.decode_lineage_request(body)))

@@ -182,9 +182,9 @@ def manifests(token: str) -> Iterator[Attack]:
         "NaN": b'{"v":1,"source":"s","items":[],"x":NaN}\n',
         "Infinity": b'{"v":1,"source":"s","items":[],"x":-Infinity}\n',
         "1e400": b'{"v":1e400,"source":"s","items":[]}\n',
-        "deep list": b'{"v":1,"source":"s","items":' + b"[" * DEEP + b"]" * DEEP + b"}\n",
-        "deep object": b'{"a":' * DEEP + b"1" + b"}" * DEEP + b"\n",
-        "deep and open": b"[" * DEEP + b"\n",
+        "too deep a list": b'{"v":1,"source":"s","items":' + b"[" * DEEP + b"]" * DEEP + b"}\n",
+        "too deep an object": b'{"a":' * DEEP + b"1" + b"}" * DEEP + b"\n",
+        "too deep and open": b"[" * DEEP + b"\n",
         "long number": b'{"v":' + b"1" * 10_000 + b',"source":"s","items":[]}\n',
         "no items": manifest(items=...),
         "items null": manifest(items=None),
@@ -219,7 +219,7 @@ def manifests(token: str) -> Iterator[Attack]:
     }
     for name, body in bodies.items():
         statuses = TOO_LARGE if "too" in name else BAD
-        tail = b"" if name in ("nothing", "newline", "no newline", "deep and open") or "too" in name else b"x"
+        tail = b"" if name in ("nothing", "newline", "no newline") or "too" in name else b"x"
         yield Attack(f"manifest: {name}", request(body + tail, token=token), statuses)
     duplicate = b'{"v":1,"source":"s","items":[],"items":[{}]}\n'
     yield Attack("manifest: a key twice", request(duplicate, token=token), BAD)
@@ -264,6 +264,7 @@ def other_bodies(token: str) -> Iterator[Attack]:
         "empty": b"{}",
         "not JSON": b"{",
         "deep": b"[" * DEEP,
+        "deep, but few": b"[" * 2000,
         "NaN": b'{"v":1,"paths":NaN,"mark":NaN}',
         "paths numbers": b'{"v":1,"paths":[1],"mark":1}',
         "paths object": b'{"v":1,"paths":{},"mark":[]}',
@@ -299,6 +300,15 @@ def encodings(token: str) -> Iterator[Attack]:
         yield Attack(f"zstd: {name}", request(body, headers=zstd, token=token), BAD)
     bomb = wire.compress_parts([bytes(1 << 20)] * 100)
     yield Attack("zstd: a bomb of 100 MiB", request(bomb, headers=zstd, token=token), TOO_LARGE)
+    for call in ("batch", "stat", "digest", "lineage"):
+        for mib in (3, 60):
+            json_bomb = b'{"v":1,"x":[' + b"[]," * ((mib << 20) // 3) + b"[]]}\n"
+            body = wire.compress_parts([json_bomb])
+            yield Attack(
+                f"zstd: {mib} MiB of JSON to {call}",
+                request(body, path=f"/v1/{call}", headers=zstd, token=token),
+                TOO_LARGE,
+            )
     window = b"\x28\xb5\x2f\xfd\x00\xa8" + b"\x01\x00\x00"
     yield Attack("zstd: a window of 2 GiB", request(window, headers=zstd, token=token), BAD)
     for name in ("gzip", "deflate", "br", "zstd, zstd", "identity, zstd", "x" * 500, "\u00ff"):

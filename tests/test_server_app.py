@@ -28,6 +28,7 @@ LIMITS = Limits(
     max_body_bytes=20_000,
     max_expanded_bytes=30_000,
     max_manifest_bytes=10_000,
+    max_json_bytes=5_000,
     max_items=20,
     max_paths=20,
     body_timeout_s=1.0,
@@ -110,7 +111,7 @@ def test_an_empty_batch(site: Site) -> None:
         (b'{"v":"2"}\n', "version"),
         (b'{"v":1,"source":"s"}\n', "items"),
         (b'{"v":1,"source":"s","items":[]}\nextra', "promise"),
-        (b"[" * 5000 + b"\n", "not JSON"),
+        (b"[" * 800 + b"\n", "not JSON"),
     ],
 )
 def test_a_broken_batch(site: Site, body: bytes, words: str) -> None:
@@ -144,6 +145,11 @@ def test_each_size_limit_has_its_error(site: Site) -> None:
     require_error(site.post("/v1/batch", batch(*many)), 413, "max_items: 21 items")
     require_error(site.post("/v1/batch", batch(append("m" * 11_000, b""))), 413, "max_manifest_bytes: no manifest")
     require_error(site.post("/v1/stat", wire.encode_stat_request(["m"] * 21)), 413, "max_paths: 21 paths")
+    long = wire.encode_stat_request(["m" * 500] * 12)
+    for path in ("/v1/stat", "/v1/digest", "/v1/lineage"):
+        require_error(site.post(path, long), 413, "max_json_bytes: body of more than 5000")
+        packed = wire.compress_parts([long])
+        require_error(site.post(path, packed, Content_Encoding="zstd"), 413, "max_json_bytes: body expands to more")
     assert [o.result for o in send(site, large, compress=True)] == ["stored"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import string
+import tracemalloc
 from contextlib import suppress
 
 import pytest
@@ -257,6 +258,38 @@ def test_a_batch_over_a_limit_is_too_large(body: bytes) -> None:
     with pytest.raises(BatchTooLarge):
         wire.split_batch(body, **LIMITS)
     wire.split_batch(_manifest(items=[_item()] * 10), **LIMITS)
+
+
+@pytest.mark.parametrize("value", [b"[]", b"{}", b'{"a":0}', b"0.1", b'"ab"', b"[[[[[[]]]]]]"])
+@pytest.mark.parametrize("call", ["batch", "stat"])
+def test_json_is_counted_before_it_is_parsed(call: str, value: bytes) -> None:
+    """What has more values than the items or paths that may be takes no memory; the refusal names the limit."""
+    values = b",".join([value] * ((4 << 20) // (len(value) + 1) - 100))
+    tracemalloc.start()
+    try:
+        with pytest.raises(BatchTooLarge, match=r"max_(items|paths): JSON with \d+ commas"):
+            if call == "batch":
+                wire.split_batch(b'{"v":1,"items":[%s]}\n' % values, max_manifest_bytes=4 << 20, max_items=10_000)
+            else:
+                wire.decode_stat_request(b'{"v":1,"paths":[%s]}' % values, max_paths=10_000)
+        assert tracemalloc.get_traced_memory()[1] < 20 << 20  # a few copies of the body itself
+    finally:
+        tracemalloc.stop()
+
+
+def test_as_many_items_as_may_be_pass_with_commas_in_their_names() -> None:
+    """The count leaves room for all that an item may hold, and for names as sweeps make them."""
+    swept = "run/" + ",".join(f"key{n}={n}" for n in range(20)) + "/[a]{b}-m.jsonl"
+    whole = _item(path=swept, op="commit", upload="u", replaces={"size": 1, "crc": 1}, mtime_ns=1)
+    manifest, _ = wire.split_batch(_manifest(items=[whole] * 1000), max_manifest_bytes=1 << 20, max_items=1000)
+    assert len(manifest.items) == 1000
+    assert len(wire.decode_stat_request(wire.encode_stat_request([swept] * 1000), max_paths=1000)) == 1000
+
+
+def test_a_long_lineage_request_is_too_large() -> None:
+    """A mark is short: what is long is refused unparsed."""
+    with pytest.raises(BatchTooLarge, match="lineage"):
+        wire.decode_lineage_request(b'{"v":1,"x":[' + b"[]," * 30_000 + b"[]]}")
 
 
 def test_a_hostile_path_costs_only_its_own_item() -> None:
