@@ -29,13 +29,14 @@ test: venv  ## all tests
 soak: venv  ## long faults of the agent, memory over a million records; about 40 minutes, 5 GB of disk and of memory
 	$(BIN)/python -m pytest -m soak -v
 
-bench: venv  ## what client, reader, receiver, shipping and an idle agent cost; numbers in build/bench/
+bench: venv  ## what client, reader, receiver, shipping, an idle agent and the page's server cost; numbers in build/bench/
 	$(BIN)/python -m bench.client
 	$(BIN)/python -m bench.reader
 	$(BIN)/python -m bench.receiver
 	$(BIN)/python -m bench.receiver_http
 	$(BIN)/python -m bench.shipping
 	$(BIN)/python -m bench.idle
+	$(BIN)/python -m bench.view
 
 bench-shipping: venv  ## shipping beside rsync, rclone and curl, as far as they are installed
 	$(BIN)/python -m bench.shipping --peers

@@ -11,7 +11,7 @@ import hashlib
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 from aiohttp import web
@@ -79,12 +79,16 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a call has to say: bytes and their type; `is_packed` where compression would make them no smaller."""
+    """What a call has to say: bytes and their type; `is_packed` where compression would make them no smaller.
+
+    What `is_asked_once` is the answer to a question that nobody asks again: it has no tag, and is compressed in haste.
+    """
 
     body: bytes
     content_type: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=dict)
     is_packed: bool = False
+    is_asked_once: bool = False
 
 
 def json_reply(value: Any) -> Reply:
@@ -97,14 +101,16 @@ def finished(reply: Reply, request_headers: Mapping[str, str]) -> web.Response:
     encoding = "identity" if reply.is_packed else wanted_encoding(request_headers.get("Accept-Encoding", ""))
     if len(reply.body) < _COMPRESSED_FROM_BYTES:
         encoding = "identity"
-    tag = f'"{hashlib.blake2b(reply.body, digest_size=12).hexdigest()}-{encoding[0]}"'
-    headers = {"Cache-Control": "no-cache", "Vary": "Accept-Encoding, Cookie", **reply.headers, "ETag": tag}
-    if tag in tags_in(request_headers.get("If-None-Match", "")):
-        return web.Response(status=304, headers=headers)
+    headers = {"Cache-Control": "no-cache", "Vary": "Accept-Encoding, Cookie", **reply.headers}
     if encoding != "identity":
         headers["Content-Encoding"] = encoding
-    body = packed(reply.body, encoding)
-    return web.Response(body=body, headers={**headers, "Content-Type": with_charset(reply.content_type)})
+    headers["Content-Type"] = with_charset(reply.content_type)
+    if reply.is_asked_once:
+        return web.Response(body=packed(reply.body, encoding, "fast"), headers={**headers, "Cache-Control": "no-store"})
+    headers["ETag"] = tag = f'"{hashlib.blake2b(reply.body, digest_size=12).hexdigest()}-{encoding[0]}"'
+    if tag in tags_in(request_headers.get("If-None-Match", "")):
+        return web.Response(status=304, headers=headers)
+    return web.Response(body=packed(reply.body, encoding), headers=headers)
 
 
 def wanted_encoding(accepted: str) -> str:
@@ -118,12 +124,15 @@ def _is_refused(part: str) -> bool:
     return weight.startswith("q=0") and not weight.strip("q=0.")
 
 
-def packed(body: bytes, encoding: str, *, is_kept: bool = False) -> bytes:
-    """Return `body` compressed: fast, or well if the result is kept."""
+_LEVELS = {"zstd": {"fast": 1, "usual": 3, "small": 12}, "gzip": {"fast": 1, "usual": 4, "small": 9}}
+
+
+def packed(body: bytes, encoding: str, effort: Literal["fast", "usual", "small"] = "usual") -> bytes:
+    """Return `body` in this content encoding."""
     if encoding == "zstd":
-        return zstd.compress(body, 12 if is_kept else 3)
+        return zstd.compress(body, _LEVELS["zstd"][effort])
     if encoding == "gzip":
-        return gzip.compress(body, 9 if is_kept else 4, mtime=0)
+        return gzip.compress(body, _LEVELS["gzip"][effort], mtime=0)
     return body
 
 

@@ -110,5 +110,5 @@ class Plotly:
                 path = self.maybe_path()
                 if path is None:
                     raise NotHeld(self.HINT)
-                self._bodies[encoding] = packed(path.read_bytes(), encoding, is_kept=True)
+                self._bodies[encoding] = packed(path.read_bytes(), encoding, "small")
             return self._bodies[encoding]

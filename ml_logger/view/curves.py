@@ -107,7 +107,8 @@ def answer(columns: Mapping[str, Columns], asked: Asked) -> Reply:
     cursors = {path: found.cursor for path, found in columns.items()}
     head = {"origin": grid.origin, "width": grid.width, "from": first, "to": last, "cursors": cursors}
     line = orjson.dumps({**head, "runs": paths, "keys": keys, "series": heads})
-    return Reply(line + b" " * (-(len(line) + 1) % 4) + b"\n" + b"".join(blocks), "application/octet-stream")
+    padding = b" " * (-(len(line) + 1) % 4)
+    return Reply(b"".join([line, padding, b"\n", *blocks]), "application/octet-stream", is_asked_once=True)
 
 
 @dataclass(frozen=True, slots=True)
