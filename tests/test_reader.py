@@ -1,12 +1,15 @@
 """What was written is read back, up to the last whole line, whatever else is in the files."""
 
+import json
 import math
+import os
 import subprocess
 import sys
 
 import pytest
 
 from ml_logger import ML_Logger
+from ml_logger.origin import host_name
 from ml_logger.reader import Run, as_numbers, find_runs, read_records
 
 
@@ -135,6 +138,27 @@ def test_state_of_a_running_run(tmp_path):
         run.log(1, a=1, silent=True)
         assert Run(tmp_path).state == "running"
     assert Run(tmp_path).state == "finished"
+
+
+def test_killed_is_said_of_what_is_known(tmp_path):
+    """A start without an end whose file nobody holds may be a copy: only a process of this machine that is gone was killed."""
+    here = host_name()
+    cases = [(None, 0, "silent"), ("elsewhere", 2**31, "silent"), (here, os.getpid(), "silent"), (here, None, "silent")]
+    for host, pid, state in [*cases, (here, 2**31, "killed")]:
+        event = {"event": "start", "_timestamp": 1.5, "host": host, "pid": pid}
+        (tmp_path / "run.jsonl").write_text(json.dumps(event) + "\n")
+        assert Run(tmp_path).state == state
+
+
+def test_the_version_changes_with_the_metrics(tmp_path):
+    """It changes with every record of `log`, and with nothing else."""
+    with ML_Logger(tmp_path) as logger:
+        versions = []
+        for step in range(3):
+            logger.log(step, a=1, silent=True)
+            logger.log_params(G={"b": step})
+            versions += [Run(tmp_path).version, Run(tmp_path).version]
+    assert [versions.index(version) for version in versions] == [0, 0, 2, 2, 4, 4]
 
 
 def test_a_re_run_decides_the_state(tmp_path):

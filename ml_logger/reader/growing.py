@@ -14,9 +14,8 @@ from ..files import OpenFile
 from .block import Block, join
 from .cache import ColumnCache
 from .columns import PartColumns
-from .follow import CHECKED_BYTES, Place
+from .follow import CHECKED_BYTES, Place, lines_behind
 from .parts import Part
-from .records import whole_lines
 from .stretch import Stretch, joined_stretch
 
 WORTH_BYTES = 512 << 10
@@ -57,7 +56,7 @@ class GrowingPart:
             self._begin([])
         if self._cache is not None and self._place.offset == 0 and file.size >= WORTH_BYTES:
             self._begin(self._cache.load(self._name, file))
-        for lines, end in whole_lines(file, self._place.offset):
+        for lines, end in lines_behind(file, self._place):
             if self._place.offset == 0:
                 self._identity = _identity(self._name, lines)
             place = self._place.moved(

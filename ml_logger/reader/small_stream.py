@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 from ..errors import NotHeld
 from ..files import Files, OpenFile
-from .follow import Place
+from .follow import Place, lines_behind
 from .parts import Part
-from .records import Record, parsed, whole_lines
+from .records import Record, parsed
 
 
 @dataclass
@@ -25,7 +25,7 @@ class _Kept:
         """Read what is new, or everything if the file was written anew."""
         if not self.place.is_in(file):
             self.place, self.records, self.bad_lines = Place(), [], 0
-        for lines, end in whole_lines(file, self.place.offset):
+        for lines, end in lines_behind(file, self.place):
             place = self.place.moved(file, end)  # first: any read may fail, and the next look goes on from here
             values = [parsed(line) for line in io.BytesIO(lines)]
             new = [value for value in values if isinstance(value, dict)]
