@@ -134,9 +134,12 @@ def test_a_reader_that_has_seen_enough(logger: ML_Logger, tmp_path: Path) -> Non
     assert process.stdout is not None
     assert process.stderr is not None
     with process.stdout, process.stderr:
-        assert "╒" in process.stdout.readline().decode()
-        process.stdout.close()
-        assert process.wait(30) == 0
+        try:
+            assert "╒" in process.stdout.readline().decode()
+            process.stdout.close()
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
         assert process.stderr.read() == b""
 
 
