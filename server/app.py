@@ -9,15 +9,18 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 from aiohttp import web
 
+from ..errors import UsageError
+from .accepting import Listener
 from .admission import OPEN_PATHS, Doorkeeper, guarded
 from .answers import errors_as_json, other_versions
 from .auth import Door
 from .bodies import Intake
 from .config import Limits
-from .connections import Connections, GuardedRunner
+from .connections import Connections, Factory
 from .figures import Figures
 from .health import Health, counting
 from .lineage import Marks
@@ -131,21 +134,55 @@ async def start_site(
     sockets = bind(host, port) if sockets is None else sockets
     connections = app[CONNECTIONS]
     limits = connections.limits
-    runner = GuardedRunner(
+    runner = _Runner(
         app,
         connections,
         access_log=None,
         auto_decompress=False,  # else a body is expanded before any bound of ours is looked at
         keepalive_timeout=limits.idle_timeout_s + limits.header_timeout_s,  # ours come first
-        shutdown_timeout=stop_timeout_s,
+        stop_timeout_s=stop_timeout_s,
         read_bufsize=_READ_BYTES,
     )
     await runner.setup()
     try:
-        for one in sockets:
-            await web.SockSite(runner, one, ssl_context=tls).start()
-    except OSError:
+        runner.listen(sockets, tls)
+    except UsageError:
         await runner.cleanup()
         close_all(sockets)
         raise
     return runner, url_of(host, sockets, is_tls=tls is not None)
+
+
+class _Runner(web.AppRunner):
+    """aiohttp's runner, with our own listener instead of its sites."""
+
+    def __init__(
+        self, app: web.Application, connections: Connections, *, stop_timeout_s: float, **settings: Any
+    ) -> None:
+        super().__init__(app, shutdown_timeout=stop_timeout_s, **settings)
+        self._connections, self._stop_timeout_s = connections, stop_timeout_s
+        self._listener: Listener | None = None
+        self._cut: asyncio.TimerHandle | None = None
+
+    def listen(self, sockets: Sequence[socket.socket], tls: ssl.SSLContext | None) -> None:
+        """Take connections from `sockets`; raises `UsageError` where another program was quicker."""
+        listener = Listener(sockets, self._connections, cast(Factory, self.server), tls)
+        listener.start()
+        self._listener = listener
+
+    async def cleanup(self) -> None:
+        """Take no more connections, finish the requests under way, and end."""
+        if self._listener is not None:
+            await self._listener.stop()
+        await super().cleanup()
+        if self._cut is not None:
+            self._cut.cancel()
+
+    async def shutdown(self) -> None:
+        """Have what is left cut off when its time is over.
+
+        aiohttp waits for a request, cancels what reads its body, and waits as long again for one that writes to somebody who
+        does not read.
+        """
+        self._cut = asyncio.get_running_loop().call_later(self._stop_timeout_s, self._connections.cut_all)
+        await super().shutdown()

@@ -6,18 +6,21 @@ which passes everything on and looks at the clock. A connection is in one of fou
 - a head is awaited (from the start, or from the first byte after a request): `header_timeout_s`, then 408;
 - a request is under way: its body is bounded where it is read (`bodies`);
 - idle, between two requests: `idle_timeout_s`;
-- refused: it is told why, and listened to for a moment, so that the answer is not lost with what the client sent.
+- refused (`refuse`): it is told why, and listened to for a moment, so that the answer is not lost with what the client sent.
 
-Whoever does not read what is answered is cut off after `stall_timeout_s` without a byte. With TLS all this starts when the
-connection is encrypted; until then asyncio's own bound of a minute holds.
+Whoever does not read what is answered is cut off after `stall_timeout_s` without a byte. A connection counts from the moment
+it is accepted (`accepting`), while TLS is being set up too; the states begin when it is encrypted.
 """
 
 from __future__ import annotations
 
 import asyncio
+import socket
+import ssl
 from collections import Counter
-from collections.abc import Callable
-from typing import Any, cast
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import cast
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
@@ -35,17 +38,14 @@ class Connections:
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
+        self._clients: dict[_Connection, str] = {}
         self._by_client: Counter[str] = Counter()
         self._by_handler: dict[object, _Connection] = {}
 
-    def guard(self, factory: Factory) -> Factory:
-        """Return a factory of guarded connections; what they carry is handled by a protocol from `factory`."""
-        return lambda: _Connection(self, factory)
-
     @property
     def count(self) -> int:
-        """How many there are."""
-        return len(self._by_handler)
+        """How many there are, those included whose TLS is being set up."""
+        return len(self._clients)
 
     def middleware(self) -> Middleware:
         """Return what tells a connection, around everything else, that a request is under way."""
@@ -65,38 +65,60 @@ class Connections:
 
     def maybe_refusal(self, client: str) -> bytes | None:
         """Return the answer to one more connection of `client` where there is no room for it."""
-        if len(self._by_handler) >= self.limits.max_connections:
+        if self.count >= self.limits.max_connections:
             return raw_error(503, f"max_connections: {self.limits.max_connections} are open")
         if self._by_client[client] >= self.limits.max_connections_a_client:
             most = self.limits.max_connections_a_client
             return raw_error(429, f"max_connections_a_client: {most} from this address are open")
         return None
 
-    def add(self, client: str, handler: object, connection: _Connection) -> None:
-        """Count one more connection of `client`, whose requests come from `handler`."""
+    def connect(
+        self, taken: socket.socket, client: str, factory: Factory, tls: ssl.SSLContext | None
+    ) -> Coroutine[None, None, None]:
+        """Count one more connection of `client` from now until it is lost; return what sets it up."""
+        connection = _Connection(self, factory)
+        self._clients[connection] = client
         self._by_client[client] += 1
+        return self._set_up(taken, connection, tls)
+
+    async def _set_up(self, taken: socket.socket, connection: _Connection, tls: ssl.SSLContext | None) -> None:
+        timeout_s = None if tls is None else self.limits.header_timeout_s
+        try:
+            with suppress(OSError):  # an SSLError is one; whoever came is gone
+                await asyncio.get_running_loop().connect_accepted_socket(
+                    lambda: connection, taken, ssl=tls, ssl_handshake_timeout=timeout_s
+                )
+        finally:
+            if not connection.is_made:
+                self._forget(connection)
+
+    def _forget(self, connection: _Connection) -> None:
+        client = self._clients.pop(connection, None)
+        if client is not None:
+            self._by_client[client] -= 1
+            if not self._by_client[client]:
+                del self._by_client[client]
+
+    def add(self, handler: object, connection: _Connection) -> None:
+        """Take note that the requests of `connection` come from `handler`."""
         self._by_handler[handler] = connection
 
-    def remove(self, client: str, handler: object) -> None:
-        """Count one less."""
+    def remove(self, handler: object, connection: _Connection) -> None:
+        """Forget a connection that is lost."""
         del self._by_handler[handler]
-        self._by_client[client] -= 1
-        if not self._by_client[client]:
-            del self._by_client[client]
+        self._forget(connection)
+
+    def cut_all(self) -> None:
+        """Close all of them, whatever is under way."""
+        for connection in list(self._by_handler.values()):
+            connection.abort()
 
 
-class GuardedRunner(web.AppRunner):
-    """aiohttp's runner, with guarded connections."""
-
-    def __init__(self, app: web.Application, connections: Connections, **settings: Any) -> None:
-        super().__init__(app, **settings)
-        self._connections = connections
-
-    @property
-    def server(self) -> web.Server | None:
-        """What a site takes connections from; it is called and nothing else."""
-        server = super().server
-        return None if server is None else cast(web.Server, self._connections.guard(server))
+async def refuse(taken: socket.socket, answer: bytes) -> None:
+    """Answer a connection too many, and close it after a moment."""
+    refusal = _Refusal(answer)
+    await asyncio.get_running_loop().connect_accepted_socket(lambda: refusal, taken)
+    await refusal.wait_end()
 
 
 class _Connection(asyncio.Protocol):
@@ -111,32 +133,31 @@ class _Connection(asyncio.Protocol):
         self._stall: asyncio.TimerHandle | None = None
         self._is_idle = self._has_begun = False
 
+    @property
+    def is_made(self) -> bool:
+        """Whether it came about: its loss will be told then."""
+        return self._handler is not None
+
+    def abort(self) -> None:
+        """Close it at once."""
+        self._transport.abort()
+
     # --- what the transport says
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        peer = transport.get_extra_info("peername")
-        self._client = str(peer[0]) if isinstance(peer, tuple) else ""
-        refusal = self._connections.maybe_refusal(self._client)
-        if refusal is None:
-            self._handler = self._factory()
-            self._connections.add(self._client, self._handler, self)
-            self._arm(self._limits.header_timeout_s, self._give_up_head)
-            self._handler.connection_made(transport)
-        else:
-            self._transport.write(refusal)
-            self._arm(_LINGER_S, self._transport.abort)
-            if self._transport.can_write_eof():
-                self._transport.write_eof()
+        self._handler = self._factory()
+        self._connections.add(self._handler, self)
+        self._arm(self._limits.header_timeout_s, self._give_up_head)
+        self._handler.connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
-        if self._handler is None:
-            return
         if self._is_idle:
             self._is_idle = False
             self._arm(self._limits.header_timeout_s, self._give_up_head)
         self._has_begun = True
-        self._handler.data_received(data)
+        if self._handler is not None:
+            self._handler.data_received(data)
 
     def eof_received(self) -> bool | None:
         return None if self._handler is None else self._handler.eof_received()
@@ -157,7 +178,7 @@ class _Connection(asyncio.Protocol):
             if timer is not None:
                 timer.cancel()
         if self._handler is not None:
-            self._connections.remove(self._client, self._handler)
+            self._connections.remove(self._handler, self)
             self._handler.connection_lost(exc)
 
     # --- what the middleware says
@@ -199,3 +220,26 @@ class _Connection(asyncio.Protocol):
             self._transport.abort()
         else:
             self._stall = self._loop.call_later(self._limits.stall_timeout_s, self._watch_writes, size)
+
+
+class _Refusal(asyncio.Protocol):
+    """A connection too many: it is told why, and then listened to for a moment."""
+
+    def __init__(self, answer: bytes) -> None:
+        self._answer = answer
+        self._end = asyncio.Event()
+
+    async def wait_end(self) -> None:
+        """Wait until it is closed."""
+        await self._end.wait()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        told = cast(asyncio.Transport, transport)
+        told.write(self._answer)
+        self._timer = asyncio.get_running_loop().call_later(_LINGER_S, told.abort)
+        if told.can_write_eof():
+            told.write_eof()
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        self._timer.cancel()
+        self._end.set()

@@ -13,7 +13,9 @@ from batches import append, held_of
 from processes import TOKEN, Commands, wait_first_line, wait_until
 
 from ml_logger import wire
+from ml_logger.layout import RECEIVER_DIR
 from ml_logger.server.cli import main
+from ml_logger.server.lineage import NAME
 from ml_logger.version import __version__
 from ml_logger.wire import Manifest
 
@@ -55,6 +57,21 @@ def test_it_stops_with_clients_connected(commands: Commands, tmp_path: Path) -> 
         head = f"POST /v1/batch HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: 100\r\n\r\n"
         busy.sendall(head.encode() + b"{")
         assert receiver.running.terminate() == 0
+
+
+def test_a_client_that_does_not_read_makes_no_unclean_stop(commands: Commands, tmp_path: Path) -> None:
+    """Its answer is cut off when the time for requests is over: exit code 0, and the lineage ends with a stop."""
+    config = tmp_path / "server.yaml"
+    config.write_text("stop_timeout_s: 5\n", encoding="utf-8")
+    receiver = commands.start_receiver(tmp_path / "data", "--config", str(config))
+    (tmp_path / "data" / "large").write_bytes(bytes(64 << 20))
+    with socket.create_connection(receiver.address, timeout=30) as deaf:
+        deaf.sendall(f"GET /v1/files/large HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode())
+        assert deaf.recv(10).startswith(b"HTTP/1.1 2")
+        assert receiver.running.terminate() == 0
+    marks = (tmp_path / "data" / RECEIVER_DIR / NAME).read_text(encoding="utf-8").splitlines()
+    assert [line.split()[0] for line in marks] == ["start", "stop"]
+    assert "Traceback" not in receiver.running.stderr
 
 
 def quick_stop(tmp_path: Path) -> Path:

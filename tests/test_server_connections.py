@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
+import os
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,9 +17,13 @@ import pytest
 from batches import append, content_of, results
 from processes import wait_until
 from serving import Site, exchange, serving
+from tls import make_certificate
 
 from ml_logger import wire
+from ml_logger.server import accepting
+from ml_logger.server.certificate import Certificate
 from ml_logger.server.config import Limits
+from ml_logger.server.connections import Connections
 from ml_logger.server.local_store import LocalStore
 from ml_logger.wire import Manifest
 
@@ -176,7 +184,7 @@ def crowd(site: Site, number: int, source: str = "127.0.0.1") -> Iterator[list[s
 
 
 def connect_from(site: Site, source: str) -> socket.socket:
-    host, port = site.url.removeprefix("http://").split(":")
+    host, port = site.url.rpartition("/")[2].split(":")
     return socket.create_connection((host, int(port)), timeout=30, source_address=(source, 0))
 
 
@@ -217,3 +225,91 @@ def test_a_refused_request_is_no_idle_one(store: LocalStore) -> None:
         with pytest.raises(TimeoutError):
             client.recv(1)
     assert results(store, append("m", b"x\n")) == ["stored"]
+
+
+# --- before a connection is one
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
+    folder = tmp_path_factory.mktemp("tls")
+    make_certificate(folder)
+    return Certificate(folder / "cert.pem", folder / "key.pem").context
+
+
+def is_served_over_tls(site: Site, source: str) -> bool:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        with context.wrap_socket(connect_from(site, source)) as client:
+            client.sendall(ASK)
+            return client.recv(1 << 16).startswith(b"HTTP/1.1 200 ")
+    except OSError:  # it was closed instead
+        return False
+
+
+def test_who_does_not_shake_hands_is_counted(store: LocalStore, tls: ssl.SSLContext) -> None:
+    """A connection is one before TLS stands: past the bound of an address it gets no further ones, others do."""
+    with serving(store, limits=Limits(max_connections_a_client=3), tls=tls) as site:
+        with ExitStack() as stack:
+            for _ in range(3):
+                stack.enter_context(connect_from(site, "127.0.0.2"))
+            assert not is_served_over_tls(site, "127.0.0.2")
+            assert is_served_over_tls(site, "127.0.0.3")
+        wait_until(lambda: is_served_over_tls(site, "127.0.0.2"), 30, "room again")
+
+
+def test_a_handshake_that_does_not_end_meets_a_deadline(store: LocalStore, tls: ssl.SSLContext) -> None:
+    """Silence and half a hello are closed after the time that a head has, and whoever shakes hands is served."""
+    with serving(store, limits=SHORT, tls=tls) as site:
+        with connect_from(site, "127.0.0.1") as silent, connect_from(site, "127.0.0.1") as half:
+            half.sendall(bytes.fromhex("160301020001000001fc0303"))
+            assert rest_of(silent) == rest_of(half) == b""
+        assert is_served_over_tls(site, "127.0.0.1")
+
+
+def test_refused_connections_are_bounded_too(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only so many are told why they are refused; the next ones are closed without a word, and hold nothing open."""
+    monkeypatch.setattr(accepting, "MOST_REFUSED", 2)
+    with serving(store, limits=Limits(max_connections_a_client=1)) as site, crowd(site, 1, "127.0.0.2"):
+        with ExitStack() as stack:
+            clients = [stack.enter_context(connect_from(site, "127.0.0.2")) for _ in range(5)]
+            told = [rest_of(client).startswith(b"HTTP/1.1 429 ") for client in clients]
+        assert told == [True, True, False, False, False]
+
+
+class Exhausted(socket.socket):
+    """A listening socket in a process that can open nothing for the first three times."""
+
+    failures = 0
+
+    def accept(self) -> tuple[socket.socket, object]:
+        if self.failures < 3:
+            self.failures += 1
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return super().accept()
+
+
+def test_out_of_descriptors_it_pauses_and_says_so_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who waits is accepted when it goes again, after so many pauses as there were failures, and one line in the log."""
+    monkeypatch.setattr(accepting, "_PAUSE_S", 0.05)
+    with Exhausted() as listening:
+        listening.setblocking(False)
+        listening.bind(("127.0.0.1", 0))
+
+        async def accept_one() -> int:
+            connections = Connections(Limits())
+            listener = accepting.Listener([listening], connections, asyncio.Protocol, None)
+            listener.start()
+            _, writer = await asyncio.open_connection(*listening.getsockname())
+            assert connections.count == 0
+            while connections.count == 0:
+                await asyncio.sleep(0.01)
+            writer.close()
+            await listener.stop()
+            return listening.failures
+
+        assert asyncio.run(asyncio.wait_for(accept_one(), 30)) == 3
+    assert [(record.levelname, record.exc_info) for record in caplog.records] == [("ERROR", None)]
