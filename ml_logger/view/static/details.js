@@ -12,6 +12,7 @@
 const EVERY_MS = 1500; // a run that logs all the time is asked for no more often
 const LONGEST_WAIT_MS = 20_000;
 const MOST_AT_ONCE = 6;
+const MOST_KEPT = 300;
 
 /** What every view has seen, by path. @type {Map<string, {version: number, whole: Whole}>} */
 const known = new Map();
@@ -93,7 +94,9 @@ export class Details {
       return false;
     }
     this.troubles.delete(run.path);
+    known.delete(run.path); // so that the map begins with what was asked for the longest ago
     known.set(run.path, { version: run.version, whole: { ...value, id: run.id } });
+    if (known.size > MOST_KEPT) known.delete([...known.keys()][0]);
     return true;
   }
 }

@@ -74,10 +74,10 @@ export class HistogramCard {
     this.timer = setTimeout(() => !this.ctx.signal.aborted && this.isNear && void this.#ask(), ms);
   }
 
-  /** @param {"heat" | "ridge"} form @param {{low: number, high: number}} range */
-  draw(form, range) {
+  /** @param {"heat" | "ridge"} form @param {{low: number, high: number}} range of values @param {{low: number, high: number}} steps */
+  draw(form, range, steps) {
     if (!this.histograms) return;
-    this.plot = new (form === "heat" ? Heat : Ridge)(this.histograms, range);
+    this.plot = form === "heat" ? new Heat(this.histograms, range, steps) : new Ridge(this.histograms, range);
     this.#paint();
     this.#show(null);
   }

@@ -36,11 +36,13 @@ function part(value, low, high) {
 
 /** Steps to the right, values up, the colour is the share of the step's counts. */
 export class Heat {
-  /** @param {Histograms} histograms @param {Range} range of the values */
-  constructor(histograms, range) {
+  /** @param {Histograms} histograms @param {Range} range of the values @param {Range} [steps] the axis, where it is longer than the run */
+  constructor(histograms, range, steps) {
     this.histograms = histograms;
     this.range = range;
     this.borders = columnEdges(histograms.steps);
+    const ends = [...this.borders, ...(steps ? [steps.low, steps.high] : [])];
+    this.steps = { low: Math.min(...ends), high: Math.max(...ends) };
   }
 
   /** @param {Context} context @param {Frame} frame @param {Inks} inks */
@@ -52,8 +54,7 @@ export class Heat {
       const { left, width } = this.#column(i, frame);
       context.drawImage(columns, i, 0, 1, cells, left, frame.top, width, frame.height);
     });
-    const [first, last] = [this.borders[0], this.borders[this.borders.length - 1]];
-    drawAxes(context, frame, inks, { low: first, high: last, isWhole: true }, this.range);
+    drawAxes(context, frame, inks, { ...this.steps, isWhole: true }, this.range);
   }
 
   /** @param {number} cells */
@@ -77,15 +78,15 @@ export class Heat {
 
   /** @param {number} i @param {Frame} frame */
   #column(i, frame) {
-    const [first, last] = [this.borders[0], this.borders[this.borders.length - 1]];
-    const x = (/** @type {number} */ step) => frame.left + Math.round(part(step, first, last) * frame.width);
+    const { low, high } = this.steps;
+    const x = (/** @type {number} */ step) => frame.left + Math.round(part(step, low, high) * frame.width);
     return { left: x(this.borders[i]), width: Math.max(1, x(this.borders[i + 1]) - x(this.borders[i])) };
   }
 
   /** @param {number} x @param {number} y @param {Frame} frame @returns {Mark | null} */
   at(x, y, frame) {
-    const [first, last] = [this.borders[0], this.borders[this.borders.length - 1]];
-    const index = binAt(this.borders, first + ((x - frame.left) / frame.width) * (last - first));
+    const { low, high } = this.steps;
+    const index = binAt(this.borders, low + ((x - frame.left) / frame.width) * (high - low));
     const value = this.range.high - ((y - frame.top) / frame.height) * (this.range.high - this.range.low);
     return index < 0 || y < frame.top || y > frame.top + frame.height ? null : { index, bin: binAt(this.histograms.edges[index], value) };
   }

@@ -1,7 +1,7 @@
 // @ts-check
 /** Histograms over steps: as a heat map or a ridge, all runs of a key over the same range of values. */
 
-import { rangeOf } from "./bins.js";
+import { columnEdges, rangeOf } from "./bins.js";
 import { Details } from "./details.js";
 import { el, fill } from "./dom.js";
 import { choiceField, flagField, matches, searchField } from "./fields.js";
@@ -67,7 +67,7 @@ class Histograms {
     return card;
   }
 
-  /** Draw the cards of one key, or all, over the range that they share. @param {string} [only] */
+  /** Draw the cards of one key, or all, over the ranges of values and steps that they share. @param {string} [only] */
   #redraw(only) {
     const form = this.ctx.state.get(FORM);
     for (const [key, cards] of this.cards) {
@@ -77,7 +77,9 @@ class Histograms {
       const range = rangeOf({
         steps: [], edges: loaded.flatMap((one) => one.edges), counts: loaded.flatMap((one) => one.counts),
       }, this.ctx.state.get(MIDDLE) ? MIDDLE_SHARE : 1);
-      here.forEach((card) => card.draw(form, range));
+      const borders = loaded.flatMap((one) => columnEdges(one.steps));
+      const steps = { low: borders.reduce((a, b) => Math.min(a, b), Infinity), high: borders.reduce((a, b) => Math.max(a, b), -Infinity) };
+      here.forEach((card) => card.draw(form, range, steps));
       this.cards.set(key, new Set(here));
     }
   }

@@ -1,8 +1,9 @@
 // @ts-check
 /** What many views share: a heading for each key, under it a card for each run that has it, the keys of one run side by side. */
 
-import { el } from "./dom.js";
+import { el, fill } from "./dom.js";
 import { Keyed } from "./keyed.js";
+import { nameText } from "./names.js";
 
 /** @typedef {import("./details.js").Whole} Whole */
 /** @template T @typedef {{run: Whole, what: T}} Cell  what one run has of a key */
@@ -54,7 +55,8 @@ class NamedCard {
     this.ctx = ctx;
     this.card = card;
     this.swatch = el("i", { class: "swatch" });
-    this.name = el("bdi", { class: "media-run-name" });
+    this.name = el("span", { class: "media-run-name" });
+    this.shown = "";
     this.element = el("article", { class: "media-card" }, el("div", { class: "media-run", title: path }, this.swatch, this.name), card.element);
   }
 
@@ -63,7 +65,9 @@ class NamedCard {
     const { colour, dash } = this.ctx.picks.style(this.path);
     this.swatch.className = `swatch ${dash}`;
     this.swatch.style.setProperty("--colour", colour);
-    this.name.textContent = this.ctx.label(this.path);
+    const label = this.ctx.label(this.path);
+    if (label !== this.shown) fill(this.name, nameText(label));
+    this.shown = label;
     this.card.update(cell);
   }
 }

@@ -5,6 +5,7 @@ import { el, fill } from "./dom.js";
 import { flagField, matches, searchField } from "./fields.js";
 import { valueText } from "./format.js";
 import { icon } from "./icons.js";
+import { nameText } from "./names.js";
 import { loading, notice } from "./notice.js";
 import { flagKey, textKey } from "./state.js";
 import { registerView } from "./views.js";
@@ -63,7 +64,7 @@ class Params {
   /** @param {Run} run */
   #runHead(run) {
     const { colour, dash } = this.ctx.picks.style(run.path);
-    return el("th", { scope: "col", title: run.path }, el("span", { class: "params-run" }, el("i", { class: `swatch ${dash}`, vars: { "--colour": colour } }), el("bdi", {}, this.ctx.label(run.path))));
+    return el("th", { scope: "col", title: run.path }, el("span", { class: "params-run" }, el("i", { class: `swatch ${dash}`, vars: { "--colour": colour } }), nameText(this.ctx.label(run.path))));
   }
 
   /** @param {Run[]} runs @param {Row[]} rows */

@@ -10,6 +10,8 @@
  * `read` returns undefined for what it can't read, and the fallback holds.
  */
 
+const WRITE_EVERY_MS = 150;
+
 const names = new Set();
 
 /**
@@ -104,6 +106,10 @@ export class ViewState extends EventTarget {
   constructor(page) {
     super();
     this.page = page;
+    /** What the address bar is to say soon. @type {string | null} */
+    this.pending = null;
+    this.late = 0;
+    this.writtenMs = -Infinity;
     const { tab, values } = readHash(page.location.hash);
     this.tab = tab;
     this.values = values;
@@ -157,11 +163,38 @@ export class ViewState extends EventTarget {
   #go(tab, values, replace) {
     const hash = writeHash(tab, values);
     if (hash === writeHash(this.tab, this.values)) return;
-    this.page.history[replace ? "replaceState" : "pushState"](null, "", hash);
+    if (replace) {
+      this.#replaceSoon(hash);
+    } else {
+      this.#replaceNow();
+      this.page.history.pushState(null, "", hash);
+    }
     this.#adopt(tab, values);
   }
 
+  /** Put `hash` in the place of the present one; not at once for each step of a slider, since browsers bear few changes a second. @param {string} hash */
+  #replaceSoon(hash) {
+    this.pending = hash;
+    const waitMs = this.writtenMs + WRITE_EVERY_MS - performance.now();
+    if (waitMs <= 0) this.#replaceNow();
+    else this.late ||= setTimeout(() => this.#replaceNow(), waitMs);
+  }
+
+  #replaceNow() {
+    if (this.pending === null) return;
+    this.page.history.replaceState(null, "", this.pending);
+    this.writtenMs = performance.now();
+    this.#forgetPending();
+  }
+
+  #forgetPending() {
+    clearTimeout(this.late);
+    this.late = 0;
+    this.pending = null;
+  }
+
   #take() {
+    this.#forgetPending();
     const { tab, values } = readHash(this.page.location.hash);
     this.#adopt(tab, values);
   }

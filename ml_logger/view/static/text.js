@@ -40,7 +40,10 @@ class Text {
     root.append(this.tools, this.rest, this.stage);
     this.path = "";
     this.stop = new AbortController();
-    ctx.signal.addEventListener("abort", () => this.stop.abort());
+    ctx.signal.addEventListener("abort", () => {
+      this.stop.abort();
+      this.lines.clear(); // what was found is marked in the document, not in the lines
+    });
     this.details = new Details(ctx, () => [this.run.get() ?? []].flat(), () => this.#draw());
     ctx.on("state", (changed) => [LOG, WRAP, SEARCH].some((key) => changed.has(key.name)) && this.#draw());
   }
