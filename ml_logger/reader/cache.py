@@ -101,9 +101,9 @@ class ColumnCache:
         """Delete what was not used for the longest, down to nine tenths of `most_bytes`, if there is more than that."""
         with suppress(OSError):
             (self.folder / "swept").touch()
-        for left in self.folder.rglob(".*.tmp-*"):  # by a process that died
-            if _is_old(left):
-                left.unlink(missing_ok=True)
+            for left in self.folder.rglob(".*.tmp-*"):  # by a process that died
+                if _is_old(left):
+                    left.unlink(missing_ok=True)
         stored = sorted(_stored_in(self.folder))
         size = sum(one.size for one in stored)
         wanted = self.most_bytes if size <= self.most_bytes else self.most_bytes * 9 // 10

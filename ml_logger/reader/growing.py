@@ -59,9 +59,8 @@ class GrowingPart:
         for lines, end in lines_behind(file, self._place):
             if self._place.offset == 0:
                 self._identity = _identity(self._name, lines)
-            place = self._place.moved(
-                file, end
-            )  # first, and at once: any read may fail, and the next look goes on from here
+            # First the place, and at once: any read may fail, and then the next look goes on from here.
+            place = self._place.moved(file, end)
             self._add(self._decode(lines, self._place.offset))
             self._place = place
             self._complete_from(MOST_BYTES)

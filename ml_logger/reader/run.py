@@ -232,6 +232,8 @@ class Run:
 
     def _is_alive(self, part: Part, events: list[Record]) -> bool | None:
         """Return whether the process that wrote `part` is seen alive; None where nobody can know."""
+        if events and events[-1].get("event") == "end":  # it need not be asked: runs that ended are many
+            return False
         try:
             is_alive = self.files.is_being_written(part.path)
         except NotHeld:  # deleted since it was listed
