@@ -11,6 +11,7 @@ import { Crosshair } from "./crosshair.js";
 import { WIDE, setZoom, settingsIn, zoomIn } from "./curve_settings.js";
 import { extentOf } from "./curves.js";
 import { el, fill } from "./dom.js";
+import { drawSoon } from "./draw_queue.js";
 import { figure } from "./figure.js";
 import { countText } from "./format.js";
 import { icon } from "./icons.js";
@@ -48,6 +49,7 @@ export class Chart {
     this.plot = el("div", { class: "plot", tabindex: 0, role: "img", "aria-label": spec.title });
     this.note = el("p", { class: "chart-note", role: "status" });
     this.element = el("article", { class: "chart", "data-chart": spec.id }, this.#header(), el("div", { class: "plot-frame" }, this.plot, this.note));
+    this.drawNow = () => this.#drawNow();
     this.canvas = el("div", { class: "plot-canvas" });
     this.plot.append(this.canvas);
     this.crosshair = new Crosshair(this.plot, () => this.picture);
@@ -143,14 +145,9 @@ export class Chart {
     if (await this.data?.refine(settingsIn(this.ctx.state).isLogX)) this.draw();
   }
 
-  /** Draw with the next frame what is known, as the URL says. */
+  /** Draw what is known as the URL says, when it is this chart's turn. */
   draw() {
-    if (this.isDue || !this.data?.isThere) return;
-    this.isDue = true;
-    requestAnimationFrame(() => {
-      this.isDue = false;
-      void this.#drawNow();
-    });
+    if (this.data?.isThere) drawSoon(this.drawNow);
   }
 
   async #drawNow() {
