@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,15 +25,25 @@ _DEADLINE_MS = 180_000
 _SETTLE_MS = 3_000
 # playwright's own wait evaluates text in the page, which our policy forbids
 _WAIT = "() => new Promise((done) => { const look = () => (%s ? done() : requestAnimationFrame(look)); look(); })"
+# when it was there, by the page's own clock: what waits outside hears of it only when the page has time to tell
+_NOTE = (
+    "new MutationObserver(() => { if (window.firstSeen === undefined && %s) window.firstSeen = performance.now(); })"
+)
+_OBSERVE = ".observe(document, { subtree: true, childList: true, attributes: true });"
 
 
 @dataclass
 class Look:
-    """One page that is open: `first_s` from the request until what was waited for was there."""
+    """One page that is open: `first_s` from the start of its loading until what was waited for was there."""
 
     page: Page
     browser: Browser
     first_s: float
+
+    def wait_s(self, wanted: str) -> float:
+        """Return the seconds from the start of loading until this is true too."""
+        self.page.evaluate(_WAIT % wanted)
+        return float(self.page.evaluate("performance.now()")) / 1000
 
     def tab_bytes(self) -> int:
         """Return the memory of the tab, some seconds after all is there."""
@@ -54,10 +63,10 @@ def looking(url: str, wanted: str) -> Iterator[Look]:
         try:
             page = browser.new_page(viewport=_SIZE)
             page.set_default_timeout(_DEADLINE_MS)
-            began_s = time.perf_counter()
+            page.add_init_script(_NOTE % wanted + _OBSERVE)
             page.goto(url, wait_until="commit")
             page.evaluate(_WAIT % wanted)
-            yield Look(page, browser, time.perf_counter() - began_s)
+            yield Look(page, browser, page.evaluate("window.firstSeen ?? performance.now()") / 1000)
         finally:
             browser.close()
 

@@ -5,8 +5,9 @@
 environment of its own under ``build/``; where that can't be done it is left out, with a line. Numbers go to
 ``build/bench/view_page.json``.
 
-A curve is there when its path is in the page (ours), or when its card has lost its spinner (TensorBoard, which draws
-on a canvas; a little early, if anything). TensorBoard is looked at when it has read all runs.
+Of ours a curve is there when it is drawn, be it on the canvas that is there before plotly.js, and a chart when plotly.js has
+drawn it, with axes and all. Of TensorBoard, which draws on a canvas, both are there when the first card has lost its spinner: a
+little early, if anything. It is looked at when it has read all runs.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ _READ_DEADLINE_S = 900.0
 _ROUNDS = 5
 _VENV = results.FOLDER.parent / "tensorboard"
 
-_CURVE = "document.querySelector('.chart .scatterlayer .js-line[d]') !== null"
+_CURVE = "document.querySelector('.plot-sketch:not([hidden]), .chart .scatterlayer .js-line[d]') !== null"
+_CHART = "document.querySelector('.chart .scatterlayer .js-line[d]') !== null"
 _ROWS = "document.querySelectorAll('.grid-body .run').length > 10"
 _CARD = """(() => { const card = document.querySelector('scalar-card-component');
     return card && card.querySelector('line-chart') && !card.querySelector('mat-spinner'); })()"""
@@ -59,6 +61,7 @@ class Site:
     folder: str
     page: str
     curve: str
+    chart: str
     is_read: Callable[[str, Sweep], bool]
 
 
@@ -94,6 +97,7 @@ OURS = Site(
     "ours",
     "#curves",
     _CURVE,
+    _CHART,
     _ours_is_read,
 )
 TENSORBOARD = Site(
@@ -104,6 +108,7 @@ TENSORBOARD = Site(
     ],
     "tensorboard",
     "#timeseries",
+    _CARD,
     _CARD,
     _tensorboard_is_read,
 )
@@ -139,10 +144,11 @@ def look_at_many(sites: list[Site], data: Path, rounds: int) -> Rows:
     rows: Rows = []
     for site in sites:
         with serve(site, data, MANY, data / f"{site.folder}.log") as (server, url, read_s):
-            looks, tabs = [], []
+            looks, charts, tabs = [], [], []
             for number in range(rounds + 1):
                 with looking(url + site.page, site.curve) as look:
                     looks.append(look.first_s)
+                    charts.append(look.wait_s(site.chart))
                     tabs.append(look.tab_bytes())
                     idle_percent = _idle_percent(server) if number == rounds else 0.0
             rows.append(
@@ -151,6 +157,7 @@ def look_at_many(sites: list[Site], data: Path, rounds: int) -> Rows:
                     "read_s": round(read_s, 2),
                     "first_look_s": round(looks[0], 2),
                     "curve_s": round(statistics.median(looks[1:]), 2),
+                    "chart_s": round(statistics.median(charts[1:]), 2),
                     "tab_MiB": round(statistics.median(tabs) / _MIB),
                     "server_MiB": round(server_bytes(server.process.pid) / _MIB),
                     "idle_cpu_%": round(idle_percent, 2),
@@ -170,16 +177,18 @@ def look_at_long(sites: list[Site], data: Path, rounds: int) -> Rows:
     rows: Rows = []
     for site in sites:
         with serve(site, data, LONG, data / f"{site.folder}.log") as (server, url, read_s):
-            looks, zooms = [], []
+            looks, charts, zooms = [], [], []
             for _ in range(rounds):
                 with looking(url + site.page, site.curve) as look:
                     looks.append(look.first_s)
+                    charts.append(look.wait_s(site.chart))
                     zooms += _zooms_ms(look.page) if site is OURS else []
             rows.append(
                 {
                     "site": site.name,
                     "read_s": round(read_s, 2),
                     "curve_s": round(statistics.median(looks), 2),
+                    "chart_s": round(statistics.median(charts), 2),
                     "zoom_ms": round(statistics.median(zooms)) if zooms else "",
                     "server_MiB": round(server_bytes(server.process.pid) / _MIB),
                 }

@@ -32,6 +32,7 @@ from processes import wait_until
 from viewing import looking
 
 from ml_logger import ML_Logger
+from ml_logger.view.assets import Plotly
 from ml_logger.view.local import Site
 
 
@@ -392,18 +393,16 @@ def test_charts_that_a_folder_names_come_first(tmp_path: Path, open_page: Opened
         assert page.locator(".curves-group h2").first.inner_text() == "Pinned"
 
 
-def test_without_plotly_the_page_says_how_to_get_it(site: Site, open_page: Opened) -> None:
+def test_without_plotly_the_page_says_how_to_get_it(
+    charted: Charted, open_page: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where the server has no plotly.js the tab names the command that installs it, and asks for nothing."""
-
-    def without(route: Any) -> None:
-        answer = route.fetch()
-        route.fulfill(response=answer, json={**answer.json(), "has_plotly": False})
-
-    page = open_page("about:blank")
-    page.route("**/view/api/me", without)
-    page.on("request", lambda request: open_page.errors.append("asked") if "plotly.js" in request.url else None)
-    page.goto(curves(site))
-    expect(page.locator(".notice")).to_contain_text("pip install 'ml-logger[view]'")
+    monkeypatch.setattr(Plotly, "maybe_path", lambda plotly: None)
+    with looking(charted.root) as site:
+        page = open_page("about:blank")
+        page.on("request", lambda request: open_page.errors.append("asked") if "plotly.js" in request.url else None)
+        page.goto(curves(site))
+        expect(page.locator(".notice")).to_contain_text("pip install 'ml-logger[view]'")
 
 
 def test_before_the_first_run_the_page_waits_for_it(tmp_path: Path, open_page: Opened) -> None:

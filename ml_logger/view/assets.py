@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
+import time
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,6 +19,7 @@ from ..errors import NotHeld
 from .answers import packed
 
 STATIC = Path(__file__).parent / "static"
+_FRESH_S = 0.5
 
 _TYPES = {
     ".html": "text/html",
@@ -51,6 +53,7 @@ class Assets:
         self._lock = threading.Lock()
         self._seen: dict[str, tuple[int, int]] = {}
         self._assets: dict[str, Asset] = {}
+        self._fresh_until_s = 0.0
 
     def get(self, name: str) -> Asset:
         """Return the file `name`; raises `NotHeld`."""
@@ -62,6 +65,9 @@ class Assets:
                 raise NotHeld(f"the page has no file {name[:100]!a}") from None
 
     def _refresh(self) -> None:
+        if time.monotonic() < self._fresh_until_s:  # a page asks for a hundred files at once
+            return
+        self._fresh_until_s = time.monotonic() + _FRESH_S
         files = [path for path in sorted(self._folder.iterdir()) if path.suffix in _TYPES]
         seen = {path.name: ((status := path.stat()).st_mtime_ns, status.st_size) for path in files}
         if seen != self._seen:

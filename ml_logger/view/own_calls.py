@@ -13,6 +13,8 @@ from .visitor import Visitor
 from .work import Workers
 
 FOR_EVER = "public, max-age=31536000, immutable"
+_HAS_PLOTLY = b" data-has-plotly"
+"""What index.html says, and is left out where it isn't so."""
 
 
 class OwnCalls:
@@ -28,7 +30,8 @@ class OwnCalls:
 
     def _index(self) -> Reply:
         page = self._assets.get("index.html")
-        return Reply(page.body, page.content_type, {"Content-Security-Policy": page_policy(self._gate.framed_by)})
+        body = page.body if self._plotly.maybe_path() else page.body.replace(_HAS_PLOTLY, b"")
+        return Reply(body, page.content_type, {"Content-Security-Policy": page_policy(self._gate.framed_by)})
 
     async def static(self, request: web.Request) -> web.StreamResponse:
         """Answer ``GET view/static/NAME``."""

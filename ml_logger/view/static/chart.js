@@ -12,10 +12,11 @@ import { WIDE, setZoom, settingsIn, zoomIn } from "./curve_settings.js";
 import { extentOf } from "./curves.js";
 import { el, fill } from "./dom.js";
 import { drawSoon } from "./draw_queue.js";
+import { drawFirstLook } from "./first_look.js";
 import { figure } from "./figure.js";
 import { countText } from "./format.js";
 import { icon } from "./icons.js";
-import { loadPlotly } from "./plotly_loader.js";
+import { isPlotlyThere, loadPlotly } from "./plotly_loader.js";
 import { yRange } from "./y_range.js";
 import { zoomAfter, zoomedAround } from "./zooming.js";
 
@@ -51,7 +52,8 @@ export class Chart {
     this.element = el("article", { class: "chart", "data-chart": spec.id }, this.#header(), el("div", { class: "plot-frame" }, this.plot, this.note));
     this.drawNow = () => this.#drawNow();
     this.canvas = el("div", { class: "plot-canvas" });
-    this.plot.append(this.canvas);
+    this.sketch = el("canvas", { class: "plot-sketch", hidden: true });
+    this.plot.append(this.sketch, this.canvas);
     this.crosshair = new Crosshair(this.plot, () => this.picture);
     this.plot.addEventListener("keydown", (event) => this.#pressed(event));
     ctx.whenSeen(this.element, () => this.#mount(), () => this.free());
@@ -147,23 +149,40 @@ export class Chart {
 
   /** Draw what is known as the URL says, when it is this chart's turn. */
   draw() {
-    if (this.data?.isThere) drawSoon(this.drawNow);
+    if (!this.data?.isThere) return;
+    if (!isPlotlyThere()) requestAnimationFrame(() => this.#drawFirstLook());
+    drawSoon(this.drawNow);
   }
 
   async #drawNow() {
     const { life } = this;
+    if (!isPlotlyThere()) await new Promise((done) => setTimeout(done)); // the first look is seen before plotly.js is run
     const plotly = await loadPlotly().catch(() => null);
     if (life !== this.life) return;
     this.isUndrawable = !plotly;
     const picture = this.#makePicture();
     if (!plotly || !picture) return this.#tell();
     this.picture = picture;
-    const { data, layout } = figure({ ...picture, curves: picture.curves.map((curve) => ({ ...curve, colour: this.ctx.resolve(curve.colour) })) });
+    const { data, layout } = figure(this.#resolved(picture));
     await plotly.react(this.canvas, data, layout, CONFIG);
     if (life !== this.life) return plotly.purge(this.canvas);
+    this.sketch.hidden = true;
     this.#listen(plotly);
     this.crosshair.refresh();
     this.#tell();
+  }
+
+  /** Show the curves before plotly.js is there. */
+  #drawFirstLook() {
+    const picture = this.#makePicture();
+    if (!picture || this.picture) return;
+    drawFirstLook(this.sketch, this.#resolved(picture));
+    this.sketch.hidden = false;
+  }
+
+  /** @param {Picture} picture @returns {Picture} */
+  #resolved(picture) {
+    return { ...picture, curves: picture.curves.map((curve) => ({ ...curve, colour: this.ctx.resolve(curve.colour) })) };
   }
 
   /** @returns {Picture | null} */
@@ -246,8 +265,7 @@ export class Chart {
   async #savePng() {
     const plotly = await loadPlotly().catch(() => null);
     if (!plotly || !this.picture) return;
-    const curves = this.picture.curves.map((curve) => ({ ...curve, colour: this.ctx.resolve(curve.colour) }));
-    saveBlob(await pngOf(plotly, { ...this.picture, curves }, this.spec.title, this.ctx.resolve("var(--ground)")), `${this.spec.title}.png`);
+    saveBlob(await pngOf(plotly, this.#resolved(this.picture), this.spec.title, this.ctx.resolve("var(--ground)")), `${this.spec.title}.png`);
   }
 
   /** @param {KeyboardEvent} event */

@@ -8,7 +8,6 @@ import { el, fill } from "./dom.js";
 import { asNumber, countText } from "./format.js";
 import { filtered, grouped, pinnedCharts } from "./metric_groups.js";
 import { loading, notice } from "./notice.js";
-import { loadPlotly } from "./plotly_loader.js";
 import { registerView } from "./views.js";
 
 /** @typedef {import("./chart_data.js").DrawnRun} DrawnRun */
@@ -164,7 +163,6 @@ registerView({
   id: "curves",
   title: "Curves",
   mount(root, ctx) {
-    if (ctx.me.has_plotly) void loadPlotly().catch(() => {}); // beside the data, not behind it; a chart tells of trouble
     new Curves(root, ctx);
   },
 });

@@ -26,8 +26,8 @@ import { drawnRange } from "./axes.js";
 /** Where the plot's area lies in the chart, in CSS pixels. */
 export const MARGINS = Object.freeze({ l: 54, r: 12, t: 8, b: 34 });
 
-const BAND_OPACITY = 0.18;
-const LINE_PX = 1.6;
+export const BAND_OPACITY = 0.18;
+export const LINE_PX = 1.6;
 const DOT_PX = 5;
 const MARK_PX = 8;
 /** Where the marks of what can't be drawn stand, as shares of the height. @type {readonly {column: "nan" | "above" | "below", symbol: string, height: number}[]} */

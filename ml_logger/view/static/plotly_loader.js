@@ -23,6 +23,16 @@ export function loadPlotly() {
   return loaded;
 }
 
+/** Whether it was had already. */
+export const isPlotlyThere = () => "Plotly" in window;
+
+/** Have plotly.js come, without running it yet: that takes half a second in which nothing else happens. */
+export function fetchPlotly() {
+  const link = document.createElement("link");
+  Object.assign(link, { rel: "preload", as: "script", href: URL_OF_PLOTLY });
+  document.head.append(link);
+}
+
 /** @returns {Promise<Plotly>} */
 async function load() {
   const restore = refuseStyles();
