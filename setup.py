@@ -48,7 +48,7 @@ setup(
             "mypy>=1.10",
             "pandas>=1.5",
             "playwright>=1.40",  # drives the chromium that is installed; brings none
-            "plotly>=5.18",
+            "plotly>=6.0",
             "polars>=0.20",
             "prometheus-client>=0.20",
             "pyarrow>=14.0",
@@ -66,7 +66,7 @@ setup(
         "parquet": ["pyarrow>=14.0"],
         "polars": ["polars>=0.20"],
         "prometheus": ["prometheus-client>=0.20"],
-        "view": ["markdown-it-py>=3.0", "plotly>=5.18"],  # the page's charts, and README files rendered
+        "view": ["markdown-it-py>=3.0", "plotly>=6.0"],  # README files rendered; charts, without inline styles since 6.0
     },
     entry_points={
         "console_scripts": [

@@ -84,7 +84,7 @@ def _log_odd(directory: Path) -> None:
 def chart(page: Page, name: str) -> Locator:
     """Return the card of a chart, scrolled to and drawn."""
     card = page.locator(".chart").and_(page.locator(f"[data-chart={_quoted(name)}]"))
-    card.scroll_into_view_if_needed()
+    card.evaluate("card => card.scrollIntoView({block: 'nearest'})")
     card.and_(page.locator(".drawn")).wait_for()
     return card
 

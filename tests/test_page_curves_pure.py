@@ -33,7 +33,7 @@ def run(page: Page, script: str, *values: Any) -> Any:
     """Return what a JavaScript function gives for `values`; `load(NAME)` in it is a module of the page."""
     return page.evaluate(
         f"""values => {{
-            const {{src}} = document.querySelector("script[type=module]");
+            const {{src}} = document.querySelector("script[src*='/app.js']");
             const load = (name) => import(src.replace("app.js", `${{name}}.js`));
             return ({script})(...values);
         }}""",

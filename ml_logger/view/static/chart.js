@@ -29,6 +29,7 @@ import { zoomAfter, zoomedAround } from "./zooming.js";
 const BUCKET_STEP = 200; // buckets wanted are a multiple of it, so that a resized window doesn't ask again for each pixel
 const MOST_BUCKETS = 1600;
 const CONFIG = { displayModeBar: false, doubleClick: false, showTips: false, responsive: false, scrollZoom: false };
+const RETRY_MS = 2000;
 const NEWS_EVERY_MS = 250; // of what is new at most so often; that there is any, the list of runs tells each second
 
 export class Chart {
@@ -97,8 +98,15 @@ export class Chart {
     const width = this.plot.clientWidth || BUCKET_STEP;
     const buckets = Math.min(MOST_BUCKETS, Math.ceil(width / BUCKET_STEP) * BUCKET_STEP);
     const wanted = { runs: this.runs().map((run) => run.path), keys: this.spec.keys, x: settingsIn(this.ctx.state).x, buckets, range: zoom };
-    if (await data.load(wanted)) await this.restyle();
-    else this.#tell();
+    if (await data.load(wanted)) return this.restyle();
+    this.#tell();
+    if (data.trouble) this.#later(data, () => this.reload());
+  }
+
+  /** Try again what had no answer, unless there is something else to do by then. @param {ChartData} data @param {() => Promise<void>} again */
+  #later(data, again) {
+    const { asked } = this;
+    setTimeout(() => data === this.data && asked === this.asked && void again(), RETRY_MS);
   }
 
   /** What the answer depends on, but for the zoom. */
@@ -126,6 +134,8 @@ export class Chart {
       await new Promise((done) => setTimeout(done, NEWS_EVERY_MS));
     }
     this.newsTurn = undefined;
+    const { data } = this;
+    if (data?.trouble) this.#later(data, async () => this.#askForNews());
   }
 
   /** Go where the URL says. */
@@ -225,6 +235,13 @@ export class Chart {
     if (zoom) setZoom(this.ctx.state, this.spec.id, zoom);
   }
 
+  /** Zoom around what is read now, or the middle. @param {number} factor */
+  #zoomBy(factor) {
+    if (!this.picture) return;
+    const { state } = this.ctx;
+    setZoom(state, this.spec.id, { ...zoomIn(state, this.spec.id), x: zoomedAround(this.picture, this.crosshair.x, factor) });
+  }
+
   resetZoom() {
     setZoom(this.ctx.state, this.spec.id, { x: null, y: null });
   }
@@ -248,6 +265,8 @@ export class Chart {
     return el("header", { class: "chart-header" },
       el("h3", { title: this.spec.title }, this.spec.title),
       this.reset,
+      tool("plus", "Zoom in", () => this.#zoomBy(0.5), "for-touch"),
+      tool("minus", "Zoom out", () => this.#zoomBy(2), "for-touch"),
       tool("wide", "Enlarge (Enter)", () => state.set(WIDE, state.get(WIDE) === this.spec.id ? "" : this.spec.id)),
       tool("table", "Raw data as CSV", () => void this.#saveCsv()),
       tool("picture", "Picture as PNG", () => void this.#savePng()));
@@ -272,13 +291,11 @@ export class Chart {
   #pressed(event) {
     if (event.metaKey || event.ctrlKey || event.altKey || !this.picture) return;
     const { state } = this.ctx;
-    const zoomBy = (/** @type {number} */ factor) =>
-      this.picture && setZoom(state, this.spec.id, { ...zoomIn(state, this.spec.id), x: zoomedAround(this.picture, this.crosshair.x, factor) });
     /** @type {Record<string, () => void>} */
     const actions = {
       ArrowRight: () => this.crosshair.step(1, event.shiftKey),
       ArrowLeft: () => this.crosshair.step(-1, event.shiftKey),
-      "+": () => zoomBy(0.5), "=": () => zoomBy(0.5), "-": () => zoomBy(2),
+      "+": () => this.#zoomBy(0.5), "=": () => this.#zoomBy(0.5), "-": () => this.#zoomBy(2),
       Escape: () => (this.crosshair.x === null ? this.resetZoom() : this.crosshair.hide()),
       Enter: () => state.set(WIDE, state.get(WIDE) === this.spec.id ? "" : this.spec.id),
     };
@@ -288,5 +305,5 @@ export class Chart {
   }
 }
 
-/** @param {import("./icons.js").IconName} name @param {string} title @param {() => void} act */
-const tool = (name, title, act) => el("button", { class: "tool tiny", type: "button", title, "aria-label": title, on: { click: act } }, icon(name));
+/** @param {import("./icons.js").IconName} name @param {string} title @param {() => void} act @param {string} [more] */
+const tool = (name, title, act, more = "") => el("button", { class: `tool tiny ${more}`, type: "button", title, "aria-label": title, on: { click: act } }, icon(name));

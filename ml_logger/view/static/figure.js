@@ -124,7 +124,7 @@ function layoutOf({ scale, xRange, yRange, isLogY, inks, size }) {
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
     font: { family: inks.font, size: 11, color: inks.text },
-    xaxis: { ...axis, type: scale.type, range: xDrawn, ...ticks(scale.type, xDrawn, size.width / 90), ticksuffix: scale.unit },
+    xaxis: { ...axis, exponentformat: "SI", minexponent: 3, type: scale.type, range: xDrawn, ...ticks(scale.type, xDrawn, size.width / 90), ticksuffix: scale.unit },
     yaxis: { ...axis, type: isLogY ? "log" : "linear", range: yRange, ...ticks(isLogY ? "log" : "linear", yRange, size.height / 40) },
     yaxis2: { overlaying: "y", range: [0, 1], fixedrange: true, visible: false },
     showlegend: false,
