@@ -66,7 +66,10 @@ setup(
         "parquet": ["pyarrow>=14.0"],
         "polars": ["polars>=0.20"],
         "prometheus": ["prometheus-client>=0.20"],
-        "view": ["markdown-it-py>=3.0", "plotly>=6.0"],  # README files rendered; charts, without inline styles since 6.0
+        "view": [
+            "markdown-it-py>=3.0",
+            "plotly>=6.0",
+        ],  # README files rendered; charts, without inline styles since 6.0
     },
     entry_points={
         "console_scripts": [
