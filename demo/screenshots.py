@@ -1,6 +1,7 @@
 """Each view of the page as a picture, in build/screenshots/: at a desk in light and dark, and on a phone.
 
     make screenshots
+    python demo/screenshots.py --readme        and those of the README anew, in docs/images/
 
 The runs are those of `lively`, one of them going on. Needs chromium; an error on the page's console makes it fail.
 """
@@ -17,6 +18,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from lively import make_runs, run_that_goes_on
+from PIL import Image
 from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
 from ml_logger.view.local import Site
@@ -31,6 +33,10 @@ EXTRA = {
     "runs-differences": "#runs?q=digits&d=1",
 }
 """Views that are no tab of their own, by name."""
+
+README = {"runs": "runs-grouped-desk", "curves": "curves-desk-dark"}
+IMAGES = Path(__file__).parent.parent / "docs" / "images"
+README_HEIGHT, README_COLOURS = 640, 128
 
 
 @contextmanager
@@ -89,6 +95,15 @@ def shoot_all(browser: Browser, url: str) -> list[str]:
     return said
 
 
+def write_readme_pictures() -> None:
+    """Put the pictures of the README beside the docs, with few colours, since every clone carries them."""
+    IMAGES.mkdir(exist_ok=True)
+    for name, shot in README.items():
+        with Image.open(OUT / f"{shot}.png") as picture:
+            cut = picture.convert("RGB").crop((0, 0, picture.width, README_HEIGHT))
+            cut.quantize(README_COLOURS, dither=Image.Dither.NONE).save(IMAGES / f"{name}.png", optimize=True)
+
+
 def main() -> int:
     """Make runs, look at them, and return 1 if the page complained."""
     shutil.rmtree(OUT, ignore_errors=True)
@@ -103,6 +118,8 @@ def main() -> int:
             said = shoot_all(browser, site.url)
     print(f"{len(list(OUT.iterdir()))} pictures in {OUT}")
     print(*said, sep="\n", file=sys.stderr)
+    if "--readme" in sys.argv:
+        write_readme_pictures()
     return 1 if said else 0
 
 

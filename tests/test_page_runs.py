@@ -84,8 +84,10 @@ def test_a_click_on_a_head_sorts(site: Site, open_page: Opened) -> None:
     expect(head).to_have_attribute("aria-sort", "ascending")
     head.click()
     expect_paths(page, ascending[::-1])
-    page.locator('[data-column="m:train/accuracy"]').click()
-    wait_for(lambda: set(paths(page)[-2:]), {"failed", "killed"})
+    for direction in ("ascending", "descending"):
+        page.locator('[data-column="m:train/accuracy"]').click()
+        expect(page.locator('[data-column="m:train/accuracy"]')).to_have_attribute("aria-sort", direction)
+        wait_for(lambda: set(paths(page)[-2:]), {"failed", "killed"})
 
 
 def test_runs_are_grouped_by_any_column_and_groups_fold(site: Site, open_page: Opened) -> None:
