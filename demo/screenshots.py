@@ -36,7 +36,7 @@ EXTRA = {
 
 README = {"runs": "runs-grouped-desk", "curves": "curves-desk-dark"}
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
-README_HEIGHT, README_COLOURS = 640, 128
+README_HEIGHT, README_COLOURS = 640, 256
 
 
 @contextmanager
@@ -101,7 +101,8 @@ def write_readme_pictures() -> None:
     for name, shot in README.items():
         with Image.open(OUT / f"{shot}.png") as picture:
             cut = picture.convert("RGB").crop((0, 0, picture.width, README_HEIGHT))
-            cut.quantize(README_COLOURS, dither=Image.Dither.NONE).save(IMAGES / f"{name}.png", optimize=True)
+            few = cut.quantize(README_COLOURS, dither=Image.Dither.NONE)
+            few.save(IMAGES / f"{name}.png", optimize=True)
 
 
 def main() -> int:
