@@ -2,7 +2,8 @@
 
 The order is the guarantee. Nothing is written before the redo log has it, or the intent of it; nothing that the log does not
 have in full is answered, or gets its name, before its bytes are fsynced, and none of these is fsynced before all are written
-(so that fsyncs overlap). Until a file is settled a failure cuts off what the round wrote to it.
+(so that fsyncs overlap). Until a file is settled a failure cuts off what the round wrote to it. A whole file that got its
+name stays, since what it replaced is gone: it is logged once more, alone, before the round's own record is taken back.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
 
-from ..errors import BadPath, StoreFull
+from ..errors import BadPath, StoreError, StoreFull
 from ..layout import RECEIVER_DIR
 from ..wire import Held, Item, Manifest, Outcome, Result
 from .checksums import Checksums, Signature
@@ -141,8 +142,8 @@ class Round:
             self._finish()
         except BaseException as error:
             self._cut_back()
-            if self._ticket is not None and isinstance(error, Exception):
-                self.redo_log.void(self._ticket)
+            if isinstance(error, Exception):
+                self._take_back_record()
             raise
         finally:
             self.close()
@@ -285,7 +286,7 @@ class Round:
     def _write_log(self) -> None:
         """Log what is small, in full, and of the rest the intents; where the log has no room all is written straight."""
         appends, fresh = self._loggable_appends(), self._loggable_fresh()
-        changes = [*self._changes(appends), *(_change(f.task.item, f.task.item.path, f.task.payload, f) for f in fresh)]
+        changes = [*self._changes(appends), *map(_fresh_change, fresh)]
         if changes and self._has_room_for_log(changes):
             self._ticket = self.redo_log.try_write(changes)
         if self._ticket is not None:
@@ -468,6 +469,38 @@ class Round:
             fresh.close()
         commit.staged.remove()
 
+    # --- failing
+
+    def _take_back_record(self) -> None:
+        """Void the record of a round that failed, once the files that got their names no longer live by it."""
+        if self._ticket is None:
+            return
+        published = [fresh for fresh in self._fresh if fresh.is_logged and fresh.signature is not None]
+        try:
+            if published:
+                self._keep(published)
+        except (OSError, BadPath, StoreError) as error:
+            # What it says of streams may be redone as well: that was refused, and is what their senders will send again.
+            _log.error("a failed batch stays in the redo log, where alone its files are durable: %s", error)
+            self.redo_log.done(self._ticket)
+        else:
+            self.redo_log.void(self._ticket)
+
+    def _keep(self, published: list[_Fresh]) -> None:
+        """Make durable what stands at its name while the record that has its bytes is about to be voided."""
+        try:
+            ticket = self.redo_log.try_write([_fresh_change(fresh) for fresh in published])
+        except OSError:
+            ticket = None
+        if ticket is not None:
+            self.redo_log.done(ticket)
+            return
+        unsynced: Unsynced = {}
+        for fresh in published:
+            self.open(fresh.task.item.path, shared=True).sync(is_all_news=True)
+            _note_entry(fresh.folder, unsynced)
+        self._sync_folders(unsynced)
+
     def _cut_back(self) -> None:
         for file in self._files:
             if not file.try_cut_back():
@@ -481,9 +514,13 @@ def _note_entry(folder: Folder, unsynced: Unsynced) -> None:
     unsynced.setdefault(folder.path, set())
 
 
-def _change(item: Item, path: str, payload: memoryview | None = None, fresh: _Fresh | None = None) -> Change:
-    stamp, before = (fresh.stamp, fresh.before) if fresh is not None else (None, None)
-    return Change(path, item.offset, item.length, item.crc_before, item.crc, item.mtime_ns, stamp, before, payload)
+def _change(item: Item, path: str, payload: memoryview | None = None) -> Change:
+    return Change(path, item.offset, item.length, item.crc_before, item.crc, item.mtime_ns, payload=payload)
+
+
+def _fresh_change(fresh: _Fresh) -> Change:
+    change = _change(fresh.task.item, fresh.task.item.path, fresh.task.payload)
+    return change._replace(stamp=fresh.stamp, before=fresh.before)
 
 
 def _do_all(jobs: list[Callable[[], None]]) -> None:

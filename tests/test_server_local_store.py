@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -254,6 +254,54 @@ def test_a_power_cut_at_every_call(tmp_path: Path, way: str, left: str) -> None:
         require_acknowledged(store, acknowledged)
         send_all(store)
         require_whole(tree_of(found), is_final=True)
+        store.close()
+
+
+NEW_OF = {PICTURE + name: NEWER + name for name in (b"a", b"b", b"c")}
+
+
+def newer_parts() -> list[Part]:
+    """A stream that grows, and newer versions of whole files that are there."""
+    replacing = [commit(f"run/{old[-1]:x}", new, upload="2", replaces=held_of(old)) for old, new in NEW_OF.items()]
+    return [append("run/m", LINES, HALF), *replacing]
+
+
+def replace_and_fail(data_dir: Path, disk: FaultyDisk, is_met: Callable[[str, int], bool]) -> int:
+    """Replace files that are durable, while the calls fail that `is_met` by name and number; return how many calls it took."""
+    store = open_store(data_dir, disk)
+    older = [commit(f"run/{old[-1]:x}", old) for old in NEW_OF]
+    assert set(results(store, append("run/m", LINES, 0, HALF), *older)) == {"stored"}
+    store.keep_house()
+    before = disk.calls
+    disk.fault = lambda call, number: OSError(errno.EIO, "broken") if is_met(call, number - before) else None
+    with suppress(StoreError):
+        apply(store, *newer_parts())
+    return disk.calls - before
+
+
+@pytest.mark.parametrize("way", ["logged", "straight"], indirect=True)
+@pytest.mark.parametrize("left", ["names", "sizes"])
+@pytest.mark.parametrize("breaks", ["one call", "all of its kind", "all but the log's"])
+def test_a_batch_that_fails_and_then_a_power_cut(tmp_path: Path, way: str, left: str, breaks: str) -> None:
+    """What a failed batch had replaced by then is there in whole after a power cut, the old version or the new one."""
+    for number in range(1, replace_and_fail(tmp_path / "counted", FaultyDisk(), lambda _call, _at: False) + 1):
+        data_dir, found, disk = tmp_path / f"data-{number}", tmp_path / f"found-{number}", PowerCutDisk()
+        kinds = set[str]()
+
+        def is_met(call: str, at: int, *, first: int = number, kinds: set[str] = kinds) -> bool:
+            kinds.update({call} if at == first else ())
+            of_kind = call in kinds if breaks == "all of its kind" else call not in ("write", "sync_data")
+            return at == first or (at > first and breaks != "one call" and of_kind)
+
+        replace_and_fail(data_dir, disk, is_met)
+        disk.restore(data_dir, found, left)
+        store = open_store(found)
+        assert all(content_of(store, f"run/{old[-1]:x}") in (old, new) for old, new in NEW_OF.items())
+        (held,) = store.stat(["run/m"])
+        assert held is not None
+        assert held.size >= HALF - 1  # of a torn end the last byte is asked for once more
+        assert set(results(store, *newer_parts())) <= {"stored", "already"}
+        assert set(tree_of(found).values()) == {LINES, *NEW_OF.values()}
         store.close()
 
 

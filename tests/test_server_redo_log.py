@@ -19,7 +19,7 @@ from faulty_disk import Died, FaultyDisk, dies_at, fails, let_go
 from serving import serving
 
 from ml_logger import wire
-from ml_logger.errors import BadBatch, StoreBusy
+from ml_logger.errors import BadBatch, StoreBusy, StoreError
 from ml_logger.server import local_round, redo_log
 from ml_logger.server.disk import Disk
 from ml_logger.server.lanes import Lanes
@@ -126,6 +126,20 @@ def test_versions_come_back_in_their_order(data_dir: Path) -> None:
         kept.rename(folder / "w")
         open_store(folder).close()
         assert (folder / "w").read_bytes() == bytes([3]) * 500
+
+
+def test_what_was_refused_is_never_redone(data_dir: Path) -> None:
+    """Of a batch that failed after it was logged nothing appears after a crash, neither in streams nor as whole files."""
+    disk = FaultyDisk()
+    store = open_store(data_dir, disk)
+    apply(store, append("m", LINES, 0, HALF))
+    disk.fault = fails("make_unnamed")
+    with pytest.raises(StoreError):
+        apply(store, append("m", LINES, HALF), append("n", LINES), commit("w", PICTURE))
+    let_go(data_dir)
+    again = open_store(data_dir)
+    assert again.stat(["m", "n", "w"]) == [held_of(LINES[:HALF]), held_of(b""), None]
+    again.close()
 
 
 def test_later_writers_are_left_alone(data_dir: Path) -> None:
