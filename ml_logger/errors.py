@@ -154,5 +154,9 @@ class Gone(NotHeld):
     """The path, or a folder above it, was deleted through the receiver, and is not to come back."""
 
 
+class Changed(StoreError):
+    """The file is another version than the one that was to be changed, or is not held."""
+
+
 class Undeletable(StoreError):
     """The path can't be moved to the trash: another file system is in the way, or this one forbids it."""

@@ -7,40 +7,38 @@ folders that lead to it, and stops nothing else.
 from __future__ import annotations
 
 import errno
-import os
+from collections.abc import Callable
 
+from .descent import Level, descend
 from .disk import Disk, Mount, mount_of
 
 
-def clear(disk: Disk, folder_fd: int, mount: Mount, above: str = "") -> str | None:
+def clear(disk: Disk, folder_fd: int, mount: Mount) -> str | None:
     """Remove all that is in an open folder, on `mount` alone; return what could not be first, and why, None if all went."""
-    with os.scandir(folder_fd) as found:
-        entries = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in found]
-    left: str | None = None
-    for name, is_folder in entries:
-        path = f"{above}{name}"
-        try:
-            complaint = (_remove_folder if is_folder else _remove_file)(disk, name, folder_fd, mount, path)
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            complaint = f"{path!a}: {error.strerror}"
-        left = left or complaint
-    return left
+    complaints: list[str] = []
 
+    def pass_over(path: str, error: OSError) -> None:
+        if not complaints and not isinstance(error, FileNotFoundError):
+            complaints.append(f"{path!a}: {error.strerror}")
 
-def _remove_file(disk: Disk, name: str, folder_fd: int, _mount: Mount, _path: str) -> None:
-    disk.unlink(name, folder_fd)
-
-
-def _remove_folder(disk: Disk, name: str, folder_fd: int, mount: Mount, path: str) -> str | None:
-    below_fd = disk.open_folder(name, folder_fd)
-    try:
-        if mount_of(below_fd) != mount:
+    def admit(fd: int) -> None:
+        if mount_of(fd) != mount:
             raise OSError(errno.EXDEV, "something else is mounted there, which is left alone")
-        left = clear(disk, below_fd, mount, f"{path}/")
-    finally:
-        os.close(below_fd)
-    if left is None:
-        disk.remove_folder(name, folder_fd)
-    return left
+
+    for here, is_end in descend(disk, folder_fd, admit=admit, pass_over=pass_over):
+        if not is_end:
+            _remove_files(disk, here, pass_over)
+        elif here.above is not None:
+            try:
+                disk.remove_folder(here.name, here.above.fd)
+            except OSError as error:  # also for what is left in it, which was told of before
+                pass_over(here.above.path_of(here.name), error)
+    return complaints[0] if complaints else None
+
+
+def _remove_files(disk: Disk, here: Level, pass_over: Callable[[str, OSError], None]) -> None:
+    for name in here.names:
+        try:
+            disk.unlink(name, here.fd)
+        except OSError as error:  # noqa: PERF203  # the others are to go all the same
+            pass_over(here.path_of(name), error)

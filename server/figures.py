@@ -36,7 +36,7 @@ STATUSES = (200, 201, 204, 206, 304, *_REFUSALS, 500, 501, 503, 507)
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Upper bounds of the histogram of batches, in seconds."""
 
-Count = Literal["received_bytes", "failed_logins", "disk_waits"]
+Count = Literal["received_bytes", "failed_logins", "disk_waits", "house_failures"]
 State = Literal["connections", "unsettled_bytes"]
 COUNTS: tuple[Count, ...] = get_args(Count)
 STATES: tuple[State, ...] = get_args(State)

@@ -217,7 +217,7 @@ class Round:
         last = tasks[-1]
         target = self.open(last.item.path)
         before = target.maybe_stamp() if target.exists else None
-        verdict = self._maybe_verdict(target, last.item, before) if target.exists else None
+        verdict = self._maybe_verdict(target, last.item, before)
         if verdict is not None:
             self.outcomes[last.index] = verdict
             if not verdict.is_own:
@@ -232,6 +232,10 @@ class Round:
 
     def _maybe_verdict(self, target: LockedFile, item: Item, before: Stamp | None) -> Outcome | None:
         """Return the outcome where what stands at `target` decides it, None where it may be replaced."""
+        if not target.exists:
+            # An agent brings back what a restored receiver has lost; a request to replace what went meanwhile does not.
+            is_missed = item.replaces is not None and self.manifest.source.startswith(PUT_SOURCE)
+            return outcome(item, "diverged") if is_missed else None
         if target.size == item.end and target.held().crc == item.crc:
             return outcome(item, "already", target.held())
         if item.replaces is not None and target.size == item.replaces.size and target.held() == item.replaces:

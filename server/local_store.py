@@ -28,6 +28,7 @@ from ..layout import RECEIVER_DIR, check_path
 from ..wire import Held, Item, Manifest, Outcome, crc32
 from .checksums import Checksums
 from .clock import Clock
+from .descent import sizes
 from .disk import Disk
 from .fresh_file import TMP_DIR, FreshFile
 from .housekeeper import Housekeeper
@@ -46,6 +47,7 @@ from .tombstones import Tombstones
 from .trash import Trash
 from .tree import Folders, Identity, Tree, fitting, remove_unlocked
 from .turns import Turns
+from .version_tag import version_of
 
 STAGE_KEEP_S = 7 * 24 * 3600.0
 """How long an upload that was begun and left is kept for being resumed."""
@@ -96,7 +98,14 @@ class LocalStore(Store):
         self._read_lanes = Lanes(most_reads_a_run, patience_s)
         self._trash_keep_s = trash_keep_s
         self._swept_at = self._emptied_at = time.monotonic()
-        self._housekeeper = Housekeeper(self.keep_house, _LOOK_S) if keeps_house else None
+        self._house_works = (
+            self._take_over,
+            self._settle,
+            self._finish_deletions,
+            self._empty_trash,
+            self._sweep_stage,
+        )
+        self._housekeeper = Housekeeper(self._house_works, _LOOK_S) if keeps_house else None
         self._locks: PathLocks | None = None
         self._tombstones: Tombstones | None = None
         self._redo_log: RedoLog | None = None
@@ -169,19 +178,34 @@ class LocalStore(Store):
 
     def keep_house(self) -> None:
         """Do what is due: settle what is old in the redo log, redo and finish what dead receivers left, sweep what is old."""
-        if self._redo_log is None:
-            return
-        with _logged_errors():
-            self._trash.finish(only_moved=True)
-            self._redo_log.adopt(self._recovery.redo)
-            self._redo_log.settle(self._recovery.redo, older_than_s=self._settle_s)
-            self._trash.finish()
-        with _logged_errors():
-            if time.monotonic() - self._emptied_at >= min(_SWEEP_S, self._trash_keep_s / 10):
+        for work in self._house_works:
+            work()
+
+    def _take_over(self) -> None:
+        if self._redo_log is not None:
+            with _logged_errors():
+                self._trash.finish(only_moved=True)
+                self._redo_log.adopt(self._recovery.redo)
+
+    def _settle(self) -> None:
+        if self._redo_log is not None:
+            with _logged_errors():
+                self._redo_log.settle(self._recovery.redo, older_than_s=self._settle_s)
+
+    def _finish_deletions(self) -> None:
+        if self._redo_log is not None:
+            with _logged_errors():
+                self._trash.finish()
+
+    def _empty_trash(self) -> None:
+        if self._redo_log is not None and time.monotonic() - self._emptied_at >= min(_SWEEP_S, self._trash_keep_s / 10):
+            with _logged_errors():
                 self._emptied_at = time.monotonic()
                 self._trash.empty(self._trash.old_ids(self._trash_keep_s))
-        with _logged_errors():
-            if time.monotonic() - self._swept_at >= _SWEEP_S:
+
+    def _sweep_stage(self) -> None:
+        if self._redo_log is not None and time.monotonic() - self._swept_at >= _SWEEP_S:
+            with _logged_errors():
                 self._swept_at = time.monotonic()
                 self._sweep()
 
@@ -280,11 +304,11 @@ class LocalStore(Store):
 
     # --- deleting
 
-    def delete(self, path: str, by: str) -> Deleted:
+    def delete(self, path: str, by: str, *, version: str | None = None) -> Deleted:
         """See `Store.delete`."""
         check_path(path)
         with _translated(), self._lanes.enter([path]):
-            stone = self._trash.take(path, by)
+            stone = self._trash.take(path, by, version)
         if self._housekeeper is not None:
             self._housekeeper.wake()
         return Deleted(stone.id, stone.files, stone.size_bytes)
@@ -315,7 +339,8 @@ class LocalStore(Store):
     def vitals(self) -> Vitals:
         """See `Store.vitals`."""
         unsettled_bytes = 0 if self._redo_log is None else self._redo_log.unsettled_bytes
-        return Vitals(self._tree.disk.waits.count, unsettled_bytes)
+        failures = 0 if self._housekeeper is None else self._housekeeper.failures
+        return Vitals(self._tree.disk.waits.count, unsettled_bytes, failures)
 
     # --- reading back
 
@@ -365,8 +390,7 @@ class LocalStore(Store):
             except (BadPath, NotHeld):
                 return trashed_bytes
             try:
-                walk = os.fwalk(dir_fd=fd)
-                return trashed_bytes + sum(_size(name, below_fd) for _, _, names, below_fd in walk for name in names)
+                return trashed_bytes + sum(sizes(self._tree.disk, fd))
             finally:
                 os.close(fd)
 
@@ -403,7 +427,7 @@ class _LocalFile(StoredFile):
             raise NotHeld(f"{path[:200]!a} is not a file", path=path)
         self.size = found.st_size
         self.mtime_ns = found.st_mtime_ns
-        self.version = f"{found.st_ino:x}-{found.st_size:x}-{found.st_mtime_ns:x}-{found.st_ctime_ns:x}"
+        self.version = version_of(found)
 
     def read(self, offset: int, length: int) -> bytes:
         with _translated(), self._lanes.enter([self._path]):

@@ -13,6 +13,7 @@ import logging
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import orjson
 from aiohttp import ClientError, web
@@ -60,9 +61,12 @@ class Managing:
         """Answer ``DELETE /v1/files/<path>``."""
         path = path_after(request, "/v1/files").rstrip("/")
         require_inside(caller, path)
+        version: str | None = None
         if "If-Match" in request.headers or "If-Unmodified-Since" in request.headers:
-            _require_conditions(request, (await self._intake.in_thread(standing_at, self._store, path)).tag)
-        deleted = await self._intake.in_thread(self._store.delete, path, caller.name)
+            standing = await self._intake.in_thread(standing_at, self._store, path)
+            _require_conditions(request, standing.tag)
+            version = standing.version
+        deleted = await self._intake.in_thread(partial(self._store.delete, path, caller.name, version=version))
         self._quotas.wake()
         went = {"path": path, "id": deleted.id, "files": deleted.files, "bytes": deleted.size_bytes}
         return json_answer(orjson.dumps({"v": wire.VERSION, **went}))
@@ -131,7 +135,8 @@ def standing_at(store: Store, path: str) -> Standing:
     except NotHeld:
         return Standing(None, None)
     file.close()
-    return Standing(store.stat([path])[0], file.version)
+    held = store.stat([path])[0]
+    return Standing(held, file.version if held is not None else None)  # it may have gone in between
 
 
 class _Body:

@@ -23,6 +23,7 @@ _TOTALS = {
     "received_bytes": "Bytes of request bodies, as they came in.",
     "failed_logins": "Requests without a valid token.",
     "disk_waits": "Calls that waited for the disk: fsync, fdatasync, syncfs.",
+    "house_failures": "Times that work between the requests (settling, emptying) failed by an error nobody foresaw.",
 }
 _STATES = {
     "connections": "Open connections.",

@@ -80,7 +80,7 @@ class Quotas:
         self._folders = tuple(_Folder(path, most) for path, most in most_bytes.items())
         self._staged: dict[_Upload, int] = {}
         self._guard = threading.Lock()
-        self._housekeeper = Housekeeper(self.look, LOOK_S)
+        self._housekeeper = Housekeeper([self.look], LOOK_S)
 
     def wake(self) -> None:
         """Count soon, and every `LOOK_S` from then on."""

@@ -29,10 +29,14 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Vitals:
-    """How a store is: calls that waited for the disk since it was opened, bytes acknowledged and not yet at their place."""
+    """How a store is: calls that waited for the disk since it was opened, bytes acknowledged and not yet at their place.
+
+    `house_failures` counts what the store does for itself and that failed in a way nobody foresaw.
+    """
 
     disk_waits: int
     unsettled_bytes: int
+    house_failures: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +119,10 @@ class Store(ABC):
         """Yield what is not as it should be, while the store is in use; with `repair` mend what is no acknowledged byte."""
 
     @abstractmethod
-    def delete(self, path: str, by: str) -> Deleted:
+    def delete(self, path: str, by: str, *, version: str | None = None) -> Deleted:
         """Delete a file or a folder with all below it, for `by`, durably; all of it is seen to go at once.
+
+        With a `version` (`StoredFile`) only a file that has it at that moment: `Changed` where it is another one.
 
         Whoever is at work below it is waited for. Raises `BadPath`, `NotHeld`, `Gone` if it was deleted before, `Undeletable`
         where the engine can't.

@@ -21,13 +21,15 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
-from ..errors import BadPath, NotHeld, StoreError, Undeletable, UsageError
+from ..errors import BadPath, Changed, NotHeld, StoreError, Undeletable, UsageError
 from ..layout import RECEIVER_DIR
 from .clearing import clear
+from .descent import descend, sizes
 from .disk import Mount, mount_of
 from .locks import PathLocks
 from .tombstones import Tombstone, Tombstones
 from .tree import Tree
+from .version_tag import version_of
 
 TRASH_DIR = f"{RECEIVER_DIR}/trash"
 
@@ -66,15 +68,30 @@ class Trash:
 
     # --- deleting
 
-    def take(self, path: str, by: str) -> Tombstone:
-        """Delete the file or folder at `path` for `by`; raises `NotHeld`, `Gone` or `Undeletable`."""
+    def take(self, path: str, by: str, version: str | None = None) -> Tombstone:
+        """Delete the file or folder at `path` for `by`, or only the file of that `version`.
+
+        Raises `NotHeld`, `Gone`, `Changed` or `Undeletable`.
+        """
         self._tombstones.refresh()
         covering = self._tombstones.maybe_covering(path)
         if covering is None or covering.path != path or covering.trashed_ns is not None:
             self._tombstones.require_there(path)
             self._require_movable(path)
-            covering = self._tombstones.add(path, by)
+            covering = self._tombstones.add(path, by) if version is None else self._add_if(path, by, version)
         return self._finish(covering)
+
+    def _add_if(self, path: str, by: str, version: str) -> Tombstone:
+        """Set a tombstone for the file at `path` while it surely has that version: who writes to it is waited for."""
+        with self._locks.hold([path]):
+            try:
+                with self._place_of(path) as place:
+                    found = _maybe_stat(place)
+            except (NotHeld, BadPath):
+                found = None
+            if found is None or version_of(found) != version:
+                raise Changed(f"{path[:200]!a} is another version by now", path=path, hint="look again")
+            return self._tombstones.add(path, by)
 
     def finish(self, *, only_moved: bool = False) -> None:
         """Move what has a tombstone and was left in its place; `only_moved`: only note what a crash kept from being noted."""
@@ -103,11 +120,21 @@ class Trash:
                 if found is None or not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
                     raise _not_held(path)
                 mount = mount_of(self._tree.root_fd)
-                if found.st_dev != self._tree.device or any(other != mount for other in _mounts(place, found)):
+                if found.st_dev != self._tree.device or any(other != mount for other in self._mounts(place, found)):
                     raise _undeletable(path, _MOUNTED)
                 self._require_writable(place, is_folder=stat.S_ISDIR(found.st_mode))
         except BadPath:
             raise _not_held(path) from None
+
+    def _mounts(self, place: _Place, found: os.stat_result) -> Iterator[Mount]:
+        """Yield the mounts that a file or folder is on, and all folders below it."""
+        yield mount_of(place.folder_fd)
+        if stat.S_ISDIR(found.st_mode):
+            fd = self._disk.open_folder(place.name, place.folder_fd)
+            try:
+                yield from (mount_of(here.fd) for here, is_end in descend(self._disk, fd) if not is_end)
+            finally:
+                os.close(fd)
 
     def _require_writable(self, place: _Place, *, is_folder: bool) -> None:
         """Raise `OSError` where it is plain beforehand: between tombstone and refusal agents would take it for deleted."""
@@ -166,18 +193,12 @@ class Trash:
 
     def _count(self, stone: Tombstone) -> tuple[int, int]:
         """Return how many plain files are in the trash for it, and their bytes."""
-        files = size_bytes = 0
         root_fd = self._tree.open_folder(_folder_of(stone))
         try:
-            for _, _, names, folder_fd in os.fwalk(".", dir_fd=root_fd):
-                for name in names:
-                    with suppress(OSError):  # a folder of somebody else's may be listed and not searched
-                        found = os.stat(name, dir_fd=folder_fd, follow_symlinks=False)
-                        if stat.S_ISREG(found.st_mode):
-                            files, size_bytes = files + 1, size_bytes + found.st_size
+            found = list(sizes(self._disk, root_fd))
         finally:
             os.close(root_fd)
-        return files, size_bytes
+        return len(found), sum(found)
 
     # --- what is in it
 
@@ -343,14 +364,6 @@ def _free_name(name: str, folder_fd: int) -> str:
     """Return `name`, or another one where a crash has left something of it there already."""
     is_free = _maybe_stat(_Place(name, folder_fd)) is None
     return name if is_free else f"left-{os.urandom(8).hex()}"
-
-
-def _mounts(place: _Place, found: os.stat_result) -> Iterator[Mount]:
-    """Yield the mounts that a file or folder is on, and all folders below it."""
-    yield mount_of(place.folder_fd)
-    if stat.S_ISDIR(found.st_mode):
-        for _, _, _, folder_fd in os.fwalk(place.name, dir_fd=place.folder_fd):
-            yield mount_of(folder_fd)
 
 
 def _maybe_stat(place: _Place) -> os.stat_result | None:

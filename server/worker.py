@@ -26,7 +26,7 @@ from .lineage import Marks
 from .local_store import LocalStore
 from .siblings import Siblings
 from .stopping import REQUESTS_SHARE, Stop
-from .store import Store
+from .store import Store, Vitals
 from .supervisor import Post
 from .tree import Identity
 from .viewing import COLUMNS_DIR
@@ -158,11 +158,12 @@ async def _keep_fresh(shared: Shared) -> None:
 
 async def _say_figures(figures: Figures, store: Store, connections: Connections) -> None:
     """Say every second how this process is, for ever."""
-    waits = 0
+    before = Vitals(0, 0)
     while True:
         vitals = store.vitals()
-        figures.add("disk_waits", vitals.disk_waits - waits)
-        waits = vitals.disk_waits
+        figures.add("disk_waits", vitals.disk_waits - before.disk_waits)
+        figures.add("house_failures", vitals.house_failures - before.house_failures)
+        before = vitals
         figures.set_state("unsettled_bytes", vitals.unsettled_bytes)
         figures.set_state("connections", connections.count)
         await asyncio.sleep(_FIGURES_EVERY_S)

@@ -8,12 +8,12 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 import requests
-from batches import append, apply, content_of, held_of, names
+from batches import append, apply, commit, content_of, held_of, names
 from processes import wait_until
 from serving import Site, exchange, serving
 from test_server_app import head, require_error, send
@@ -24,7 +24,7 @@ from ml_logger.server.auth import Caller, Door, Token, digest_of
 from ml_logger.server.config import Limits
 from ml_logger.server.local_round import staged_path
 from ml_logger.server.local_store import LocalStore
-from ml_logger.server.store import PUT_SOURCE
+from ml_logger.server.store import PUT_SOURCE, Deleted
 
 TOKEN = "a-token-for-tests"
 LINES = b"".join(b'{"_step":%d}\n' % n for n in range(100))
@@ -285,6 +285,39 @@ def test_a_file_that_changes_meanwhile(site: Site, store: LocalStore) -> None:
         answer = session.put(f"{site.url}/v1/files/w", data=body(), timeout=30)
     require_error(answer, 409, "meanwhile")
     assert content_of(store, "w") == LINES
+
+
+def test_a_file_that_is_removed_meanwhile(
+    site: Site, store: LocalStore, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was to be replaced, and has gone, is not brought back as another file; nothing is left aside either."""
+    tag = put(site, "w", LINES).headers["ETag"]
+    apply_now = store.apply
+
+    def apply_later(manifest: wire.Manifest, payloads: Sequence[bytes | memoryview]) -> list[wire.Outcome]:
+        (data_dir / "w").unlink(missing_ok=True)
+        return apply_now(manifest, payloads)
+
+    monkeypatch.setattr(store, "apply", apply_later)
+    url = f"{site.url}/v1/files/w"
+    require_error(site.session.put(url, data=MODEL, headers={"If-Match": tag}, timeout=30), 409, "meanwhile")
+    assert not (data_dir / "w").exists()
+    assert staged(data_dir) == []
+
+
+def test_a_newer_version_is_not_deleted(site: Site, store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With If-Match the version that was meant is deleted or none, whatever comes between the look and the deletion."""
+    tag = put(site, "w", LINES).headers["ETag"]
+    delete_now = store.delete
+
+    def delete_later(path: str, by: str, *, version: str | None) -> Deleted:
+        apply(store, commit("w", MODEL, replaces=held_of(LINES)))
+        return delete_now(path, by, version=version)
+
+    monkeypatch.setattr(store, "delete", delete_later)
+    url = f"{site.url}/v1/files/w"
+    require_error(site.session.delete(url, headers={"If-Match": tag}, timeout=30), 412, "another version")
+    assert content_of(store, "w") == MODEL
 
 
 def test_a_body_that_stands_still(store: LocalStore) -> None:

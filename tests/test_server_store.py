@@ -11,7 +11,7 @@ from batches import append, apply, commit, content_of, held_of, names, results, 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ml_logger.errors import BadPath, Gone, NotHeld
+from ml_logger.errors import BadPath, Changed, Gone, NotHeld
 from ml_logger.server.local_store import LocalStore
 from ml_logger.server.store import Store
 from ml_logger.wire import NOTHING
@@ -511,6 +511,25 @@ def test_what_was_deleted_is_used_still(store: Store) -> None:
     store.delete("a/m", "alice")
     store.delete("ab", "alice")
     assert store.usage("a") == 2 * len(LINES)
+
+
+def test_a_version_is_deleted_or_none(store: Store) -> None:
+    """Asked to delete one version, a store deletes no other one, and no folder; its own goes."""
+    apply(store, commit("a/w", LINES))
+    older = version_at(store, "a/w")
+    apply(store, commit("a/w", OTHER, upload="2", replaces=held_of(LINES)))
+    for path in ("a/w", "a"):
+        with pytest.raises(Changed):
+            store.delete(path, "alice", version=older)
+    assert content_of(store, "a/w") == OTHER
+    assert store.delete("a/w", "alice", version=version_at(store, "a/w")).files == 1
+    assert store.stat(["a/w"]) == [None]
+
+
+def version_at(store: Store, path: str) -> str:
+    file = store.open(path)
+    file.close()
+    return file.version
 
 
 def test_listings_at_the_same_time_are_whole(store: Store) -> None:
