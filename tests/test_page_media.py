@@ -517,6 +517,19 @@ def test_where_there_is_nothing_the_page_says_what_logs_it(open_page: Opened, tm
             expect(page.locator(".notice code")).to_contain_text(call)
 
 
+def test_a_view_that_can_not_be_loaded_says_so(open_page: Opened, site: Site) -> None:
+    """Views come when their tab is opened first; where one's module doesn't come, that is said, with the way on."""
+    page = open_page(f"{site.url}#runs")
+    expect(page.locator("#tab-text")).to_be_visible()
+    open_page.tolerate(r"ERR_FAILED")
+    page.route("**/view/static/text.js*", lambda route: route.abort())
+    page.locator("#tab-text").click()
+    expect(page.locator(".notice")).to_contain_text("The view could not be loaded")
+    page.unroute_all(behavior="wait")
+    page.get_by_role("button", name="Load the page again").click()
+    expect(page.locator(".log-line").first).to_be_visible()
+
+
 def test_every_view_fits_a_phone(open_page: Opened, site: Site) -> None:
     """At 390 px nothing but tables and texts, which scroll by themselves, is wider than the screen."""
     page = open_tab(open_page, site, "images", RUN, "sweep/lr=0.01", size=PHONE, is_dark=True)

@@ -6,7 +6,6 @@ import { el, fill } from "./dom.js";
 import { agoText, countText, dateText, durationText, sizeText } from "./format.js";
 import { icon } from "./icons.js";
 import { loading, notice } from "./notice.js";
-import { registerView } from "./views.js";
 
 /**
  * @typedef {{spool: string, backlog_files: number, backlog_bytes: number, shipped_files: number, shipped_bytes: number, errors: number,
@@ -120,4 +119,5 @@ function asideTable({ aside, aside_files: files = [] }) {
 
 const nobody = () => notice({ icon: "list", title: "No agent was heard of", text: "Since this receiver was started. An agent says every few seconds how it is.", code: HOW });
 
-registerView({ id: "agents", title: "Agents", isFor: (me) => me.is_receiver, hasNoRail: true, mount: (root, ctx) => void new Agents(root, ctx) });
+/** @param {HTMLElement} root @param {import("./views.js").Context} ctx */
+export const mount = (root, ctx) => void new Agents(root, ctx);

@@ -3,14 +3,7 @@
 
 import "./runs_view.js";
 import "./curves_view.js";
-import "./images.js";
-import "./histograms.js";
-import "./tensors.js";
-import "./text.js";
-import "./params.js";
-import "./overview.js";
-import "./files.js";
-import "./agents.js";
+import "./later_views.js";
 
 import { Api } from "./api.js";
 import { Frame } from "./frame.js";

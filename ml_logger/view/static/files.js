@@ -11,7 +11,6 @@ import { loading, notice } from "./notice.js";
 import { preview } from "./preview.js";
 import { Readme } from "./readme.js";
 import { choiceKey, textKey } from "./state.js";
-import { registerView } from "./views.js";
 
 /** @typedef {{name: string, kind: "file" | "dir", size: number, mtime: number}} Entry */
 
@@ -162,4 +161,5 @@ function sorted(entries, by) {
   return [...entries].sort((a, b) => Number(b.kind === "dir") - Number(a.kind === "dir") || orders[by](a, b) || orders.name(a, b));
 }
 
-registerView({ id: "files", title: "Files", mount: (root, ctx) => void new FileBrowser(root, ctx) });
+/** @param {HTMLElement} root @param {import("./views.js").Context} ctx */
+export const mount = (root, ctx) => void new FileBrowser(root, ctx);

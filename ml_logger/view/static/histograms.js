@@ -10,7 +10,6 @@ import { MediaGrid } from "./media_grid.js";
 import { loading, notice } from "./notice.js";
 import { choiceKey, flagKey, textKey } from "./state.js";
 import { troubleNotice } from "./trouble.js";
-import { registerView } from "./views.js";
 
 const FORM = choiceKey("hi.form", ["heat", "ridge"]);
 const FILTER = textKey("hi.q");
@@ -97,4 +96,5 @@ function groupedByKey(runs) {
   return [...groups.values()].sort((a, b) => a.key.localeCompare(b.key, "en", { numeric: true }));
 }
 
-registerView({ id: "histograms", title: "Histograms", mount: (root, ctx) => void new Histograms(root, ctx) });
+/** @param {HTMLElement} root @param {import("./views.js").Context} ctx */
+export const mount = (root, ctx) => void new Histograms(root, ctx);

@@ -11,7 +11,6 @@ import { choiceKey, maybeNumberKey, textKey } from "./state.js";
 import { StepBar } from "./step_bar.js";
 import { stepsOf } from "./steps.js";
 import { troubleNotice } from "./trouble.js";
-import { registerView } from "./views.js";
 
 const STEP = maybeNumberKey("im.step");
 const FILTER = textKey("im.q");
@@ -56,4 +55,5 @@ class Images {
   }
 }
 
-registerView({ id: "images", title: "Images", mount: (root, ctx) => void new Images(root, ctx) });
+/** @param {HTMLElement} root @param {import("./views.js").Context} ctx */
+export const mount = (root, ctx) => void new Images(root, ctx);

@@ -9,7 +9,6 @@ import { icon } from "./icons.js";
 import { loading, notice } from "./notice.js";
 import { Readme } from "./readme.js";
 import { troubleNotice } from "./trouble.js";
-import { registerView } from "./views.js";
 
 /** @typedef {import("./details.js").Whole} Whole */
 /** @typedef {import("./dom.js").Child} Child */
@@ -144,4 +143,5 @@ function restOf(event) {
   return Object.entries(event).filter(([name]) => !known.includes(name)).map(([name, value]) => `${name}: ${valueText(value)}`).join(", ");
 }
 
-registerView({ id: "overview", title: "Overview", mount: (root, ctx) => void new Overview(root, ctx) });
+/** @param {HTMLElement} root @param {import("./views.js").Context} ctx */
+export const mount = (root, ctx) => void new Overview(root, ctx);

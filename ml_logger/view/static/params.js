@@ -8,7 +8,6 @@ import { icon } from "./icons.js";
 import { nameText } from "./names.js";
 import { loading, notice } from "./notice.js";
 import { flagKey, textKey } from "./state.js";
-import { registerView } from "./views.js";
 
 /** @typedef {import("./runs.js").Run} Run */
 /** @typedef {{name: string, texts: (string | null)[], differs: boolean, usual: string | null}} Row  null: the run has none */
@@ -112,4 +111,5 @@ function mostOften(texts) {
   return second && second[1] === first[1] ? null : first[0];
 }
 
-registerView({ id: "params", title: "Params", mount: (root, ctx) => void new Params(root, ctx) });
+/** @param {HTMLElement} root @param {import("./views.js").Context} ctx */
+export const mount = (root, ctx) => void new Params(root, ctx);

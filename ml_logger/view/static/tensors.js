@@ -11,7 +11,6 @@ import { StepBar } from "./step_bar.js";
 import { stepsOf } from "./steps.js";
 import { TensorCard } from "./tensor_card.js";
 import { troubleNotice } from "./trouble.js";
-import { registerView } from "./views.js";
 
 const STEP = maybeNumberKey("te.step");
 const FILTER = textKey("te.q");
@@ -51,4 +50,5 @@ class Tensors {
   }
 }
 
-registerView({ id: "tensors", title: "Tensors", mount: (root, ctx) => void new Tensors(root, ctx) });
+/** @param {HTMLElement} root @param {import("./views.js").Context} ctx */
+export const mount = (root, ctx) => void new Tensors(root, ctx);

@@ -13,7 +13,6 @@ import { followLog } from "./log_tail.js";
 import { loading, notice } from "./notice.js";
 import { flagKey, textKey } from "./state.js";
 import { troubleNotice } from "./trouble.js";
-import { registerView } from "./views.js";
 
 const LOG = textKey("log");
 const WRAP = flagKey("wrap");
@@ -108,4 +107,5 @@ function chosenText(texts, run, wish) {
 /** @param {string} path @param {string} run */
 const inRun = (path, run) => (run && path.startsWith(`${run}/`) ? path.slice(run.length + 1) : path);
 
-registerView({ id: "text", title: "Text", mount: (root, ctx) => void new Text(root, ctx) });
+/** @param {HTMLElement} root @param {import("./views.js").Context} ctx */
+export const mount = (root, ctx) => void new Text(root, ctx);
