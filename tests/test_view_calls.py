@@ -16,6 +16,7 @@ import requests
 from processes import wait_until
 from viewing import README, SCRIPT, STEPS, Runs, looking, make_runs
 
+from ml_logger.files import LocalFiles
 from ml_logger.view import assets
 from ml_logger.view.local import Site
 
@@ -544,3 +545,29 @@ def test_a_text_is_cut_at_whole_characters(site: Site, runs: Runs) -> None:
     begin = get(site, "view/api/text?path=long.log&offset=0").json()
     assert begin["end"] <= 1 << 20
     assert "\ufffd" not in begin["text"]
+
+
+def test_whoever_goes_in_the_middle_of_a_file_is_not_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A browser that scrolls on lets go of pictures: that is no error, and leaves no traceback on anybody's terminal."""
+    (tmp_path / "large.bin").write_bytes(bytes(32 << 20))
+    with looking(tmp_path) as own:
+        answer = requests.get(f"{own.url}view/files/large.bin", stream=True, timeout=30)
+        assert len(answer.raw.read(1000)) == 1000
+        answer.raw.close()
+        answer.close()
+        assert get(own, "view/api/list?folder=").status_code == 200
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("aiohttp")] == []
+
+
+def test_a_file_that_becomes_shorter_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its length is promised by then: the connection ends before it, so that nobody takes the rest for the file."""
+    (tmp_path / "log.bin").write_bytes(bytes(1 << 20))
+
+    def truncate_first(self: LocalFiles, path: str, whole: Any = LocalFiles.open) -> Any:
+        opened = whole(self, path)
+        (tmp_path / "log.bin").write_bytes(b"short")
+        return opened
+
+    monkeypatch.setattr(LocalFiles, "open", truncate_first)
+    with looking(tmp_path) as own, pytest.raises((requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
+        get(own, "view/files/log.bin")
