@@ -3,4 +3,4 @@
 
 import { fetchPlotly } from "./plotly_loader.js";
 
-if (document.documentElement.hasAttribute("data-has-plotly") && /^#curves\b/.test(location.hash)) fetchPlotly();
+if (document.documentElement.hasAttribute("data-has-plotly") && /^#curves\b/.test(location.hash)) void fetchPlotly();

@@ -24,7 +24,7 @@ import { drawnRange } from "./axes.js";
  */
 
 /** Where the plot's area lies in the chart, in CSS pixels. */
-export const MARGINS = Object.freeze({ l: 54, r: 12, t: 8, b: 34 });
+export const MARGINS = Object.freeze({ l: 54, r: 12, t: 8, b: 42 });
 
 export const BAND_OPACITY = 0.18;
 export const LINE_PX = 1.6;
@@ -135,6 +135,6 @@ function layoutOf({ scale, xRange, yRange, isLogY, inks, size }) {
 
 /** About so many ticks; within two decades of a log axis at 1, 2 and 5. @param {string} type @param {Range} range @param {number} about */
 function ticks(type, [low, high], about) {
-  if (type === "log" && high - low <= 2 && high - low > 0.4) return { dtick: "D2" };
+  if (type === "log" && high - low <= 2 && high - low >= 1) return { dtick: "D2" };
   return { nticks: Math.max(3, Math.round(about)) };
 }

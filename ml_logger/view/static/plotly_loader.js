@@ -26,11 +26,12 @@ export function loadPlotly() {
 /** Whether it was had already. */
 export const isPlotlyThere = () => "Plotly" in window;
 
-/** Have plotly.js come, without running it yet: that takes half a second in which nothing else happens. */
-export function fetchPlotly() {
-  const link = document.createElement("link");
-  Object.assign(link, { rel: "preload", as: "script", href: URL_OF_PLOTLY });
-  document.head.append(link);
+/**
+ * Have plotly.js come into the browser's cache, without running it yet: that takes a second in which nothing else happens. It is
+ * no `<link rel=preload>`, of which the browser complains where no chart is drawn soon.
+ */
+export async function fetchPlotly() {
+  await fetch(URL_OF_PLOTLY).then((answer) => answer.arrayBuffer()).catch(() => {}); // asked for again by the first chart
 }
 
 /** @returns {Promise<Plotly>} */

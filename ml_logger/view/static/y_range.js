@@ -20,7 +20,7 @@ const EMPTY = /** @type {Range} */ ([0, 1]);
  */
 export function yRange(curves, xRange, { isLog, isClipped }) {
   const seen = curves.map((curve) => inSight(curve, xRange));
-  const columns = seen.flatMap(({ curve, from, to }) => columnsOf(curve, isClipped).map((column) => column.subarray(from, to)));
+  const columns = seen.flatMap(({ curve, from, to }) => columnsOf(curve, isLog, isClipped).map((column) => column.subarray(from, to)));
   const range = isClipped ? withoutOutliers(columns, isLog) : extentOf(columns, isLog);
   return range ? withMargin(range) : EMPTY;
 }
@@ -32,8 +32,8 @@ function inSight(curve, [low, high]) {
   return { curve, from, to: curve.x[to] === high ? to + 1 : to };
 }
 
-/** @param {Curve} curve @param {boolean} isClipped */
-const columnsOf = ({ y, low, high }, isClipped) => (isClipped || !low || !high ? [y] : [y, low, high]);
+/** On a log axis the lower edge of a band may come near to 0, decades below all else: it doesn't count. @param {Curve} curve @param {boolean} isLog @param {boolean} isClipped */
+const columnsOf = ({ y, low, high }, isLog, isClipped) => (isClipped || !low || !high ? [y] : isLog ? [y, high] : [y, low, high]);
 
 /** @param {(Float32Array | Float64Array)[]} columns @param {boolean} isLog @returns {Range | null} */
 function extentOf(columns, isLog) {
