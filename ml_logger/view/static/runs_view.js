@@ -296,7 +296,6 @@ class RunsView {
       if (event.shiftKey) this.ctx.picks.pick(pathsOf(this.rows.slice(Math.max(0, Math.min(at, this.cursor)), Math.max(at, this.cursor) + 1)), true);
     } else if (event.key === " ") this.#pick(at, event.shiftKey);
     else if (event.key === "Enter") this.rows[at]?.kind === "group" ? this.#fold(at) : this.#open(at);
-    else if (event.key === "ArrowLeft" || event.key === "ArrowRight") return;
     else return;
     event.preventDefault();
   }
@@ -321,7 +320,7 @@ class RunsView {
     if (event.key === "Escape") this.#escape();
     else if (event.key === "x") this.ctx.picks.set([]);
     else if (event.key === "a") this.ctx.picks.pick(this.shown.map((one) => one.path), true);
-    else if (event.key === "p" && run) void this.detail.pin(run);
+    else if (event.key === "p" && run && this.detail.canWrite) void this.detail.pin(run);
     else if (event.key === "n" && run) (this.ctx.state.set(OPEN, run.id), this.detail.show(run.id), this.detail.editNote());
     else if (/^(j|k|ArrowDown|ArrowUp)$/.test(event.key) && event.target === document.body) (this.grid.element.focus(), this.#keyed(event));
     else return;
