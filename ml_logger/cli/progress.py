@@ -35,6 +35,10 @@ class Notice:
             print(f"\r\x1b[K{text_of(text, most=width - 1)}", end="", file=sys.stderr, flush=True)
             self._is_shown = True
 
+    def close(self) -> None:
+        """Take the line away for good."""
+        self.clear()
+
     def clear(self) -> None:
         """Take the line away."""
         if self._is_shown:

@@ -61,15 +61,15 @@ def run(options: argparse.Namespace) -> int:
 
 def _follow(following: Following, held: list[Record], show: Callable[[Sequence[Record]], None], poll_s: float) -> None:
     """Show what comes, for ever; the last step waits until nothing more of it came for a moment."""
-    notice = Notice()
-    while True:
-        found, pause_s = _news(following, poll_s, notice)
-        *complete, latest = _by_step([*held, *found]) or [[]]
-        held = latest if found else []
-        for records in complete if found else [*complete, latest]:
-            show(records)
-        sys.stdout.flush()
-        wait_or_end(pause_s)
+    with closing(Notice()) as notice:
+        while True:
+            found, pause_s = _news(following, poll_s, notice)
+            *complete, latest = _by_step([*held, *found]) or [[]]
+            held = latest if found else []
+            for records in complete if found else [*complete, latest]:
+                show(records)
+            sys.stdout.flush()
+            wait_or_end(pause_s)
 
 
 def _news(following: Following, poll_s: float, notice: Notice) -> tuple[list[Record], float]:
