@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import orjson
@@ -149,7 +149,8 @@ def answering(answer: bytes) -> Iterator[str]:
                     request = b""
                     while b"\r\n\r\n" not in request and (piece := connection.recv(1 << 16)):
                         request += piece
-                    connection.sendall(answer)
+                    with suppress(OSError):  # who has read enough hangs up
+                        connection.sendall(answer)
 
         thread = threading.Thread(target=serve)
         thread.start()
