@@ -22,7 +22,7 @@
     │   └── StopSending       401, 403, 426: no request will succeed until a person acts
     └── StoreError            what the receiver's store met
         ├── StoreFull         below the free-space floor or ENOSPC; answered with 507
-        ├── StoreBusy         the disk under one run stands still; answered with 503
+        ├── StoreBusy         the disk under one run stands still, or no more files can be opened; answered with 503
         ├── Undeletable       the path can't be moved to the trash; answered with 409
         └── NotHeld           the path is not in the store; answered with 404
             └── Gone          it was deleted, and is not to come back; answered with 410
@@ -141,7 +141,7 @@ class StoreFull(StoreError):
 
 
 class StoreBusy(StoreError):
-    """The disk under one run does not answer, and enough of its requests wait for it already."""
+    """The disk under one run does not answer, and enough of its requests wait for it; or too many files are open."""
 
     can_retry = True
 

@@ -12,7 +12,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from .answers import Handler, Refused
-from .auth import Caller, Door, Right
+from .auth import Caller, Door, Right, digest_of
 from .figures import Figures
 from .patience import Patience, wait_s
 
@@ -20,9 +20,6 @@ CallerHandler = Callable[[web.Request, Caller], Awaitable[web.StreamResponse]]
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 """What needs no token."""
-
-MOST_WAITING = 200
-"""So many refusals wait at a time; further ones are answered at once, with 429."""
 
 _TOLD_FAILURES = frozenset({1, 10, 100, 1_000, 10_000, 100_000})
 
@@ -47,7 +44,6 @@ class Doorkeeper:
     ) -> None:
         self._door, self._patience, self._figures = door, patience, figures
         self._open_paths, self._is_open = open_paths, is_open
-        self._waiting = 0
 
     def middleware(self) -> Middleware:
         """Return it as aiohttp wants it."""
@@ -55,29 +51,38 @@ class Doorkeeper:
         @web.middleware
         async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
             if request.path not in self._open_paths and not self._is_open(request.path):
-                caller = self._door.maybe_caller(request.headers.get("Authorization"))
-                if caller is None:
-                    await self.turn_away(request.remote or "")
-                else:
-                    _caller.set(caller)
+                _caller.set(await self.let_in(request.remote or "", request.headers.get("Authorization")))
             return await handler(request)
 
         return admit
 
-    async def turn_away(self, address: str) -> NoReturn:
-        """Count a wrong token from `address`, wait for so long as that deserves, and raise `Refused` (401 or 429)."""
+    async def let_in(self, address: str, authorization: str | None) -> Caller:
+        """Return who shows this ``Authorization`` header from `address`; else raise `Refused`, ever later (401 or 429)."""
+        shown = digest_of(authorization or "")
+        if not self._patience.may_try(address, shown):
+            raise _too_many()
+        caller = self._door.maybe_caller(authorization)
+        if caller is None:
+            await self._turn_away(address)
+        self._patience.welcome(address, shown)
+        return caller
+
+    async def _turn_away(self, address: str) -> NoReturn:
         count = self._patience.fail(address)
         self._figures.add("failed_logins", 1)
         if count in _TOLD_FAILURES:
             _log.warning("%d requests without a valid token from %s", count, address)
-        if self._waiting >= MOST_WAITING:
-            raise Refused(429, "too many requests without a valid token")
-        self._waiting += 1
-        try:
-            await asyncio.sleep(wait_s(count))
-        finally:
-            self._waiting -= 1
+        time_s = wait_s(count)
+        if time_s:
+            with self._patience.waiting(address) as has_place:
+                if not has_place:
+                    raise _too_many()
+                await asyncio.sleep(time_s)
         raise Refused(401, "no valid token: send 'Authorization: Bearer TOKEN'", {"WWW-Authenticate": "Bearer"})
+
+
+def _too_many() -> Refused:
+    return Refused(429, "too many requests without a valid token")
 
 
 def guarded(right: Right, handler: CallerHandler) -> Handler:

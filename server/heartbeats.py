@@ -5,6 +5,7 @@ A restart forgets them; they are heard again within seconds. Used by the event l
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -24,7 +25,9 @@ class _Heard:
 
 
 class Heartbeats:
-    """Keeps the last heartbeat of each source and prefix; past a bound the one that was silent for the longest goes.
+    """Keeps the last heartbeat of each source and prefix.
+
+    Past a bound one goes of the prefix that has the most, the longest silent: no token can push out what others' agents say.
 
     `steady_s` is a clock that never jumps: ages are counted by it alone, so no agent's clock matters.
     """
@@ -43,11 +46,20 @@ class Heartbeats:
         self._drop((prefix, beat.source))
         self._heard[prefix, beat.source] = _Heard(beat, prefix, len(body), self._steady_s())
         self._size_bytes += len(body)
-        while len(self._heard) > MAX_AGENTS or self._size_bytes > MAX_BYTES:
-            self._drop(next(iter(self._heard)))
+        while len(self._heard) > MAX_AGENTS:
+            self._drop_of_most(lambda _heard: 1)
+        while self._size_bytes > MAX_BYTES:
+            self._drop_of_most(lambda heard: heard.size_bytes)
 
     def __len__(self) -> int:
         return len(self._heard)
+
+    def _drop_of_most(self, size: Callable[[_Heard], int]) -> None:
+        shares: Counter[str] = Counter()
+        for heard in self._heard.values():
+            shares[heard.prefix] += size(heard)
+        most = max(shares.values())
+        self._drop(next(key for key, heard in self._heard.items() if shares[heard.prefix] == most))
 
     def _drop(self, key: tuple[str, str]) -> None:
         heard = self._heard.pop(key, None)

@@ -23,7 +23,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ..errors import BadPath, NotHeld, StoreError, StoreFull, UsageError
+from ..errors import BadPath, NotHeld, StoreBusy, StoreError, StoreFull, UsageError
 from ..layout import RECEIVER_DIR, check_path
 from ..wire import Held, Item, Manifest, Outcome, crc32
 from .checksums import Checksums
@@ -64,6 +64,7 @@ _FILES_A_ROUND = 128  # bounds open descriptors; larger rounds do not fsync fast
 _MOST_RACES = 20
 _log = logging.getLogger(__name__)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_CROWDED = (errno.EMFILE, errno.ENFILE)
 
 
 class LocalStore(Store):
@@ -554,6 +555,8 @@ def _translated() -> Iterator[None]:
     except OSError as error:
         if error.errno in _FULL:
             raise StoreFull(f"the disk is full: {error.strerror}") from error
+        if error.errno in _CROWDED:
+            raise StoreBusy(f"no more files can be opened just now: {error.strerror}") from error
         raise StoreError(f"the disk failed: {error.strerror}") from error
 
 

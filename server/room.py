@@ -48,7 +48,7 @@ class Room:
     def take(self, holder: Holder, size_bytes: int) -> None:
         """Count bytes that came in; raises `Refused` where there is no room for them: 503, or 408 for one that was cut.
 
-        They count even then, until they are given back.
+        Whoever is refused holds nothing from then on, so that those who come next have its room, and are not refused too.
         """
         if holder.is_cut:
             raise self.too_slow()
@@ -58,11 +58,12 @@ class Room:
         while not self._is_kept(holder.address):
             overdue = self._maybe_overdue(holder)
             if overdue is None:
+                self.give(holder, holder.held_bytes)
                 raise Refused(503, "max_requests_in_memory: too many bodies in memory")
             self._cut(overdue)
 
     def give(self, holder: Holder, size_bytes: int) -> None:
-        """Count bytes that are held no longer; those of one that was cut are counted already."""
+        """Count bytes that are held no longer; those of one that was cut or refused are counted already."""
         self._count(holder, -min(size_bytes, holder.held_bytes))
 
     def too_slow(self) -> Refused:

@@ -33,7 +33,9 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument(
         "--rights", default="write,read", help=f"some of {','.join(RIGHTS)}, with commas (default write,read)"
     )
-    add.add_argument("--prefix", default="", metavar="FOLDER", help="the folder it is confined to (default: none)")
+    add.add_argument(
+        "--prefix", metavar="FOLDER", help="the folder it is confined to (default: none, it may go everywhere)"
+    )
     add.set_defaults(command=_add)
     listing = commands.add_parser("list", help="list names, rights and prefixes")
     listing.add_argument("--json", action="store_true", help="one JSON object a line")
@@ -60,9 +62,18 @@ def _add(file: Path, options: argparse.Namespace) -> None:
     rights = [right.strip() for right in options.rights.split(",")]
     if not all(right in RIGHTS for right in rights):
         raise UsageError(f"rights {options.rights!a} are none", hint=f"give some of {','.join(RIGHTS)}, with commas")
-    caller = Caller(options.name, frozenset(cast("list[Right]", rights)), options.prefix.strip("/"))
+    caller = Caller(options.name, frozenset(cast("list[Right]", rights)), _prefix(options.prefix))
     print(add_token(file, caller))
     print(f"{options.name} was added to {file}; this token is not kept, and not shown again", file=sys.stderr)
+
+
+def _prefix(given: str | None) -> str:
+    prefix = "" if given is None else given.strip("/")
+    if given is not None and not prefix.strip():  # a variable that is not set, or "/" by somebody who means the top
+        raise UsageError(
+            f"the prefix {given!a} is no folder", hint="leave --prefix out for a token that may go everywhere"
+        )
+    return prefix
 
 
 def _list(file: Path, options: argparse.Namespace) -> None:

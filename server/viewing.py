@@ -67,7 +67,7 @@ def make_page(
         cache=None if cache is None else columns_in(cache),
         is_receiver=True,
     )
-    gate = OpenGate() if door.is_open else TokenGate(door, doorkeeper)
+    gate = OpenGate() if door.is_open else TokenGate(doorkeeper)
     lively = LivelyGate(gate, heartbeats, files)
     page = Page(place, lively)
     lively.hurry = page.hurry
@@ -187,8 +187,8 @@ class LivelyGate(Gate):
 class TokenGate(Gate):
     """Lets in whoever shows a known token, in a cookie or as a program does in ``Authorization``."""
 
-    def __init__(self, door: Door, doorkeeper: Doorkeeper) -> None:
-        self._door, self._doorkeeper = door, doorkeeper
+    def __init__(self, doorkeeper: Doorkeeper) -> None:
+        self._doorkeeper = doorkeeper
 
     async def maybe_visitor(self, request: web.Request) -> Visitor | None:
         """Return whose token comes along, None where none does; a wrong one is answered late, with 401."""
@@ -196,13 +196,10 @@ class TokenGate(Gate):
         return None if shown is None else await self._known(request, shown)
 
     async def _known(self, request: web.Request, authorization: str) -> Visitor:
-        caller = self._door.maybe_caller(authorization)
-        if caller is None:
-            try:
-                await self._doorkeeper.turn_away(request.remote or "")
-            except answers.Refused as error:
-                raise Refused(error.status, "no such token" if error.status == 401 else str(error)) from None
-        return visitor_of(caller)
+        try:
+            return visitor_of(await self._doorkeeper.let_in(request.remote or "", authorization))
+        except answers.Refused as error:
+            raise Refused(error.status, "no such token" if error.status == 401 else str(error)) from None
 
     async def login(self, request: web.Request, token: str, answer: web.Response) -> Visitor:
         """Return whose token it is, and have the browser keep it for the page's calls and no others; else 401, late."""

@@ -1,5 +1,6 @@
 """A receiver that was restored from an older copy, or emptied, is refilled; what a person deletes there stays deleted."""
 
+import os
 import shutil
 import threading
 
@@ -280,6 +281,21 @@ def test_any_file_of_marks_is_taken_as_it_is(tmp_path, content):
     mark = Marks(tmp_path).since(None).mark
     assert Marks(tmp_path).since(mark).since == "restarted"
     assert len(file.read_bytes().splitlines()) <= MOST_MARKS
+
+
+def test_a_mark_is_durable_before_it_counts(tmp_path, monkeypatch):
+    """The file and its folder are fsynced at each mark, while the one before is still the current one."""
+    marks, fsync, synced = Marks(tmp_path), os.fsync, []
+    mark = marks.since(None).mark
+
+    def note(fd):
+        fsync(fd)
+        synced.append((os.path.basename(os.readlink(f"/proc/self/fd/{fd}")), marks._current))
+
+    monkeypatch.setattr(os, "fsync", note)
+    marks.close()
+    assert synced == [(NAME, mark), (".ml-logger", mark)]
+    assert marks.since(None).mark != mark
 
 
 def test_a_file_that_can_not_be_written_stops_nobody(tmp_path):

@@ -218,6 +218,21 @@ def test_the_number_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [beat.source for beat, _ in kept.agents(EVERYBODYS)] == ["e", "d"]
 
 
+def test_no_prefix_pushes_out_the_agents_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Past the bound, in number or in bytes, the prefix that has the most loses one: its own longest silent."""
+    monkeypatch.setattr(heartbeats, "MAX_AGENTS", 4)
+    kept = Heartbeats(Clock())
+    for name in ("a1", "a2"):
+        kept.take(wire.encode_heartbeat(a_beat(name)), "a")
+    for number in range(9):
+        kept.take(wire.encode_heartbeat(a_beat(f"b{number}")), "b")
+    assert [beat.source for beat, _ in kept.agents(EVERYBODYS)] == ["b8", "b7", "a2", "a1"]
+    large = wire.encode_heartbeat(a_beat("b9", host="h" * 300))
+    monkeypatch.setattr(heartbeats, "MAX_BYTES", len(large) + 2 * len(wire.encode_heartbeat(a_beat("a1"))))
+    kept.take(large, "b")
+    assert [beat.source for beat, _ in kept.agents(EVERYBODYS)] == ["b9", "a2", "a1"]
+
+
 # --- the calls
 
 

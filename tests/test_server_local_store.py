@@ -13,7 +13,7 @@ import pytest
 from batches import Part, append, apply, commit, content_of, held_of, names, results, stage
 from faulty_disk import CALLS, Died, FaultyDisk, PowerCutDisk, dies_at, fails, fails_at, let_go
 
-from ml_logger.errors import NotHeld, StoreError, StoreFull, UsageError
+from ml_logger.errors import NotHeld, StoreBusy, StoreError, StoreFull, UsageError
 from ml_logger.server import local_round
 from ml_logger.server.disk import Disk
 from ml_logger.server.local_round import staged_path
@@ -126,6 +126,20 @@ def test_every_call_fails_once(tmp_path: Path, way: str, code: int, kind: type[S
         require_whole(tree_of(data_dir), is_final=True)
         store.close()
     assert failed > 30
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE])
+def test_too_many_open_files_are_no_failed_disk(data_dir: Path, code: int) -> None:
+    """Where nothing can be opened just now only waiting helps: the same batch is stored afterwards."""
+    disk = FaultyDisk()
+    store = open_store(data_dir, disk)
+    disk.fault = fails_at(disk.calls + 1, code)
+    with pytest.raises(StoreBusy, match="no more files can be opened"):
+        send_all(store)
+    disk.fault = fails("nothing")
+    send_all(store)
+    require_whole(tree_of(data_dir), is_final=True)
+    store.close()
 
 
 @pytest.mark.parametrize("call", ["write", "sync_data", "sync"])

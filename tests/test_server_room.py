@@ -142,6 +142,20 @@ def test_the_share_of_an_address_is_its_own_affair() -> None:
     assert scene.cut == ["a"]
 
 
+def test_only_the_surplus_is_refused() -> None:
+    """What the refused one held is there at once for the others of its address, whose bodies go on coming in."""
+    scene = Scene()
+    others = [scene.holder("a", 16), scene.holder("a", 16)]
+    refused = scene.holder("a", 16)
+    with pytest.raises(Refused):
+        scene.room.take(refused, 4)
+    for holder in others:
+        scene.room.take(holder, 9)
+    scene.room.give(refused, 20)
+    require_refusal(scene, "a", 1)
+    assert scene.cut == []
+
+
 def test_whose_body_is_being_stored_is_not_cut() -> None:
     """The next one makes way in its stead; one that was cut takes nothing more."""
     scene = Scene()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import socket
 import stat
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import orjson
@@ -14,16 +16,26 @@ import pytest
 import requests
 from batches import append, content_of
 from processes import Commands, wait_first_line, wait_until
-from serving import Site, serving
+from serving import Site, exchange, serving
 
 from ml_logger import wire
 from ml_logger.errors import ConfigError, UsageError
-from ml_logger.server import admission
+from ml_logger.server import admission, auth, patience, tokens
 from ml_logger.server.auth import Caller, Door, Right, digest_of
 from ml_logger.server.cli import main
 from ml_logger.server.last_good import LastGood
 from ml_logger.server.local_store import LocalStore
-from ml_logger.server.patience import FORGET_S, FREE_FAILURES, LONGEST_WAIT_S, MOST_ADDRESSES, Patience, wait_s
+from ml_logger.server.patience import (
+    FORGET_S,
+    FREE_FAILURES,
+    LONGEST_WAIT_S,
+    MOST_ADDRESSES,
+    MOST_WAITING,
+    MOST_WAITING_AN_ADDRESS,
+    MOST_WELCOME,
+    Patience,
+    wait_s,
+)
 from ml_logger.server.tokens import TokenFile, add_token, list_tokens, revoke_token
 from ml_logger.wire import Manifest, Outcome
 
@@ -87,6 +99,40 @@ def test_a_link_to_itself_is_one_line(file: Path) -> None:
     file.symlink_to(file)
     with pytest.raises(UsageError):
         add_token(file, Caller("a"))
+
+
+def test_a_change_is_durable_before_it_is_said(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The new content is fsynced before it takes the file's name, and the folder after: a token that was printed stays."""
+    add_token(file, Caller("a"))
+    done: list[tuple[str, str]] = []
+    fsync, rename = os.fsync, Path.rename
+
+    def note_fsync(fd: int) -> None:
+        fsync(fd)
+        done.append(("fsync", os.path.basename(os.readlink(f"/proc/self/fd/{fd}"))))
+
+    def note_rename(old: Path, new: Path) -> Path:
+        done.append(("rename", old.name))
+        return rename(old, new)
+
+    monkeypatch.setattr(os, "fsync", note_fsync)
+    monkeypatch.setattr(Path, "rename", note_rename)
+    add_token(file, Caller("b"))
+    aside = f".{file.name}.tmp-{os.getpid()}"
+    assert done == [("fsync", aside), ("rename", aside), ("fsync", file.parent.name)]
+
+
+def test_tokens_are_compared_in_constant_time(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every known digest is compared, by a function that takes as long whatever is equal, also behind the one that fits."""
+    first = add_token(file, Caller("a"))
+    add_token(file, Caller("b"))
+    known = TokenFile(file).current()
+    compared: list[tuple[bytes, bytes]] = []
+    monkeypatch.setattr(
+        auth.hmac, "compare_digest", lambda one, other: bool(compared.append((one, other))) or one == other
+    )
+    assert Door(lambda: known).maybe_caller(f"Bearer {first}") == Caller("a")
+    assert compared == [(token.digest, digest_of(first)) for token in known]
 
 
 def test_those_who_add_at_once_wait_for_each_other(file: Path) -> None:
@@ -208,6 +254,31 @@ def test_another_process_goes_back_to_what_was_read_last(file: Path) -> None:
         os.close(fd)
 
 
+def is_locked(last_good: LastGood) -> bool:
+    """Whether another process could not be alone now."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            fcntl.lockf(last_good._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os._exit(1)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
+
+
+def test_whoever_reads_and_keeps_is_alone(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another worker waits until what was read is kept, so that nothing older takes the place of what is newer."""
+    add_token(file, Caller("a"))
+    known = TokenFile(file)
+    last_good, read, seen = known._last_good, tokens._known_in, []
+    monkeypatch.setattr(tokens, "_known_in", lambda path: seen.append(is_locked(last_good)) or read(path))
+    assert not is_locked(last_good)
+    add_token(file, Caller("b"))
+    assert len(known.current()) == 2
+    assert seen == [True]
+    assert not is_locked(last_good)
+
+
 @pytest.mark.parametrize("size", [0, 5, 20])
 def test_a_content_that_is_not_whole_is_none(size: int) -> None:
     """A process that was killed while it kept something leaves no part of it to the others."""
@@ -299,6 +370,8 @@ def test_the_command_finds_the_file_in_the_config(
         (("add", "a b", "--token-file", "{file}"), "name"),
         (("add", "a", "--rights", "own", "--token-file", "{file}"), "rights"),
         (("add", "a", "--prefix", "../x", "--token-file", "{file}"), "prefix"),
+        (("add", "a", "--prefix", "/", "--token-file", "{file}"), "leave --prefix out"),
+        (("add", "a", "--prefix", "", "--token-file", "{file}"), "leave --prefix out"),
         (("add", "a", "--token-file", "{file}/none/tokens"), "can't be written"),
         (("list", "--token-file", "{file}"), "does not exist"),
         (("revoke", "a", "--token-file", "{file}"), "no token is called"),
@@ -433,44 +506,94 @@ def test_agents_of_another_prefix_are_not_seen(open_site: Site, file: Path) -> N
 def test_failures_are_counted_by_address_and_forgotten() -> None:
     """The first few are free, then each answer waits longer, up to a bound; five quiet minutes forgive."""
     now_s = [0.0]
-    patience = Patience(lambda: now_s[0])
-    counts = [patience.fail("here") for _ in range(FREE_FAILURES + 8)]
+    counted = Patience(lambda: now_s[0])
+    counts = [counted.fail("here") for _ in range(FREE_FAILURES + 8)]
     assert [wait_s(count) for count in counts] == [0.0] * FREE_FAILURES + [0.25, 0.5, 1.0, 2.0, 4.0] + [
         LONGEST_WAIT_S
     ] * 3
-    assert patience.fail("there") == 1
+    assert counted.fail("there") == 1
     now_s[0] += FORGET_S + 1
-    assert patience.fail("here") == 1
-    assert patience.failures == FREE_FAILURES + 10
+    assert counted.fail("here") == 1
+    assert counted.failures == FREE_FAILURES + 10
 
 
 def test_patience_is_bounded() -> None:
     """However many addresses there are, only so many are remembered: the quiet ones go first."""
-    patience = Patience(lambda: 0.0)
+    counted = Patience(lambda: 0.0)
     for number in range(MOST_ADDRESSES + 1):
-        patience.fail(str(number))
-    assert patience.fail("0") == 1
-    assert patience.fail(str(MOST_ADDRESSES)) == 2
+        counted.fail(str(number))
+    assert counted.fail("0") == 1
+    assert counted.fail(str(MOST_ADDRESSES)) == 2
 
 
-def test_wrong_tokens_wait_and_right_ones_do_not(
+def test_who_owes_a_wait_needs_a_place_to_wait_in() -> None:
+    """Past its free failures an address is looked at while it has a place; what was let in there lately is always."""
+    now_s = [0.0]
+    counted = Patience(lambda: now_s[0])
+    counted.welcome("here", b"known")
+    for _ in range(FREE_FAILURES):
+        assert counted.may_try("here", b"guess")
+        counted.fail("here")
+    with ExitStack() as waiting:
+        for _ in range(MOST_WAITING_AN_ADDRESS):
+            assert counted.may_try("here", b"guess")
+            assert waiting.enter_context(counted.waiting("here"))
+        assert not counted.may_try("here", b"guess")
+        assert counted.may_try("here", b"known")
+        assert counted.may_try("there", b"guess")
+        with counted.waiting("here") as has_place:
+            assert not has_place
+    assert counted.may_try("here", b"guess")
+    with ExitStack() as waiting:
+        for number in range(MOST_WAITING):
+            assert waiting.enter_context(counted.waiting(f"other-{number}"))
+        assert not counted.may_try("here", b"guess")
+        now_s[0] += FORGET_S + 1
+        assert counted.may_try("here", b"guess")
+
+
+def test_what_was_welcome_is_bounded_and_forgotten() -> None:
+    """Only so many are remembered, for five minutes."""
+    now_s = [0.0]
+    counted = Patience(lambda: now_s[0])
+    for _ in range(FREE_FAILURES):
+        counted.fail("here")
+    for number in range(MOST_WELCOME + 1):
+        counted.welcome("here", str(number).encode())
+    with ExitStack() as waiting:
+        for _ in range(MOST_WAITING_AN_ADDRESS):
+            waiting.enter_context(counted.waiting("here"))
+        assert not counted.may_try("here", b"0")
+        assert counted.may_try("here", b"1")
+        now_s[0] += FORGET_S
+        counted.fail("here")
+        assert counted.may_try("here", b"1")
+        now_s[0] += 1
+        assert not counted.may_try("here", b"1")
+
+
+def test_a_right_guess_is_not_told_from_a_wrong_one(
     open_site: Site, file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """While refusals wait, whoever has a token is served; past a bound refusals don't even wait; no token is logged."""
-    monkeypatch.setattr(admission, "wait_s", lambda _count: 60.0)
-    monkeypatch.setattr(admission, "MOST_WAITING", 3)
+    """While an address waits for its refusals, its guesses get 429, right or wrong; those let in before are served."""
+    monkeypatch.setattr(admission, "wait_s", lambda count: 60.0 if count > FREE_FAILURES else 0.0)
+    monkeypatch.setattr(patience, "MOST_WAITING_AN_ADDRESS", 1)
+    working, guessed = (add_token(file, Caller(name)) for name in ("working", "guessed"))
 
-    def is_told_at_once() -> bool:
-        try:
-            return requests.get(open_site.url + "/v1/list", headers=WRONG, timeout=0.5).status_code == 429
-        except requests.Timeout:  # it waits: one place less
-            return False
+    def status(token: str, source: str = "127.0.0.2") -> int:
+        head = f"GET /v1/list HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
+        host, port = open_site.url.removeprefix("http://").split(":")
+        connection = socket.create_connection((host, int(port)), timeout=1, source_address=(source, 0))
+        return int(exchange(connection, head.encode()).split(b" ")[1])
 
-    wait_until(is_told_at_once)
+    assert status(working) == 200
+    assert [status("wrong-token") for _ in range(FREE_FAILURES)] == [401] * FREE_FAILURES
+    with pytest.raises(TimeoutError):
+        status("wrong-token")
+    assert [status("wrong-token"), status(guessed), status(working)] == [429, 429, 200]
+    assert status(guessed, "127.0.0.3") == 200
     assert requests.get(open_site.url + "/healthz", timeout=5).status_code == 200
-    with shown_by(open_site, add_token(file, Caller("a"))) as site:
-        assert site.get("/v1/list").status_code == 200
-    assert "without a valid token from 127.0.0.1" in caplog.text
+    assert "without a valid token from 127.0.0.2" in caplog.text
     assert "wrong-token" not in caplog.text
 
 
