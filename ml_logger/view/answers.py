@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import logging
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -59,6 +60,7 @@ HEADERS = {
 """What every answer says, whatever is in it."""
 
 _COMPRESSED_FROM_BYTES = 1024
+_log = logging.getLogger(__name__)
 _STATUSES: tuple[tuple[type[MLLoggerError], int], ...] = (
     (BadPath, 400),
     (Gone, 410),
@@ -155,8 +157,8 @@ def answering(handler: Handler, headers: Mapping[str, str] = HEADERS) -> Handler
             response = await handler(request)
         except Refused as error:
             response = error_answer(error.status, str(error), error.headers)
-        except MLLoggerError as error:
-            response = error_answer(_status_of(error), error.one_line())
+        except (MLLoggerError, OSError) as error:
+            response = _failed(request, error)
         if not response.prepared:
             add_missing(response, headers.items())
         return response
@@ -170,8 +172,12 @@ def add_missing(response: web.StreamResponse, headers: Iterable[tuple[str, str]]
         response.headers.setdefault(name, value)
 
 
-def _status_of(error: MLLoggerError) -> int:
-    return next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
+def _failed(request: web.Request, error: MLLoggerError | OSError) -> web.Response:
+    status = next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
+    line = error.one_line() if isinstance(error, MLLoggerError) else error.strerror or type(error).__name__
+    if status == 500:
+        _log.error("%s %s: %s", request.method, request.path[:200].encode("unicode_escape").decode(), line)
+    return error_answer(status, line)
 
 
 def error_answer(status: int, message: str, headers: Mapping[str, str] | None = None) -> web.Response:

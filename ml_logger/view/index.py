@@ -97,7 +97,7 @@ class RunIndex:
             is_news = self._take(path, folder, entries)
         except NotHeld:
             return self._lose(path)
-        except StoreError:  # it may be had later
+        except (StoreError, OSError):  # it may be had later
             is_news = False
         self._new -= folder.is_new
         folder.is_new = False

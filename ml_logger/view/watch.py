@@ -29,7 +29,7 @@ class Watch:
         """Say that somebody looks. Called by one thread."""
         is_asleep = time.monotonic() - self._asked_at > INTEREST_S
         self._asked_at = time.monotonic()
-        if self._thread is None:
+        if self._thread is None or not self._thread.is_alive():  # what nobody foresaw costs the folder it came with
             self._thread = threading.Thread(target=self._run, name="ml-logger-index", daemon=True)
             self._thread.start()
         elif is_asleep:
