@@ -209,35 +209,36 @@ def test_notes_go_through_the_store(site: Site, data_dir: Path) -> None:
         assert boss.get(charts, timeout=30).json()["views"] == [{"name": "a", "hash": "#b"}]
 
 
-def beat(run: str) -> bytes:
-    spool = SpoolBeat("/spool", "source", runs_alive=(run,))
-    return encode_heartbeat(Heartbeat("source", "gpu1", "0", 1, time.time(), (spool,)))
+def beat(*runs: str) -> bytes:
+    """Return the heartbeat of an agent that sees a writer of each of `runs`."""
+    return encode_heartbeat(
+        Heartbeat("source", "gpu1", "0", 1, time.time(), (SpoolBeat("/spool", "source", runs_alive=runs),))
+    )
 
 
 def test_a_run_lives_as_long_as_its_agent_says_so(site: Site, data_dir: Path) -> None:
     """A run without an end is running while an agent of its folder sees its writer, and else not heard from."""
-    run = data_dir / "ann" / "alive"
-    run.mkdir()
-    shutil.copy(data_dir / "ann" / "one" / "metrics.jsonl", run)
+    unended = ("ann/alive", "bob/alive")
     start = (data_dir / "ann" / "one" / "run.jsonl").read_text().splitlines()[0]
-    (run / "run.jsonl").write_text(start + "\n")
+    for run in unended:
+        (data_dir / run).mkdir()
+        (data_dir / run / "run.jsonl").write_text(start + "\n")
     with logged_in(site, "all-of-it") as boss:
 
-        def state() -> str | None:
-            lines = get(site, boss, "view/api/runs").json()["runs"]
-            return next((line["state"] for line in lines if line["path"] == "ann/alive"), None)
+        def states() -> tuple[str | None, ...]:
+            lines = {line["path"]: line["state"] for line in get(site, boss, "view/api/runs").json()["runs"]}
+            return tuple(lines.get(run) for run in unended)
 
-        wait_until(lambda: state() == "silent")
-        for token, run_path in (("ann's only ü;", "ann/alive"), ("ann's only ü;", "bob/two")):
-            shown = {"Authorization": f"Bearer {token}".encode()}
-            sent = requests.post(f"{site.url}/v1/heartbeat", data=beat(run_path), headers=shown, timeout=30)
+        wait_until(lambda: states() == ("silent", "silent"))
+        shown = {"Authorization": "Bearer ann's only ü;".encode()}
+        for runs, told in ((unended, ("running", "silent")), ((), ("silent", "silent"))):
+            sent = requests.post(f"{site.url}/v1/heartbeat", data=beat(*runs), headers=shown, timeout=30)
             assert sent.status_code == 200, sent.text
-            if run_path == "ann/alive":
-                wait_until(lambda: state() == "running")
-        wait_until(lambda: state() == "silent")
+            wait_until(lambda told=told: states() == told)
         agents = get(site, boss, "view/api/agents").json()["agents"]
         assert [agent["host"] for agent in agents] == ["gpu1"]
-    shutil.rmtree(run)
+    for run in unended:
+        shutil.rmtree(data_dir / run)
 
 
 def test_what_was_deleted_is_gone(site: Site, data_dir: Path) -> None:

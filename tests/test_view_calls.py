@@ -375,11 +375,13 @@ def test_a_run_that_is_deleted_is_gone(site: Site, runs: Runs) -> None:
 def test_curves_bring_only_what_is_new(site: Site, runs: Runs) -> None:
     """With a grid and cursors a series without news is left out, and one with news begins at the first changed bucket."""
     series = [["sweep/lr=0.1", "train/loss"], ["running", "train/loss"]]
+    runs.log_more(1 + runs.next_step % 2)  # so that the next point falls into a bucket that has one
     head, (_, before) = asked(site, series=series, buckets=100)
     known = {"buckets": 100, "origin": head["origin"], "width": head["width"], "seen": head["cursors"]}
     assert asked(site, series=series, **known)[1] == []
     last = runs.log_more(3)
     again, (tail,) = asked(site, series=series, **known)
+    assert (head["width"], tail["count"][0]) == (2, 2)
     assert again["series"][0] | {"buckets": 0, "points": 0} == {
         "run": 1,
         "key": 0,

@@ -10,6 +10,7 @@ from .index import RunIndex
 INTEREST_S = 15.0
 """For so long after somebody asked for the runs they are looked at; a page asks every second."""
 
+_END_S = 2.0
 _ROUND_S = 0.05
 _BREATH_S = 0.002
 """So long the others have the interpreter for themselves between two rounds that have much to do."""
@@ -41,11 +42,11 @@ class Watch:
         self._bell.set()
 
     def close(self) -> None:
-        """End the thread."""
+        """End the thread; one that reads something long is not waited for."""
         self._is_over = True
         self._bell.set()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(_END_S)
 
     def _run(self) -> None:
         while not self._is_over:
