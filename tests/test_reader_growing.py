@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -77,15 +78,18 @@ def test_only_what_is_new_is_read(folder):
 
 
 class Interrupted(WatchedFiles):
-    """Files of which every seventh read fails, as over a bad line."""
+    """Files of which a read in six fails, as over a bad line, always the same ones."""
+
+    def __init__(self, root):
+        super().__init__(root)
+        self.chance = random.Random(1)
 
     def open(self, path):
-        file, opened = super().open(path), self.bytes_read
+        file, chance = super().open(path), self.chance
         plain = file.read
 
         def read(offset, length):
-            opened["reads"] += 1
-            if opened["reads"] % 7 == 0:
+            if chance.random() < 1 / 6:
                 raise TryAgain("the line is down")
             return plain(offset, length)
 
