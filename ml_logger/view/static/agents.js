@@ -25,7 +25,11 @@ class Agents {
     this.ctx = ctx;
     this.root = root;
     fill(root, loading("Waiting for the agents"));
+    /** As last answered. @type {Agent[] | null} */
+    this.agents = null;
+    this.knewRuns = ctx.runs.isKnown;
     poll(() => this.#ask(), EVERY_MS, ctx.signal);
+    ctx.on("runs", () => this.#linkRuns());
   }
 
   async #ask() {
@@ -36,10 +40,21 @@ class Agents {
       if (trouble.kind !== "gone") fill(this.root, notice({ icon: "alert", title: "The agents can't be listed", text: trouble.message }));
       return false;
     }
-    if (this.#isSelecting()) return true;
-    const { agents } = value;
-    fill(this.root, agents.length ? el("div", { class: "agents" }, summary(agents), ...agents.map((agent) => this.#card(agent))) : nobody());
+    this.agents = value.agents;
+    this.#draw(value.agents);
     return true;
+  }
+
+  /** Draw once more when it is first known which runs there are to link to. */
+  #linkRuns() {
+    if (!this.knewRuns && this.agents) this.#draw(this.agents);
+    this.knewRuns ||= Boolean(this.agents);
+  }
+
+  /** @param {Agent[]} agents */
+  #draw(agents) {
+    if (this.#isSelecting()) return;
+    fill(this.root, agents.length ? el("div", { class: "agents" }, summary(agents), ...agents.map((agent) => this.#card(agent))) : nobody());
   }
 
   #isSelecting() {
@@ -101,7 +116,7 @@ function factsOf(spool) {
   const now = Date.now() / 1000;
   return [
     ["to ship", spool.backlog_files ? `${countText(spool.backlog_files, "file")}, ${sizeText(spool.backlog_bytes)}` : "nothing", false],
-    ["waiting since", spool.oldest_unshipped_s === null ? "" : durationText(spool.oldest_unshipped_s), (spool.oldest_unshipped_s ?? 0) > 600],
+    ["oldest waits for", spool.oldest_unshipped_s === null ? "" : durationText(spool.oldest_unshipped_s), (spool.oldest_unshipped_s ?? 0) > 600],
     ["speed", `${sizeText(spool.bytes_per_s)}/s`, false],
     ["shipped", `${countText(spool.shipped_files, "file")}, ${sizeText(spool.shipped_bytes)}`, false],
     ["last stored", spool.last_ack_at === null ? "never" : agoText(now - spool.last_ack_at), false],
