@@ -550,13 +550,13 @@ class Heartbeat:
 MAX_HEARTBEAT_BYTES = 64 << 10
 MAX_HEARTBEAT_SPOOLS = 32
 _MAX_TEXT = 500
-_MAX_RUNS = 100
+MAX_RUNS_ALIVE = 100
 _MAX_ASIDE_FILES = 20
 
 
 def encode_heartbeat(beat: Heartbeat) -> bytes:
     """Return the body of a heartbeat; what is too long or too much for one is cut, names of runs and of files first."""
-    most_runs, most_files = _MAX_RUNS, _MAX_ASIDE_FILES
+    most_runs, most_files = MAX_RUNS_ALIVE, _MAX_ASIDE_FILES
     while True:
         spools = tuple(_cut_spool(spool, most_runs, most_files) for spool in beat.spools[:MAX_HEARTBEAT_SPOOLS])
         body = orjson.dumps({"v": VERSION} | _fields(replace(beat, spools=spools)))

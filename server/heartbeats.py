@@ -14,6 +14,7 @@ from ..wire import Heartbeat
 
 MAX_AGENTS = 1000
 MAX_BYTES = 16 << 20
+MAX_LEFT_RUNS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class Heartbeats:
         self._steady_s = steady_s
         self._heard: dict[tuple[str, str], _Heard] = {}  # the longest silent first
         self._size_bytes = 0
+        self._left: dict[str, tuple[str, str]] = {}  # run to the agent that saw its writer go, the longest gone first
 
     def take(self, body: bytes, prefix: str = "") -> None:
         """Keep the heartbeat in `body`, of an agent that is confined to `prefix`.
@@ -43,8 +45,10 @@ class Heartbeats:
         Raises `BadBatch` if it is none, and then changes nothing.
         """
         beat = wire.decode_heartbeat(body)
-        self._drop((prefix, beat.source))
-        self._heard[prefix, beat.source] = _Heard(beat, prefix, len(body), self._steady_s())
+        key, heard = (prefix, beat.source), _Heard(beat, prefix, len(body), self._steady_s())
+        self._note_left(key, heard)
+        self._drop(key)
+        self._heard[key] = heard
         self._size_bytes += len(body)
         while len(self._heard) > MAX_AGENTS:
             self._drop_of_most(lambda _heard: 1)
@@ -74,6 +78,41 @@ class Heartbeats:
     def living_runs(self, within_s: float) -> frozenset[str]:
         """Return the runs that agents heard of `within_s` see a writer of, as far as they are in the agent's own prefix."""
         now_s = self._steady_s()
-        fresh = [heard for heard in self._heard.values() if now_s - heard.at_s <= within_s]
-        runs = ((heard.prefix, run) for heard in fresh for spool in heard.beat.spools for run in spool.runs_alive)
-        return frozenset(run for prefix, run in runs if not prefix or run == prefix or run.startswith(prefix + "/"))
+        return frozenset(
+            run for heard in self._heard.values() if now_s - heard.at_s <= within_s for run in _runs_alive(heard)
+        )
+
+    def left_runs(self) -> frozenset[str]:
+        """Return the runs whose writer an agent saw alive and then gone, and of which it has nothing left to ship.
+
+        So what such a run has not said of its end by now it never will. A restart forgets them, as it forgets the agents.
+        """
+        return frozenset(run for run, key in self._left.items() if self._has_shipped_all(key))
+
+    def _note_left(self, key: tuple[str, str], heard: _Heard) -> None:
+        alive = _runs_alive(heard)
+        before = self._heard.get(key)
+        if before is not None and not _may_be_cut(heard):
+            for run in sorted(_runs_alive(before) - alive):
+                self._left[run] = key
+        for run in alive:
+            self._left.pop(run, None)
+        while len(self._left) > MAX_LEFT_RUNS:
+            del self._left[next(iter(self._left))]
+
+    def _has_shipped_all(self, key: tuple[str, str]) -> bool:
+        heard = self._heard.get(key)
+        return heard is not None and not any(spool.backlog_files for spool in heard.beat.spools)
+
+
+def _may_be_cut(heard: _Heard) -> bool:
+    """Whether a run that is not named may still be alive: an agent names no more than fit into a heartbeat."""
+    is_long = heard.size_bytes > wire.MAX_HEARTBEAT_BYTES // 4  # one that was too long is cut by half, at least once
+    return is_long or any(len(spool.runs_alive) >= wire.MAX_RUNS_ALIVE for spool in heard.beat.spools)
+
+
+def _runs_alive(heard: _Heard) -> frozenset[str]:
+    """Return the runs that a heartbeat calls alive, as far as they are in its agent's own prefix."""
+    prefix = heard.prefix
+    runs = (run for spool in heard.beat.spools for run in spool.runs_alive)
+    return frozenset(run for run in runs if not prefix or run == prefix or run.startswith(prefix + "/"))

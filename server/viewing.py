@@ -83,12 +83,13 @@ def _agents(heartbeats: Heartbeats, visitor: Visitor) -> list[dict[str, Any]]:
 
 
 class StoredFiles(Files):
-    """What a store holds, as files to look at; `alive` are the runs that are being written, as far as agents tell."""
+    """What a store holds, as files to look at; `alive` and `left` are runs whose writer lives or went, as agents tell."""
 
     def __init__(self, store: Store, place: str) -> None:
         self._store = store
         self.place = place
         self.alive: frozenset[str] = frozenset()
+        self.left: frozenset[str] = frozenset()
 
     def list(self, folder: str) -> list[Entry]:
         """See `Files.list`; of a store that fails the error is its own."""
@@ -111,8 +112,9 @@ class StoredFiles(Files):
             raise NotHeld(str(error)) from None
 
     def is_being_written(self, path: str) -> bool | None:
-        """Return True if an agent says so of the run; else nobody knows."""
-        return True if path.rpartition("/")[0] in self.alive else None
+        """Return what an agent says of the run, None if none does."""
+        run = path.rpartition("/")[0]
+        return True if run in self.alive else False if run in self.left else None
 
 
 class _Opened(OpenFile):
@@ -166,12 +168,12 @@ class LivelyGate(Gate):
         visitor = await self._gate.maybe_visitor(request)
         if time.monotonic() - self._looked_at > _FRESH_S:
             self._looked_at = time.monotonic()
-            self._take_note(self._heartbeats.living_runs(_ALIVE_S))
+            self._take_note(self._heartbeats.living_runs(_ALIVE_S), self._heartbeats.left_runs())
         return visitor
 
-    def _take_note(self, alive: frozenset[str]) -> None:
-        changed = alive ^ self._files.alive
-        self._files.alive = alive
+    def _take_note(self, alive: frozenset[str], left: frozenset[str]) -> None:
+        changed = (alive ^ self._files.alive) | (left ^ self._files.left)
+        self._files.alive, self._files.left = alive, left
         for run in changed:
             self.hurry(run)
 

@@ -269,3 +269,47 @@ def test_agents_are_shown_to_those_with_the_token_alone(site: Site) -> None:
     for request in (b"GET /v1/agents", b"POST /v1/heartbeat"):
         raw = request + b" HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
         assert exchange(site.connect(), raw).startswith(b"HTTP/1.1 401 ")
+
+
+# --- runs whose writer went
+
+
+def a_spool_beat(*runs: str, backlog_files: int = 0) -> bytes:
+    """Return the heartbeat of an agent that sees a writer of each of `runs`."""
+    return wire.encode_heartbeat(a_beat(spools=(SpoolBeat("/s", "one", backlog_files, runs_alive=runs),)))
+
+
+def test_a_run_is_left_once_its_agent_sees_no_writer_and_has_shipped_all() -> None:
+    """It is not while anything is on its way, which may be its end, nor once a writer is seen again."""
+    kept = Heartbeats(Clock())
+    kept.take(a_spool_beat("a", "b"))
+    assert kept.left_runs() == frozenset()
+    kept.take(a_spool_beat("b", "c", backlog_files=1))
+    assert kept.left_runs() == frozenset()
+    kept.take(a_spool_beat("b", "c"))
+    assert kept.left_runs() == {"a"}
+    kept.take(a_spool_beat("a", "b", "c"))
+    assert kept.left_runs() == frozenset()
+
+
+def test_no_run_is_left_by_a_list_that_may_be_cut() -> None:
+    """An agent names a bounded number of runs: one that is not among so many may be alive."""
+    runs = [f"run{number:03d}" for number in range(wire.MAX_RUNS_ALIVE + 1)]
+    kept = Heartbeats(Clock())
+    kept.take(a_spool_beat(*runs[:-1]))
+    kept.take(a_spool_beat(*runs[1:]))
+    assert kept.left_runs() == frozenset()
+    kept.take(a_spool_beat(*runs[2:]))
+    assert kept.left_runs() == {"run001"}
+
+
+def test_an_agent_speaks_of_its_own_prefix_alone_and_the_number_of_left_runs_is_bounded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Others' runs are not left by what it says; past the bound the run that went first is forgotten."""
+    monkeypatch.setattr(heartbeats, "MAX_LEFT_RUNS", 2)
+    kept = Heartbeats(Clock())
+    kept.take(a_spool_beat("t/a", "t/b", "t/c", "u/x"), "t")
+    for runs in (("t/b", "t/c"), ("t/c",), ()):
+        kept.take(a_spool_beat(*runs), "t")
+    assert kept.left_runs() == {"t/b", "t/c"}

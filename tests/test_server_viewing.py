@@ -217,7 +217,7 @@ def beat(*runs: str) -> bytes:
 
 
 def test_a_run_lives_as_long_as_its_agent_says_so(site: Site, data_dir: Path) -> None:
-    """A run without an end is running while an agent of its folder sees its writer, and else not heard from."""
+    """A run without an end runs while an agent of its folder sees its writer, was killed once that is gone, else is silent."""
     unended = ("ann/alive", "bob/alive")
     start = (data_dir / "ann" / "one" / "run.jsonl").read_text().splitlines()[0]
     for run in unended:
@@ -231,7 +231,7 @@ def test_a_run_lives_as_long_as_its_agent_says_so(site: Site, data_dir: Path) ->
 
         wait_until(lambda: states() == ("silent", "silent"))
         shown = {"Authorization": "Bearer ann's only ü;".encode()}
-        for runs, told in ((unended, ("running", "silent")), ((), ("silent", "silent"))):
+        for runs, told in ((unended, ("running", "silent")), ((), ("killed", "silent"))):
             sent = requests.post(f"{site.url}/v1/heartbeat", data=beat(*runs), headers=shown, timeout=30)
             assert sent.status_code == 200, sent.text
             wait_until(lambda told=told: states() == told)
