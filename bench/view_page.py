@@ -7,7 +7,8 @@ environment of its own under ``build/``; where that can't be done it is left out
 
 Of ours a curve is there when it is drawn, be it on the canvas that is there before plotly.js, and a chart when plotly.js has
 drawn it, with axes and all. Of TensorBoard, which draws on a canvas, both are there when the first card has lost its spinner: a
-little early, if anything. It is looked at when it has read all runs.
+little early, if anything. It is looked at when it has read all runs: of many runs 1,000 points each, as it does by itself, of
+one run all points.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class Site:
     """A server and the page to look at; `is_read` says whether it has read all runs."""
 
     name: str
-    command: Callable[[Path, int], list[str]]
+    command: Callable[[Path, int, Sweep], list[str]]
     folder: str
     page: str
     curve: str
@@ -93,7 +94,7 @@ def _tensorboard_is_read(url: str, sweep: Sweep) -> bool:
 
 OURS = Site(
     "ml-logger view",
-    lambda folder, port: [_program("ml-logger"), "view", str(folder), "--port", str(port)],
+    lambda folder, port, _sweep: [_program("ml-logger"), "view", str(folder), "--port", str(port)],
     "ours",
     "#curves",
     _CURVE,
@@ -102,9 +103,9 @@ OURS = Site(
 )
 TENSORBOARD = Site(
     "tensorboard",
-    lambda folder, port: [
+    lambda folder, port, sweep: [
         *(str(_VENV / "bin/tensorboard"), "--logdir", str(folder), "--port", str(port), "--host", "127.0.0.1"),
-        *("--samples_per_plugin", "scalars=0", "--load_fast", "auto"),
+        *(("--samples_per_plugin", f"scalars={sweep.steps}") if sweep is LONG else ()),
     ],
     "tensorboard",
     "#timeseries",
@@ -130,7 +131,7 @@ def maybe_tensorboard() -> Site | None:
 def serve(site: Site, data: Path, sweep: Sweep, log: Path) -> Iterator[tuple[Server, str, float]]:
     """Serve a sweep; gives the server, its URL, and the seconds until it had read all of it."""
     port, began_s = free_port(), time.monotonic()
-    with serving(site.command(data / site.folder, port), log, port) as server:
+    with serving(site.command(data / site.folder, port, sweep), log, port) as server:
         url = f"http://127.0.0.1:{port}/"
         while not site.is_read(url, sweep):
             if server.process.poll() is not None or time.monotonic() - began_s > _READ_DEADLINE_S:
