@@ -16,6 +16,7 @@ from __future__ import annotations
 import errno
 import heapq
 import logging
+import math
 import os
 import stat
 import time
@@ -98,7 +99,8 @@ class LocalStore(Store):
         self._lanes = Lanes(most_a_run, patience_s)
         self._read_lanes = Lanes(most_reads_a_run, patience_s)
         self._trash_keep_s = trash_keep_s
-        self._swept_at = self._emptied_at = time.monotonic()
+        self._swept_at = time.monotonic()
+        self._emptied_at = -math.inf  # soon after the start: a receiver that is restarted often would never come to it
         self._house_works = (
             self._take_over,
             self._settle,

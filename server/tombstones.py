@@ -8,8 +8,9 @@ One file, ``.ml-logger/tombstones``, to which lines are added and from which non
 
 A tombstone of a folder covers all below it. It counts from the moment its first line is durable: that is the deletion, and
 moving what it covers to the trash (`trash`) only follows, after a crash at the next start. A line without its end was not
-written to the end and is cut off by the next writer. The file is read again when it changes: other worker processes, and a
-person at the command line, write to it too. They are few, so all are kept in memory.
+written to the end and is cut off by the next writer. Other worker processes, and a person at the command line, write to it too,
+so when it changes what was added is read; all of it only if it is another file, or not the one that was read so far. All
+tombstones are kept in memory, under their paths, so that neither a deletion nor a look costs more where there are many.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import fcntl
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -32,6 +33,8 @@ from .locked_file import write_all
 from .tree import Tree
 
 _NAME = "tombstones"
+_PROOF_BYTES = 64
+"""So many of the bytes read last are looked at again, to know the file for the one that was read so far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +66,8 @@ class Tombstones:
         self._folder_fd = tree.open_folder(RECEIVER_DIR, create=True)
         self._guard = threading.Lock()
         self._state: tuple[int, ...] | None = None
-        self._by_id: Mapping[str, Tombstone] = {}
-        self._standing: Mapping[str, Tombstone] = {}
+        self._inode, self._end, self._proof = 0, 0, b""
+        self._index = _Index()
         self._has_durable_entry = False
         self.refresh()
 
@@ -100,23 +103,34 @@ class Tombstones:
             os.close(fd)
 
     def _read(self, fd: int) -> None:
+        """Read what was added since the last time, all of it if this is another file."""
         state = self._state_now()  # before the bytes: what comes in between is read the next time
-        content = os.pread(fd, os.fstat(fd).st_size, 0)
-        by_id: dict[str, Tombstone] = {}
-        for line in content[: content.rfind(b"\n") + 1].splitlines():
-            with suppress(ValueError, TypeError, KeyError):  # a disk may damage a line; the others still count
-                _take_event(orjson.loads(line), by_id)
-        self._clock.meet(max((stone.trashed_ns or 0 for stone in by_id.values()), default=0))
-        self._by_id = by_id
-        self._standing = {stone.path: stone for stone in by_id.values() if not stone.is_lifted}
-        self._state = state
+        found = os.fstat(fd)
+        index, start = self._index, self._end
+        if not self._is_known(fd, found):
+            index, start = _Index(), 0
+        if found.st_size > start:
+            content = os.pread(fd, found.st_size - start, start)
+            content = content[: content.rfind(b"\n") + 1]
+            for line in content.splitlines():
+                with suppress(ValueError, TypeError, KeyError):  # a disk may damage a line; the others still count
+                    index.take(orjson.loads(line))
+            self._proof = (self._proof + content if start else content)[-_PROOF_BYTES:]
+            start += len(content)
+        self._clock.meet(index.last_ns)
+        self._inode, self._end, self._index, self._state = found.st_ino, start, index, state
+
+    def _is_known(self, fd: int, found: os.stat_result) -> bool:
+        """Whether this is the file that was read so far, to which lines alone were added."""
+        is_same = found.st_ino == self._inode and found.st_size >= self._end
+        return is_same and os.pread(fd, len(self._proof), self._end - len(self._proof)) == self._proof
 
     def maybe_covering(self, path: str) -> Tombstone | None:
         """Return the tombstone of `path` or of a folder above it, as last read; None if it is not deleted."""
-        standing = self._standing
+        standing = self._index.standing
         if not standing:
             return None
-        return next((standing[above] for above in _with_those_above(path) if above in standing), None)
+        return next((stone for above in _with_those_above(path) if (stone := standing.get(above)) is not None), None)
 
     def require_there(self, path: str) -> None:
         """Raise `Gone` if `path` is deleted, as last read."""
@@ -125,17 +139,30 @@ class Tombstones:
 
     def is_over(self, path: str, written_ns: int) -> bool:
         """Whether what was logged for `path` at `written_ns` has left the tree since, so that it must not be redone."""
-        above = set(_with_those_above(path))
-        stones = [s for s in self._by_id.values() if s.trashed_ns is not None and s.path in above]
-        return any(not stone.is_lifted or written_ns <= (stone.trashed_ns or 0) for stone in stones)
+        index = self._index
+        for above in _with_those_above(path):
+            if written_ns <= index.trashed_ns.get(above, -1):
+                return True
+            standing = index.standing.get(above)
+            if standing is not None and standing.trashed_ns is not None:
+                return True
+        return False
 
     def all(self) -> list[Tombstone]:
         """Return all of them, the lifted ones too, in the order of their deletions."""
-        return list(self._by_id.values())
+        return list(self._index.by_id.values())
+
+    def on_their_way(self) -> list[Tombstone]:
+        """Return those whose files are still to be moved to the trash."""
+        return list(self._index.on_their_way.values())
 
     def get(self, stone_id: str) -> Tombstone:
         """Return one by its id, as last read."""
-        return self._by_id[stone_id]
+        return self._index.by_id[stone_id]
+
+    def maybe(self, stone_id: str) -> Tombstone | None:
+        """Return one by its id, as last read, None where there is none."""
+        return self._index.by_id.get(stone_id)
 
     # --- changing
 
@@ -148,7 +175,7 @@ class Tombstones:
             if covering is not None:
                 raise Gone(f"{path[:200]!a} was deleted", path=path)
             self._append(fd, {"id": stone_id, "event": "deleted", "path": path, "by": by, "at": now})
-        return self._by_id[stone_id]
+        return self.get(stone_id)
 
     def note_trashed(self, stone: Tombstone, files: int, size_bytes: int) -> Tombstone:
         """Note that all it covers has left the tree; the path must be locked."""
@@ -163,7 +190,7 @@ class Tombstones:
     def _note(self, stone: Tombstone, event: dict[str, Any]) -> Tombstone:
         with self._writing() as fd:
             self._append(fd, event)
-        return self._by_id[stone.id]
+        return self.get(stone.id)
 
     @contextmanager
     def _writing(self) -> Iterator[int]:
@@ -179,10 +206,9 @@ class Tombstones:
             os.close(fd)
 
     def _append(self, fd: int, event: dict[str, Any]) -> None:
-        content = os.pread(fd, os.fstat(fd).st_size, 0)
-        end = content.rfind(b"\n") + 1
+        end = self._end  # the file is read up to there, and locked
         try:
-            if end < len(content):
+            if end < os.fstat(fd).st_size:
                 self._disk.truncate(fd, end)
             write_all(self._disk, fd, memoryview(orjson.dumps(event) + b"\n"), end)
             self._disk.sync(fd)
@@ -205,13 +231,43 @@ def _with_those_above(path: str) -> Iterator[str]:
         path = path.rpartition("/")[0]
 
 
-def _take_event(record: Any, by_id: dict[str, Tombstone]) -> None:
-    """Apply one line; raises `ValueError`, `TypeError` or `KeyError` for one that is none."""
-    stone_id, event = record["id"], record["event"]
-    if event == "deleted":
-        by_id[stone_id] = Tombstone(stone_id, str(record["path"]), str(record["by"]), float(record["at"]))
-    elif event == "trashed":
-        files, size_bytes, at_ns = int(record["files"]), int(record["bytes"]), int(record["at_ns"])
-        by_id[stone_id] = replace(by_id[stone_id], trashed_ns=at_ns, files=files, size_bytes=size_bytes)
-    elif event == "lifted":
-        by_id[stone_id] = replace(by_id[stone_id], is_lifted=True)
+class _Index:
+    """Tombstones by what they are asked for; changed in place, one step at a time, so that others may look meanwhile.
+
+    `standing` has those that are not lifted by their paths, `trashed_ns` for each path the last time that something left it.
+    """
+
+    def __init__(self) -> None:
+        self.by_id: dict[str, Tombstone] = {}
+        self.standing: dict[str, Tombstone] = {}
+        self.on_their_way: dict[str, Tombstone] = {}
+        self.trashed_ns: dict[str, int] = {}
+        self.last_ns = 0
+
+    def take(self, record: Any) -> None:
+        """Apply one line; raises `ValueError`, `TypeError` or `KeyError` for one that is none."""
+        stone_id, event = record["id"], record["event"]
+        if event == "deleted":
+            stone = Tombstone(stone_id, str(record["path"]), str(record["by"]), float(record["at"]))
+        elif event == "trashed":
+            files, size_bytes, at_ns = int(record["files"]), int(record["bytes"]), int(record["at_ns"])
+            stone = replace(self.by_id[stone_id], trashed_ns=at_ns, files=files, size_bytes=size_bytes)
+        elif event == "lifted":
+            stone = replace(self.by_id[stone_id], is_lifted=True)
+        else:
+            raise ValueError(event)
+        self._keep(stone)
+
+    def _keep(self, stone: Tombstone) -> None:
+        self.by_id[stone.id] = stone
+        if not stone.is_lifted:
+            self.standing[stone.path] = stone
+        elif (standing := self.standing.get(stone.path)) is not None and standing.id == stone.id:
+            del self.standing[stone.path]
+        if stone.trashed_ns is None and not stone.is_lifted:
+            self.on_their_way[stone.id] = stone
+        else:
+            self.on_their_way.pop(stone.id, None)
+        if stone.trashed_ns is not None:
+            self.last_ns = max(self.last_ns, stone.trashed_ns)
+            self.trashed_ns[stone.path] = max(self.trashed_ns.get(stone.path, 0), stone.trashed_ns)

@@ -96,11 +96,10 @@ class Trash:
     def finish(self, *, only_moved: bool = False) -> None:
         """Move what has a tombstone and was left in its place; `only_moved`: only note what a crash kept from being noted."""
         self._tombstones.refresh()
-        for stone in self._tombstones.all():
-            if _is_on_its_way(stone):
-                with self._telling_once("not deleted", stone.path):
-                    if not only_moved or self.has(stone):
-                        self._finish(stone)
+        for stone in self._tombstones.on_their_way():
+            with self._telling_once("not deleted", stone.path):
+                if not only_moved or self.has(stone):
+                    self._finish(stone)
 
     @contextmanager
     def _telling_once(self, what: str, subject: str) -> Iterator[None]:
@@ -213,8 +212,7 @@ class Trash:
     def size_bytes(self, folder: str) -> int:
         """Return how many bytes in the trash were at `folder` or below it."""
         self._tombstones.refresh()
-        there = set(self.ids())
-        stones = [stone for stone in self._tombstones.all() if stone.id in there]
+        stones = [stone for stone_id in self.ids() if (stone := self._tombstones.maybe(stone_id)) is not None]
         return sum(stone.size_bytes for stone in stones if f"{stone.path}/".startswith(f"{folder}/"))
 
     def _names(self, folder: str) -> Iterator[str]:
@@ -291,10 +289,29 @@ class Trash:
     def old_ids(self, keep_s: float) -> list[str]:
         """Return the ids of what has been in the trash for longer than `keep_s` seconds."""
         self._tombstones.refresh()
-        never = float("inf")  # one that is on its way needs its folder
-        at = {stone.id: never if _is_on_its_way(stone) else stone.at for stone in self._tombstones.all()}
         now = time.time()
-        return [stone_id for stone_id in self.ids() if now - at.get(stone_id, 0.0) >= keep_s]
+        return [stone_id for stone_id in self.ids() if now - self._went_at(stone_id) >= keep_s]
+
+    def _went_at(self, stone_id: str) -> float:
+        """Return when something came into the trash, in seconds since the epoch: the latest time that speaks for it.
+
+        The clock may have been wrong at the deletion. What is kept for too long can be removed still, the other way is a loss.
+        """
+        stone = self._tombstones.maybe(stone_id)
+        if stone is None:
+            return 0.0
+        if _is_on_its_way(stone):
+            return float("inf")  # it needs its folder
+        return max(stone.at, (stone.trashed_ns or 0) / 1e9, self._changed_at(stone))
+
+    def _changed_at(self, stone: Tombstone) -> float:
+        with suppress(NotHeld):
+            fd = self._tree.open_folder(_folder_of(stone))
+            try:
+                return os.fstat(fd).st_ctime
+            finally:
+                os.close(fd)
+        return 0.0
 
     def _drop_folder(self, stone_id: str) -> None:
         trash_fd = self._tree.open_folder(TRASH_DIR)

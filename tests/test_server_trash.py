@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import random
 import subprocess
 import threading
 import time
@@ -18,9 +19,12 @@ from faulty_disk import Died, FaultyDisk, PowerCutDisk, dies_at, fails, fails_at
 
 from ml_logger.errors import Gone, NotHeld, StoreError, Undeletable, UsageError
 from ml_logger.server import local_round, local_store
+from ml_logger.server.clock import Clock
 from ml_logger.server.disk import Disk
 from ml_logger.server.local_store import LocalStore
+from ml_logger.server.tombstones import Tombstones
 from ml_logger.server.trash_cli import main as trash
+from ml_logger.server.tree import Tree
 
 LINES = b"".join(b'{"_step":%d}\n' % n for n in range(100))
 HALF = len(LINES) // 2
@@ -354,6 +358,80 @@ def test_a_line_that_was_not_written_to_its_end(data_dir: Path) -> None:
     store.close()
 
 
+def test_many_deletions_cost_the_next_one_nothing(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With thousands of tombstones a deletion, a batch and a look of another process read what was added alone."""
+    store = open_store(data_dir)
+    apply(store, append("x", LINES), append("y", LINES))
+    store.delete("x", "alice")
+    file = data_dir / ".ml-logger" / "tombstones"
+    lines = file.read_bytes()
+    stone_id = orjson.loads(lines.splitlines()[0])["id"].encode()
+    with file.open("ab") as added:
+        for number in range(3000):
+            added.write(lines.replace(stone_id, b"%d" % number).replace(b'"x"', b'"team/%d"' % number))
+    other = open_store(data_dir)
+    assert results(store, append("team/2999", LINES)) == ["rejected"]
+    read_bytes, pread = [0], os.pread
+
+    def counting(fd: int, length: int, offset: int) -> bytes:
+        found = pread(fd, length, offset)
+        read_bytes[0] += len(found) if os.fstat(fd).st_ino == file.stat().st_ino else 0
+        return found
+
+    monkeypatch.setattr(os, "pread", counting)
+    store.delete("y", "alice")
+    assert results(store, append("z", LINES)) == ["stored"]
+    assert other.stat(["y", "z", "team/1"]) == [None, held_of(LINES), None]
+    assert read_bytes[0] < 3000
+    for one in (store, other):
+        one.close()
+
+
+def test_what_is_remembered_is_what_the_file_says(data_dir: Path) -> None:
+    """Whoever adds to the file, tears it or replaces it: who read it step by step knows what a new reader does."""
+    tree, dice = Tree(data_dir, Disk()), random.Random(3)
+    readers = [Tombstones(tree, Clock()) for _ in range(2)]
+    paths = ["a", "a/b", "a/b/c", "b", "b/c"]
+    file = data_dir / ".ml-logger" / "tombstones"
+    kept = b""
+    for step in range(300):
+        writer = dice.choice(readers)
+        writer.refresh()
+        stones = writer.all()
+        what = dice.randrange(20)
+        if what == 0 and kept:
+            file.unlink()
+            file.write_bytes(kept)
+        elif what == 1 and file.exists():
+            kept = file.read_bytes()
+            with file.open("ab") as torn:
+                torn.write(b'{"id":')
+        elif what < 9 or not stones:
+            with suppress(Gone):
+                writer.add(dice.choice(paths), "alice")
+        elif what < 14:
+            writer.note_trashed(dice.choice(stones), step, step)
+        else:
+            writer.lift(dice.choice(stones))
+        new = Tombstones(tree, Clock())
+        for reader in readers:
+            reader.refresh()
+            assert reader.all() == new.all()
+            assert {s.id for s in reader.on_their_way()} == {
+                s.id for s in new.all() if not s.is_lifted and not s.trashed_ns
+            }
+            assert [reader.maybe_covering(path) for path in paths] == [new.maybe_covering(path) for path in paths]
+            for path in paths:
+                above = [s for s in new.all() if s.trashed_ns and f"{path}/".startswith(f"{s.path}/")]
+                for at in (0, *(s.trashed_ns or 0 for s in above), time.time_ns() + HOUR_NS):
+                    is_over = any(not s.is_lifted or at <= (s.trashed_ns or 0) for s in above)
+                    assert reader.is_over(path, at) == is_over
+        new.close()
+    for reader in readers:
+        reader.close()
+    tree.close()
+
+
 # --- links and other disks
 
 
@@ -621,6 +699,32 @@ def test_the_trash_empties_by_itself(data_dir: Path, monkeypatch: pytest.MonkeyP
     store.keep_house()
     assert list((data_dir / ".ml-logger" / "trash").iterdir()) == []
     assert is_gone(store, data_dir)
+    store.close()
+
+
+def test_a_receiver_that_is_started_again_and_again(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However short it lives, it empties the trash of what is old."""
+    store = open_store(data_dir, trash_keep_s=3600.0)
+    apply(store, *RUN)
+    store.delete("run", "alice")
+    store.close()
+    later = time.time() + 3601
+    monkeypatch.setattr(time, "time", lambda: later)
+    again = open_store(data_dir, trash_keep_s=3600.0)
+    again.keep_house()
+    again.close()
+    assert in_trash(data_dir) == []
+
+
+def test_what_was_deleted_while_the_clock_was_wrong(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A deletion that seems to be of long ago, and has just come into the trash, stays there for its time."""
+    store = open_store(data_dir, trash_keep_s=3600.0)
+    apply(store, *RUN)
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time", lambda: 86400.0 * 30)
+        store.delete("run", "alice")
+    store.keep_house()
+    assert [set(files) for files in in_trash(data_dir)] == [set(RUN_FILES)]
     store.close()
 
 
