@@ -41,6 +41,7 @@ class FreshFile:
             self._aside_name = f"fresh-{os.urandom(8).hex()}"
             self.fd = disk.open_file(self._aside_name, os.O_RDWR | os.O_CREAT | os.O_EXCL, self._aside_fd)
             fcntl.flock(self.fd, fcntl.LOCK_EX)
+        folders.inherit(self.fd, folder.fd)
 
     @property
     def _aside_fd(self) -> int:

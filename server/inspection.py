@@ -74,6 +74,7 @@ class Inspection:
 
     def findings(self) -> Iterator[Finding]:
         """Yield what is found: the receiver's own files first, then the tree, folder by folder."""
+        self._tree.inherits_owner = self._repair
         self._locks, self._tombstones = PathLocks(self._tree), Tombstones(self._tree, self._clock)
         try:
             self._notes_nuls = self._keeps_notes()

@@ -248,9 +248,11 @@ class LockedFile:
     def _make(self) -> int:
         try:
             with fitting(self.path):
-                return self._disk.open_file(self.name, os.O_RDWR | os.O_CREAT | os.O_EXCL, self.folder.fd)
+                fd = self._disk.open_file(self.name, os.O_RDWR | os.O_CREAT | os.O_EXCL, self.folder.fd)
         except FileExistsError:
             raise Raced(f"{self.path[:200]!a} was made by another program", path=self.path) from None
+        self._folders.inherit(fd, self.folder.fd)
+        return fd
 
     def cut(self, size: int) -> None:
         """Cut the file back to `size` bytes now; all that is known of what is behind is forgotten."""

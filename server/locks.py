@@ -40,6 +40,7 @@ class PathLocks:
         """Lock all `paths` within the block, whatever is below them too; `shared` lets others that say so hold them too."""
         fd = self._tree.disk.open_file(_NAME, os.O_RDWR | os.O_CREAT, self._folder_fd)
         try:
+            self._tree.inherit(fd, self._folder_fd)
             if _HAS_RANGES:
                 _lock_ranges(fd, _kinds(paths, fcntl.F_RDLCK if shared else fcntl.F_WRLCK))
             else:  # one lock for all: right, and as slow as the disk

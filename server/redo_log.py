@@ -137,6 +137,7 @@ class RedoLog:
         self._tree, self._disk, self._clock, self._wake = tree, tree.disk, clock, wake
         self._folder_fd = tree.open_folder(REDO_DIR, create=True)
         self._presence_fd = self._disk.open_file(_PRESENCE, os.O_RDWR | os.O_CREAT, self._folder_fd)
+        tree.inherit(self._presence_fd, self._folder_fd)
         self._guard = threading.Lock()
         self._settling = threading.Lock()
         self._active: _Segment | None = None

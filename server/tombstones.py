@@ -198,6 +198,7 @@ class Tombstones:
         fd = self._disk.open_file(_NAME, os.O_RDWR | os.O_CREAT, self._folder_fd)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
+            self._tree.inherit(fd, self._folder_fd)
             with self._guard:
                 self._read(fd)
                 yield fd

@@ -78,13 +78,14 @@ class Tree:
 
     `identity` and `device` are those of the root. Once that is known, `has_attributes` says whether its file system keeps
     extended attributes, `is_case_blind` whether it takes names that differ only in case for one (`spelling`), and `notes_nuls`
-    whether a stream's NULs that were acknowledged are noted (`nul_end`).
+    whether a stream's NULs that were acknowledged are noted (`nul_end`). With `inherits_owner` what is made gets the owner of
+    the folder it is in, for root who works in the place of the receiver's user.
     """
 
     def __init__(self, root: Path, disk: Disk, must_be: Identity | None = None) -> None:
         self.root = root
         self.disk = disk
-        self.has_attributes = self.is_case_blind = self.notes_nuls = False
+        self.has_attributes = self.is_case_blind = self.notes_nuls = self.inherits_owner = False
         self._durable: set[Identity] = set()
         self._guard = threading.Lock()
         try:
@@ -150,9 +151,16 @@ class Tree:
         except FileExistsError:
             return self.disk.open_folder(name, fd)
         below = self.disk.open_folder(name, fd)
+        self.inherit(below, fd)
         with self._guard:
             self._durable.discard(_identity(below))  # a number used again after a folder was removed
         return below
+
+    def inherit(self, fd: int, above_fd: int) -> None:
+        """Give a file or folder that was made now the owner of another one, if they are to be inherited."""
+        if self.inherits_owner:
+            with suppress(OSError):  # not root, or a file system without owners
+                self.disk.give(fd, like_fd=above_fd)
 
     def _require_own_name(self, path: str, name: str, folder_fd: int, fd: int) -> None:
         """Close `fd` and raise `BadPath` if the file or folder that was opened as `name` has another name."""
@@ -207,6 +215,10 @@ class Folders:
                 return self._tree.open_file(path, name, flags, self.find(folder).fd)
             except (FileNotFoundError, NotHeld):
                 return None
+
+    def inherit(self, fd: int, above_fd: int) -> None:
+        """See `Tree.inherit`."""
+        self._tree.inherit(fd, above_fd)
 
     def make(self, path: str) -> Folder:
         """Return the folder `path`, made if it is missing; raises `BadPath` where no file can be made in it."""

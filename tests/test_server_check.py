@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shutil
 import socket
 import subprocess
 import threading
@@ -18,6 +19,7 @@ import orjson
 import pytest
 import requests
 from batches import append, apply, commit, content_of, stage
+from faulty_disk import let_go
 from processes import BIN, TOKEN, Commands, read_mirror, wait_until
 
 from ml_logger import wire
@@ -52,6 +54,22 @@ def kinds(findings: list[Finding]) -> dict[str, str]:
 
 def age(path: Path, seconds: float) -> None:
     os.utime(path, (time.time() - seconds,) * 2)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone gives files away")
+def test_what_root_mends_is_the_receivers(data_dir: Path) -> None:
+    """Files and folders that `check --repair` brings back, run as root, belong to whom the tree does."""
+    store = LocalStore(data_dir, keeps_house=False)
+    apply(store, append("new/m.jsonl", LINES), commit("new/images/w.png", b"png"))
+    let_go(data_dir)
+    shutil.rmtree(data_dir / "new")
+    (data_dir / ".ml-logger" / "locks").unlink()
+    for path in (data_dir, *data_dir.rglob("*")):
+        os.chown(path, 12345, 12346)
+    assert {finding.kind for finding in found(data_dir, repair=True)} == {"redo"}
+    owners = {str(path): (path.stat().st_uid, path.stat().st_gid) for path in data_dir.rglob("*")}
+    assert (data_dir / "new" / "images" / "w.png").read_bytes() == b"png"
+    assert set(owners.values()) == {(12345, 12346)}, owners
 
 
 def test_nothing_is_found_where_all_is_well(data_dir: Path) -> None:
