@@ -110,6 +110,7 @@ class Outcome(NamedTuple):
 
     `is_own` says of a diverged commit that the same source put there what is held: it may replace that, once it names it.
     `is_gone` says of a rejected item that its path was deleted at the receiver, and is not to be sent again.
+    `new_bytes` is what a stream has grown by, if the store says so; it is not sent.
     """
 
     path: str
@@ -122,6 +123,7 @@ class Outcome(NamedTuple):
     reason: str | None = None
     is_own: bool = False
     is_gone: bool = False
+    new_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -192,7 +192,8 @@ class Round:
                 _ = file.device  # where its folder can't be made, the item is refused now
                 self._plan(file, task, there)
                 stored.append(task)
-            self.outcomes[task.index] = outcome(task.item, result, file.held())
+            new_bytes = task.item.length - there if result == "stored" else 0
+            self.outcomes[task.index] = outcome(task.item, result, file.held())._replace(new_bytes=new_bytes)
         if stored:
             self._appends.append(_Append(file, stored, ends_in_nul=stored[-1].payload[-1:].tobytes() == b"\0"))
         if file.is_torn and any(self.outcomes[task.index].result in _PROVEN for task in tasks):
@@ -353,8 +354,6 @@ class Round:
                 append.file.note_end()
         for commit in self._commits:
             commit.staged.set_stamp(commit.stamp)
-            if commit.task.item.mtime_ns is not None:
-                commit.staged.set_mtime(commit.task.item.mtime_ns)
         for fresh in self._fresh:
             self._write_fresh(fresh)
 
@@ -402,12 +401,20 @@ class Round:
         for commit in self._commits:
             self._move(commit)
             _note_entry(commit.target.folder, unsynced)
+        self._set_times()
         for fresh in self._fresh:
             if fresh.file is not None:
                 with fitting(fresh.task.item.path):
                     self._publish_fresh(fresh, fresh.file)
                 _note_entry(fresh.folder, unsynced)
         self._sync_folders(unsynced)
+
+    def _set_times(self) -> None:
+        """Give the copies that were moved their times: by its own the age of one that was not yet is judged (the sweep)."""
+        dated = [commit for commit in self._commits if commit.task.item.mtime_ns is not None]
+        for commit in dated:
+            commit.staged.set_mtime(commit.task.item.mtime_ns or 0)
+        _do_all([partial(commit.staged.sync, is_all_news=True) for commit in dated])
 
     def _finish(self) -> None:
         """Remember what is durable now."""

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ..errors import StoreError
-from ..wire import OVER_QUOTA, Item, Outcome
+from ..wire import OVER_QUOTA, Held, Item, Outcome
 from .housekeeper import Housekeeper
 from .store import Store
 
@@ -148,6 +148,9 @@ class Quotas:
             for index, item in items.items():
                 size_bytes = max(0, item.length - replaced_bytes.get(index, 0))
                 reason = self._maybe_refusal(item.path, size_bytes)
+                if reason is not None:  # the store may hold some or all of it: asked only where that decides
+                    size_bytes = min(size_bytes, self._missing_bytes(item))
+                    reason = self._maybe_refusal(item.path, size_bytes)
                 if reason is None:
                     taken[index] = size_bytes
                 else:
@@ -173,6 +176,15 @@ class Quotas:
         there = zip(named, held, strict=True)
         return {index: found.size for (index, item), found in there if found is not None and found == item.replaces}
 
+    def _missing_bytes(self, item: Item) -> int:
+        """Return how many bytes of an item the store lacks, as far as sizes tell; what is otherwise it will not store."""
+        (held,) = self._store.stat([item.path])
+        if held is None or item.op == "stage":
+            return item.length
+        if item.op == "commit":
+            return 0 if held == Held(item.end, item.crc) else item.length
+        return max(0, item.end - max(held.size, item.offset))
+
     def _maybe_refusal(self, path: str, size_bytes: int) -> str | None:
         with self._guard:
             folders = self._around(path)
@@ -190,7 +202,7 @@ class Quotas:
             if outcome.held is not None:
                 self._set_staged(upload, outcome.held.size)
         elif outcome.result == "stored":
-            grown_bytes = item.length - replaced_bytes
+            grown_bytes = (item.length if outcome.new_bytes is None else outcome.new_bytes) - replaced_bytes
             if item.op == "commit":
                 grown_bytes += self._staged.get(upload, 0)
                 self._set_staged(upload, 0)

@@ -563,6 +563,21 @@ def test_uploads_that_were_left_do_not_pile_up(data_dir: Path) -> None:
     assert not other.exists()
 
 
+def test_an_upload_of_an_old_file_is_resumed(data_dir: Path) -> None:
+    """A copy whose commit died before its rename is no older than it is, whatever time the sender gave the file."""
+    disk = FaultyDisk()
+    store = open_store(data_dir, disk)
+    apply(store, stage("w", PICTURE, 0, 700))
+    disk.fault = lambda call, _number: Died() if call in ("link", "rename") else None
+    with pytest.raises(Died):
+        apply(store, commit("w", PICTURE, 700, mtime_ns=10**18))
+    let_go(data_dir)
+    again = open_store(data_dir)
+    assert results(again, commit("w", PICTURE, 700, mtime_ns=10**18)) == ["stored"]
+    assert (data_dir / "w").stat().st_mtime_ns == 10**18
+    again.close()
+
+
 def test_a_data_directory_that_cannot_be_used(tmp_path: Path) -> None:
     """A file, a link for the receiver's own folder, or a disk that refuses is one clear error at the start."""
     (tmp_path / "file").write_bytes(b"")

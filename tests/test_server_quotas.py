@@ -100,6 +100,21 @@ def test_room_that_was_not_used_comes_back(tmp_path: Path) -> None:
         assert sent(site, append("team/b", LINES), append("team/c", LINES)) == ["stored", "stored"]
 
 
+def test_only_what_is_new_counts(tmp_path: Path) -> None:
+    """Where all is used, what was stored is answered once more, and an overlap takes its new bytes alone."""
+    with bounded(tmp_path, 2 * SIZE) as site:
+        whole = commit("team/w", LINES)
+        assert sent(site, append("team/m", LINES, 0, SIZE - 40), whole) == ["stored", "stored"]
+        for end in range(SIZE - 39, SIZE + 1):
+            assert sent(site, append("team/m", LINES, 0, end)) == ["stored"]
+        assert sent(site, append("team/m", LINES), append("team/m", LINES, 0, 50), whole) == [
+            "already",
+            "ahead",
+            "already",
+        ]
+        assert sent(site, append("team/m", LINES + b"x", 0), commit("team/v", b"x")) == ["rejected", "rejected"]
+
+
 def test_a_file_in_the_place_of_another_takes_the_difference(tmp_path: Path) -> None:
     """A checkpoint that is written again and again needs its room once."""
     with bounded(tmp_path, SIZE) as site:
@@ -200,7 +215,7 @@ def test_copies_that_are_built_aside_count(store: LocalStore) -> None:
         assert admit(quotas, store, "a/x", 5) == "quota: 'a' holds 9 of 10 bytes, 5 more wanted"
         quotas.look()
     assert send(stage("a/w", b"123456789", 0, 1, upload="u2")) is None
-    assert send(commit("a/w", b"123456789", 1, upload="u2")) == "quota: 'a' holds 10 of 10 bytes, 8 more wanted"
+    assert send(commit("a/w", b"1bcdefghi", 1, upload="u2")) == "quota: 'a' holds 10 of 10 bytes, 8 more wanted"
     apply(store, commit("a/w", b"123456789", 0, upload="u2"), source="s")  # already there: its copy is let go
     quotas.look()
     assert admit(quotas, store, "a/x", 1) is None
