@@ -25,7 +25,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import BadPath, NotHeld, StoreBusy, StoreError, StoreFull, UsageError
-from ..layout import RECEIVER_DIR, check_path
+from ..layout import check_path
 from ..wire import Held, Item, Manifest, Outcome, crc32
 from .checksums import Checksums
 from .clock import Clock
@@ -40,7 +40,7 @@ from .locked_file import Raced
 from .locks import PathLocks
 from .nul_end import begin_notes
 from .recovery import Recovery
-from .redo_log import RedoLog
+from .redo_log import REDO_DIR, RedoLog
 from .spelling import keep_apart
 from .stamp import Stamp, try_stamp
 from .store import Deleted, Entry, Finding, Listing, Store, StoredFile, Vitals
@@ -136,7 +136,8 @@ class LocalStore(Store):
     # --- starting
 
     def _start(self) -> None:
-        is_new = not os.access(RECEIVER_DIR, os.F_OK, dir_fd=self._tree.root_fd)
+        # Its log is made last: whoever died before that has stored nothing, and is begun again.
+        is_new = not os.access(REDO_DIR, os.F_OK, dir_fd=self._tree.root_fd)
         for folder in (STAGE_DIR, TMP_DIR):
             os.close(self._tree.open_folder(folder, create=True))
         self._probe(is_new=is_new)
@@ -167,6 +168,8 @@ class LocalStore(Store):
             with suppress(FileNotFoundError):  # swept by another receiver or worker that starts at this moment
                 self._tree.disk.unlink(name, folder_fd)
             self._tree.notes_nuls = begin_notes(folder_fd, is_new=is_new)
+            if is_new:
+                self._tree.disk.sync(folder_fd)
         finally:
             os.close(folder_fd)
 

@@ -51,9 +51,11 @@ def _nuls_from(fd: int, least: int, size: int) -> int:
 
 
 def _maybe_get(fd: int, name: str) -> int | None:
-    """Return the number in an attribute, 0 if it is not there, None where there can be none."""
+    """Return the number in an attribute, 0 if it is not there, None where there can be none, or is something else."""
     try:
         return int(os.getxattr(fd, name))
+    except ValueError:  # of somebody else: nothing is called torn by it
+        return None
     except OSError as error:
         if error.errno == errno.ENODATA:
             return 0

@@ -227,11 +227,15 @@ class Trash:
 
     # --- restoring
 
-    def restore(self, stone: Tombstone) -> None:
-        """Put back what it deleted, and lift it; raises `UsageError` where that can't be."""
+    def restore(self, stone: Tombstone) -> int:
+        """Put back what it deleted, and lift it; raises `UsageError` where that can't be.
+
+        Returns how many of its files were not in the trash any more, where it was emptied in part.
+        """
         folder, _, name = stone.path.rpartition("/")
         with self._locks.hold([stone.path]), self._holding(stone.id) as trash_fd:
             self._require_free_way(stone, folder)
+            left = self._count(stone)[0] if _maybe_stat(_Place(name, trash_fd)) is not None else stone.files
             folder_fd = self._make_folder(folder)
             try:
                 self._put_back(stone, _Place(name, trash_fd), _Place(name, folder_fd))
@@ -244,6 +248,7 @@ class Trash:
             if not stone.is_lifted:
                 self._tombstones.lift(stone)
         self._drop_folder(stone.id)
+        return max(0, stone.files - left)
 
     def _require_free_way(self, stone: Tombstone, folder: str) -> None:
         self._tombstones.refresh()

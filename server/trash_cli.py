@@ -126,8 +126,11 @@ def _as_text(stone: Tombstone, is_kept: bool) -> str:
 
 def _restore(opened: _Opened, options: argparse.Namespace) -> None:
     stone = opened.find(options.name)
-    opened.trash.restore(stone)
-    _say(f"{stone.path!a} was put back")
+    lost = opened.trash.restore(stone)
+    _say(
+        f"{stone.path!a} was put back"
+        + (f", without {lost} of its {stone.files} files: they are emptied" if lost else "")
+    )
 
 
 def _empty(opened: _Opened, options: argparse.Namespace) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from batches import append, apply, commit, content_of, held_of, results
-from faulty_disk import let_go
+from faulty_disk import Died, FaultyDisk, dies_at, let_go
 
 from ml_logger.server.local_store import LocalStore
 
@@ -159,3 +159,28 @@ def test_a_copy_without_attributes_loses_nothing(data_dir: Path, tmp_path: Path,
     assert results(store, append("torn", LINES)) == ["already" if keeps_attributes else "ahead"]
     assert os.stat(tmp_path / "copy/torn").st_size == len(LINES) + (0 if keeps_attributes else 4000)
     store.close()
+
+
+def test_an_attribute_that_is_no_number(tmp_path: Path) -> None:
+    """What somebody else has written where the note stands makes nothing torn, and breaks no look."""
+    store = LocalStore(tmp_path / "data", keeps_house=False)
+    (tmp_path / "data" / "m.log").write_bytes(b"line\n\0\0")
+    os.setxattr(tmp_path / "data" / "m.log", "user.ml_logger.nuls_to", b"abc")
+    assert store.stat(["m.log"]) == [held_of(b"line\n\0\0")]
+    store.close()
+
+
+def test_a_first_start_that_died(tmp_path: Path) -> None:
+    """At whatever call the first start of a tree dies, the next one notes the NULs of streams, as if it were the first."""
+    number = 0
+    while True:
+        number, data_dir = number + 1, tmp_path / f"data-{number}"
+        try:
+            LocalStore(data_dir, disk=FaultyDisk(dies_at(number)), keeps_house=False)
+            break
+        except Died:
+            let_go(data_dir)
+        store = LocalStore(data_dir, keeps_house=False)
+        assert store._tree.notes_nuls, number
+        store.close()
+    assert number > 10

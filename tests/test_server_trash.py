@@ -631,6 +631,18 @@ def test_restored_by_root(data_dir: Path, store: LocalStore) -> None:
     assert (data_dir / ".ml-logger" / "trash").stat().st_uid == 65534
 
 
+def test_what_is_restored_in_part_is_said(
+    data_dir: Path, store: LocalStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a run that was emptied in part what is left comes back, with a word on how much is lost."""
+    apply(store, *RUN)
+    deleted = store.delete("run", "alice")
+    (data_dir / ".ml-logger" / "trash" / deleted.id / "run" / "m.jsonl").unlink()
+    trash(["restore", "run", "--data-dir", str(data_dir)])
+    assert "without 1 of its 2 files" in capsys.readouterr().err
+    assert store.stat(["run/images/0.png"]) == [held_of(PICTURE)]
+
+
 def test_restore_is_refused(data_dir: Path, store: LocalStore) -> None:
     """What would take the place of something, belongs below something deleted, or is not there, is named."""
     apply(store, *RUN, append("x", LINES))
