@@ -675,6 +675,7 @@ def expand(body: bytes, *, max_expanded_bytes: int, limit: str = "max_expanded_b
 _COMMAS_EACH = 32
 _BRACKETS_EACH = 8
 _FEWEST_ENTRIES = 100
+_COUNTED_BYTES = 64 << 10
 
 
 def _require_modest(body: bytes, limit: str, most: int) -> None:
@@ -684,11 +685,15 @@ def _require_modest(body: bytes, limit: str, most: int) -> None:
     An item needs ten commas and two brackets; those in names count too, so there is room for them.
     """
     most = max(most, _FEWEST_ENTRIES)
-    commas, brackets = body.count(b","), body.count(b"[") + body.count(b"{")
-    if commas > most * _COMMAS_EACH or brackets > most * _BRACKETS_EACH:
-        raise BatchTooLarge(
-            f"{limit}: JSON with {commas} commas and {brackets} brackets, more than {most} entries need"
-        )
+    commas = brackets = 0
+    for start in range(0, len(body), _COUNTED_BYTES):  # piece by piece: counting all of a bomb would be work, too
+        end = start + _COUNTED_BYTES
+        commas += body.count(b",", start, end)
+        brackets += body.count(b"[", start, end) + body.count(b"{", start, end)
+        if commas > most * _COMMAS_EACH or brackets > most * _BRACKETS_EACH:
+            raise BatchTooLarge(
+                f"{limit}: JSON with {commas} commas and {brackets} brackets so far, more than {most} entries need"
+            )
 
 
 def _load_object(body: bytes) -> dict[str, Any]:
