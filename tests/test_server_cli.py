@@ -74,6 +74,17 @@ def test_a_client_that_does_not_read_makes_no_unclean_stop(commands: Commands, t
     assert "Traceback" not in receiver.running.stderr
 
 
+def test_it_opens_as_many_files_as_the_system_lets_it(commands: Commands, tmp_path: Path) -> None:
+    """A low soft limit is raised to the hard one: a batch needs a descriptor for each folder."""
+    low = ("sh", "-c", 'ulimit -Sn 64; ulimit -Hn 900; exec "$0" "$@"')
+    receiver = commands.start_receiver(tmp_path / "data", before=low)
+    limits = Path(f"/proc/{receiver.running.process.pid}/limits").read_text(encoding="utf-8")
+    (line,) = [line for line in limits.splitlines() if line.startswith("Max open files")]
+    assert line.split()[3:5] == ["900", "900"]
+    assert receiver.running.terminate() == 0
+    assert "max_connections is 450" in receiver.running.stderr
+
+
 def quick_stop(tmp_path: Path) -> Path:
     path = tmp_path / "quick.yaml"
     path.write_text("stop_timeout_s: 0.5\n", encoding="utf-8")
