@@ -201,3 +201,8 @@ class Disk:
         """Return how many bytes an ordinary user may still write to the file system that `fd` is on."""
         figures = os.fstatvfs(fd)
         return figures.f_bavail * figures.f_frsize
+
+    def free_files(self, fd: int) -> int | None:
+        """Return how many more files (inodes) there may be on the file system that `fd` is on, None where it has no bound."""
+        figures = os.fstatvfs(fd)
+        return figures.f_favail if figures.f_files else None

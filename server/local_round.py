@@ -37,6 +37,9 @@ PUT_MARK = "put."
 MAX_LOGGED_BYTES = 256 << 10
 """More than this in one item is written straight to its file: writing it twice costs more than its own fsync."""
 
+MIN_FREE_FILES = 1000
+"""So many inodes are left free: the receiver's own files, and streams that go on in a next one, need some."""
+
 _SYNC_THREADS = 8
 _PROVEN: tuple[Result, ...] = ("stored", "already", "ahead")  # outcomes of an append whose stream this is
 
@@ -116,6 +119,7 @@ class Round:
     min_free_bytes: int
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     _planned_bytes: int = 0
+    _new_files: int = 0
     _free_bytes: int | None = None
     _ticket: Ticket | None = None
     _files: list[LockedFile] = field(default_factory=list)
@@ -201,10 +205,12 @@ class Round:
             file.append(memoryview(b""), file.held().crc)
 
     def _plan(self, file: LockedFile, task: Task, there: int) -> None:
-        self._reserve(task.item, task.item.length - there)
+        self._reserve(task.item, task.item.length - there, makes_file=file.is_new)
         file.append(task.payload[there:], task.item.crc)
 
-    def _reserve(self, item: Item, size: int) -> None:
+    def _reserve(self, item: Item, size: int, *, makes_file: bool) -> None:
+        if makes_file:
+            self._reserve_file(item)
         if self._free_bytes is None:
             self._free_bytes = self.tree.disk.free_bytes(self.tree.root_fd)
         self._planned_bytes += size
@@ -213,6 +219,13 @@ class Round:
                 f"{self._planned_bytes} bytes wanted, {self._free_bytes} free, the floor is {self.min_free_bytes}",
                 path=item.path,
             )
+
+    def _reserve_file(self, item: Item) -> None:
+        """Refuse a new file where the file system soon has no inode left for it, whatever room it has for bytes."""
+        self._new_files += 1
+        free_files = self.tree.disk.free_files(self.tree.root_fd)
+        if free_files is not None and free_files - self._new_files < MIN_FREE_FILES:
+            raise StoreFull(f"{free_files} inodes free, the floor is {MIN_FREE_FILES}", path=item.path)
 
     def _judge_commit(self, tasks: list[Task]) -> None:
         last = tasks[-1]
@@ -248,7 +261,7 @@ class Round:
     def _judge_fresh(self, task: Task, target: LockedFile, before: Stamp | None) -> None:
         item = task.item
         folder = target.folder
-        self._reserve(item, item.length)
+        self._reserve(item, item.length, makes_file=not target.exists)
         commit_before = (before.commit if before else "") if target.exists else None
         self._fresh.append(_Fresh(task, target, folder, self._stamps.new(), commit_before))
         self.outcomes[task.index] = outcome(item, "stored", Held(item.end, item.crc))

@@ -16,7 +16,7 @@ from faulty_disk import CALLS, Died, FaultyDisk, PowerCutDisk, dies_at, fails, f
 from ml_logger.errors import NotHeld, StoreBusy, StoreError, StoreFull, UsageError
 from ml_logger.server import local_round
 from ml_logger.server.disk import Disk
-from ml_logger.server.local_round import staged_path
+from ml_logger.server.local_round import MIN_FREE_FILES, staged_path
 from ml_logger.server.local_store import LocalStore
 
 LINES = b"".join(b'{"_step":%d}\n' % n for n in range(100))
@@ -367,6 +367,19 @@ def test_the_floor_is_kept(data_dir: Path) -> None:
     store.close()
 
 
+def test_the_floor_of_inodes_is_kept(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where few more files can be made, new ones wait and nothing is made of them; streams that are there grow on."""
+    store = LocalStore(data_dir)
+    assert results(store, append("m", LINES, 0, HALF)) == ["stored"]
+    monkeypatch.setattr(Disk, "free_files", lambda _disk, _fd: MIN_FREE_FILES + 1)
+    for batch in ([append("a", b""), append("b", b"")], [commit("c", b""), commit("d", b"")]):
+        with pytest.raises(StoreFull, match=r"^\d+ inodes free, the floor is 1000$"):
+            apply(store, *batch)
+    assert results(store, append("m", LINES, HALF), commit("w", PICTURE)) == ["stored", "stored"]
+    assert tree_of(data_dir) == {"m": LINES, "w": PICTURE}
+    store.close()
+
+
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
 def test_a_full_disk_is_named(data_dir: Path, code: int) -> None:
     """ENOSPC and EDQUOT in the middle of a write leave no torn bytes."""
@@ -598,4 +611,4 @@ def test_a_data_directory_that_cannot_be_used(tmp_path: Path) -> None:
 def test_every_call_of_the_disk_can_fail() -> None:
     """The list of calls that the tests can make fail is the disk's whole interface, but for what only looks."""
     public = {name for name in vars(Disk) if not name.startswith("_")}
-    assert public == {*CALLS, "free_bytes", "may_write", "syncs_all", "opens_paths"}
+    assert public == {*CALLS, "free_bytes", "free_files", "may_write", "syncs_all", "opens_paths"}
