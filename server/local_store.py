@@ -22,6 +22,7 @@ import stat
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 
 from ..errors import BadPath, NotHeld, StoreBusy, StoreError, StoreFull, UsageError
@@ -372,13 +373,10 @@ class LocalStore(Store):
         with _translated(), self._read_lanes.enter([folder]), _reading(folder):
             fd = self._tree.open_folder(folder)
             try:
-                with os.scandir(fd) as found:
-                    names = (e.name for e in found if e.name > after and _is_listed(e, folder, stones))
-                    page = heapq.nsmallest(limit + 1, names)
-                entries = [entry for name in page[:limit] if (entry := _maybe_entry(name, fd)) is not None]
+                page = list(islice(_entries_past(after, folder, fd, stones), limit + 1))
             finally:
                 os.close(fd)
-        return Listing(tuple(entries), page[limit - 1] if len(page) > limit else None)
+        return Listing(tuple(page[:limit]), page[limit - 1].name if len(page) > limit else None)
 
     def check(self, *, repair: bool = False) -> Iterator[Finding]:
         """See `Store.check`."""
@@ -510,11 +508,21 @@ def _portions(paths: Sequence[str]) -> Iterator[Sequence[str]]:
         yield paths[start : start + _FILES_A_ROUND]
 
 
-def _is_listed(entry: os.DirEntry[str], folder: str, stones: Tombstones) -> bool:
-    """Whether an entry is a plain file or a folder with a name that the wire can carry, not the receiver's own, not deleted."""
-    is_plain = entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False)
-    path = f"{folder}/{entry.name}" if folder else entry.name
-    return is_plain and _is_storable(path) and stones.maybe_covering(path) is None
+def _entries_past(after: str, folder: str, folder_fd: int, stones: Tombstones) -> Iterator[Entry]:
+    """Yield the plain files and folders with names past `after`, in their order; only what is taken is looked at.
+
+    Left out are names that the wire can't carry, the receiver's own, and those that are deleted.
+    """
+    with os.scandir(folder_fd) as found:
+        names = [entry.name for entry in found if entry.name > after]
+    heapq.heapify(names)
+    while names:
+        name = heapq.heappop(names)
+        path = f"{folder}/{name}" if folder else name
+        if _is_storable(path) and stones.maybe_covering(path) is None:
+            entry = _maybe_entry(name, folder_fd)
+            if entry is not None:
+                yield entry
 
 
 def _size(name: str, folder_fd: int) -> int:
@@ -533,7 +541,7 @@ def _maybe_entry(name: str, folder_fd: int) -> Entry | None:
         return None
     if stat.S_ISDIR(found.st_mode):
         return Entry(name, "dir", 0, found.st_mtime_ns)
-    return Entry(name, "file", found.st_size, found.st_mtime_ns)
+    return Entry(name, "file", found.st_size, found.st_mtime_ns) if stat.S_ISREG(found.st_mode) else None
 
 
 # --- errors

@@ -14,7 +14,7 @@ from batches import Part, append, apply, commit, content_of, held_of, names, res
 from faulty_disk import CALLS, Died, FaultyDisk, PowerCutDisk, dies_at, fails, fails_at, let_go
 
 from ml_logger.errors import NotHeld, StoreBusy, StoreError, StoreFull, UsageError
-from ml_logger.server import local_round
+from ml_logger.server import local_round, local_store
 from ml_logger.server.disk import Disk
 from ml_logger.server.local_round import MIN_FREE_FILES, staged_path
 from ml_logger.server.local_store import LocalStore
@@ -484,6 +484,18 @@ def test_a_stream_is_opened_without_a_walk(data_dir: Path) -> None:
     assert "open_folder" not in {call for call, _ in disk.log}
     assert tree_of(data_dir) == {"experiment/run/m": LINES}
     store.close()
+
+
+def test_a_page_looks_at_its_own_names(store: LocalStore, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many names a folder has, a short page checks and looks at no others."""
+    for number in range(300):
+        (data_dir / f"{number:03d}").write_bytes(b"")
+    looked: list[str] = []
+    check = local_store.check_path
+    monkeypatch.setattr(local_store, "check_path", lambda path: looked.append(path) or check(path))
+    page = store.list("", after="100", limit=2)
+    assert (names(page.entries), page.next_after) == (["101", "102"], "102")
+    assert looked == ["101", "102", "103"]
 
 
 def test_names_that_are_no_text_are_not_listed(store: LocalStore, data_dir: Path) -> None:
