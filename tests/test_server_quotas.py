@@ -221,6 +221,20 @@ def test_copies_that_are_built_aside_count(store: LocalStore) -> None:
     assert admit(quotas, store, "a/x", 1) is None
 
 
+def test_a_copy_that_a_failed_commit_let_go_of(store: LocalStore) -> None:
+    """What was aside for a version that is refused takes no room from then on, before anything is counted anew."""
+    quotas = Quotas(store, {"a": 10})
+    quotas.look()
+    for number, part in enumerate((stage("a/w", b"123456789", 0, 6), commit("a/w", b"123456789", 6))):
+        with quotas.admitting("s", {0: part[0]}) as admission:
+            admission.outcomes[0] = apply(store, part, source="s")[0]
+        if number == 0:
+            assert admit(quotas, store, "a/x", 5) == "quota: 'a' holds 6 of 10 bytes, 5 more wanted"
+            apply(store, commit("a/w", b"of another"), source="t")
+    assert admission.outcomes[0].result == "diverged"
+    assert admit(quotas, store, "a/x", 5) is None
+
+
 def test_a_copy_of_an_earlier_process_counts_once_it_goes_on(store: LocalStore) -> None:
     """Of an upload that is resumed all that is aside counts, not only what was sent since."""
     apply(store, stage("a/w", b"123456789", 0, 6), source="s")

@@ -22,7 +22,9 @@ from ml_logger.server import local_round, local_store
 from ml_logger.server.clock import Clock
 from ml_logger.server.disk import Disk
 from ml_logger.server.local_store import LocalStore
+from ml_logger.server.locks import PathLocks
 from ml_logger.server.tombstones import Tombstones
+from ml_logger.server.trash import Trash
 from ml_logger.server.trash_cli import main as trash
 from ml_logger.server.tree import Tree
 
@@ -629,6 +631,23 @@ def test_restored_by_root(data_dir: Path, store: LocalStore) -> None:
     os.chown(data_dir / ".ml-logger", 65534, 65533)
     trash(["list", "--data-dir", str(data_dir)])
     assert (data_dir / ".ml-logger" / "trash").stat().st_uid == 65534
+
+
+def test_what_was_restored_outlives_a_power_cut(tmp_path: Path) -> None:
+    """Once the command has ended the run is at its place for good, in folders that had to be made anew."""
+    data_dir, found, disk = tmp_path / "data", tmp_path / "found", PowerCutDisk()
+    store = open_store(data_dir, disk)
+    apply(store, append("team/a/m", LINES), append("team/n", LINES))
+    deleted = store.delete("team/a", "alice")
+    for path in (data_dir / "team" / "n", data_dir / "team"):
+        path.unlink() if path.is_file() else path.rmdir()
+    tree = Tree(data_dir, disk)
+    stones, locks = Tombstones(tree, Clock()), PathLocks(tree)
+    Trash(tree, locks, stones).restore(stones.get(deleted.id))
+    disk.restore(data_dir, found, "nothing")
+    again = open_store(found)
+    assert again.stat(["team/a/m"]) == [held_of(LINES)]
+    again.close()
 
 
 def test_what_is_restored_in_part_is_said(
