@@ -71,6 +71,19 @@ def test_last_records(logger: ML_Logger, tmp_path: Path, capsys: pytest.CaptureF
     assert capsys.readouterr().out == ""
 
 
+def test_names_that_begin_with_an_underscore(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What somebody logged under such a name is shown, by tail as by ls; only step and time are the record's own."""
+    with ML_Logger(tmp_path / "run") as run:
+        run.log(3, {"_loss": 0.25, "_private/grad": 7.5}, silent=True)
+    capsys.readouterr()
+    assert main(["tail", str(tmp_path / "run")]) == 0
+    out = capsys.readouterr().out
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in out.splitlines() if line.startswith("│")]
+    assert rows == [["step", "3"], ["loss", "0.25"], ["private/grad", "7.5"]]
+    assert main(["ls", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["last"] == {"_loss": 0.25, "_private/grad": 7.5}
+
+
 def test_more_than_a_look_brings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Long lines and many of them: exactly as many as asked for, also where there are fewer."""
     with ML_Logger(tmp_path / "run") as run:

@@ -86,6 +86,16 @@ def test_runs_are_found_wherever_they_are(scene: Scene) -> None:
     assert not scene.index.is_scanning
 
 
+def test_names_that_begin_with_an_underscore_are_metrics(scene: Scene) -> None:
+    """Of the last values only a record's own step and time are left out, not what somebody logged under such a name."""
+    scene.write("run", 1)
+    with (scene.root / "run/metrics.jsonl").open("ab") as file:
+        file.write(b'{"_step":2,"_timestamp":1.8e9,"_loss":0.5,"_private/grad":3}\n')
+    scene.look(1)
+    (run,) = orjson.loads(scene.index.changes(None, lambda _path: True))["runs"]
+    assert run["last"] == {"loss": 1.0, "_loss": 0.5, "_private/grad": 3}
+
+
 def test_only_what_is_new_is_told(scene: Scene) -> None:
     """A run that grew, one that came, one that went: each once."""
     scene.write("one", 1)

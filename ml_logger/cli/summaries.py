@@ -10,6 +10,7 @@ from typing import Any
 from ..errors import UsageError
 from ..reader import Run
 from ..reader.processes import Life
+from ..reader.records import OWN_KEYS
 
 NEWEST_FIRST = "started"
 OWN = ("path", "state", "started", "host", "records", "step")
@@ -50,7 +51,7 @@ def summary_of(run: Run, path: str) -> Summary:
     """Read a run, which is called `path`."""
     columns = run.columns()
     last = columns.last_values()
-    values = {key: value for key, value in last.items() if not key.startswith("_")}
+    values = {key: value for key, value in last.items() if key not in OWN_KEYS}
     return Summary(path, run.life, columns.count, last.get("_step"), run.flat_params, values)
 
 

@@ -19,7 +19,7 @@ from ..files import OpenFile
 from ..layout import METRICS
 from ..reader.follow import Place, lines_behind, place_in
 from ..reader.parts import Part
-from ..reader.records import as_numbers, parsed
+from ..reader.records import OWN_KEYS, as_numbers, parsed
 from ..reader.run import Run
 from ..table import Cell, step_table
 from .documents import add_json_argument, write_document
@@ -153,7 +153,7 @@ def _print_tables(records: Sequence[Record]) -> None:
     for group in _by_step(records):
         merged = {key: value for record in group for key, value in record.items()}
         step = {"step": Cell(text_of(merged["_step"]), "yellow")} if "_step" in merged else {}
-        cells = {key: Cell(text_of(value)) for key, value in merged.items() if not key.startswith("_")}
+        cells = {key: Cell(text_of(value)) for key, value in merged.items() if key not in OWN_KEYS}
         print(step_table({**step, **cells}, width=width, is_colored=is_colored), end="")
 
 

@@ -21,7 +21,7 @@ import numpy as np
 import orjson
 
 from .block import Block, Column, Floats, Rows, bounded, join, span_of
-from .records import Record, as_numbers, parsed
+from .records import OWN_KEYS, Record, as_numbers, parsed
 
 _TOGETHER_BYTES = 256 << 10  # the values of more lines don't stay in the processor's cache until they are numbers
 _FEW_BYTES = 4096
@@ -97,7 +97,7 @@ def block_of(records: Sequence[Record], bad_lines: int = 0) -> Block:
     last: Record = {}
     for number in sorted(numbers[-1] for numbers, _, _ in layouts):
         last.update(records[number])
-    steps, times = (_dense(found.pop(key, []), count) for key in ("_step", "_timestamp"))
+    steps, times = (_dense(found.pop(key, []), count) for key in OWN_KEYS)
     return Block(count, steps, times, bounded(_joined(found, count)), span_of(steps, times), bounded(last), bad_lines)
 
 

@@ -18,7 +18,7 @@ from ..files import Files, OpenFile
 from .block import Block, Floats
 from .columns import Columns, points
 from .decode import block_of, maybe_number, pieces_of, values_in
-from .records import Record, parsed
+from .records import OWN_KEYS, Record, parsed
 
 _WINDOW_BYTES = 256 << 10
 _TOGETHER_BYTES = 1 << 20
@@ -41,7 +41,7 @@ class Histogram:
 
 def histograms_in(record: Record, keys: Collection[str] | None = None) -> Iterator[Histogram]:
     """Yield the histograms of `keys`, or all, in one record of ``histograms.jsonl``; what is none is passed over."""
-    step, time = (_number_or_nan(record.get(name)) for name in ("_step", "_timestamp"))
+    step, time = (_number_or_nan(record.get(name)) for name in OWN_KEYS)
     for key, value in record.items():
         if (keys is not None and key not in keys) or not isinstance(value, dict):
             continue
@@ -77,7 +77,7 @@ def offsets_in(lines: bytes, start: int) -> Block:
 
 
 def _with_offset(record: Record, offset: int) -> Record:
-    own = {key: value for key, value in record.items() if key in ("_step", "_timestamp")}
+    own = {key: value for key, value in record.items() if key in OWN_KEYS}
     return own | {key: offset for key, value in record.items() if key not in own and isinstance(value, dict)}
 
 

@@ -28,6 +28,9 @@ CHUNK_BYTES = 4 << 20
 MOST_LINE_BYTES = 256 << 20
 """A longer line is a bad one: it is passed over without being held."""
 
+OWN_KEYS = ("_step", "_timestamp")
+"""What a record of `log` says of itself; every other key is what somebody logged, also one that begins with ``_``."""
+
 BAD: Any = object()
 """What a line that is no JSON value is read as."""
 

@@ -128,7 +128,7 @@ class RunLine:
             "records": count,
             "step": word_of(last.get("_step")),
             "params": word_of(self._params(parts[PARAMETERS])),
-            "last": {key: word_of(value) for key, value in last.items() if not key.startswith("_")},
+            "last": {key: word_of(value) for key, value in last.items() if key not in ("_step", "_timestamp")},
             "notes": self._notes(entries),
         }
         self.text = orjson.dumps(line, str, orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS)
