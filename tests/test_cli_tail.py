@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from terminal import on_terminal, plain
 
 from ml_logger import ML_Logger
 from ml_logger.cli import main
+from ml_logger.cli.tail import last_lines
+from ml_logger.files import OpenFile
 from ml_logger.table import columns
 
 
@@ -82,6 +85,47 @@ def test_names_that_begin_with_an_underscore(tmp_path: Path, capsys: pytest.Capt
     assert rows == [["step", "3"], ["loss", "0.25"], ["private/grad", "7.5"]]
     assert main(["ls", str(tmp_path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["last"] == {"_loss": 0.25, "_private/grad": 7.5}
+
+
+class Counted(OpenFile):
+    """A file of `data`, of which is counted how many bytes were read."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data, self.size, self.bytes_read = data, len(data), 0
+
+    def close(self) -> None:
+        pass
+
+    def read(self, offset: int, length: int) -> bytes:
+        self.bytes_read += length
+        return self._data[offset : offset + length]
+
+
+@pytest.mark.parametrize(("data", "count", "expected"), [
+    (b"a\nb\nc\nto", 2, ([b"b\n", b"c\n"], 6)),
+    (b"a\rb\nc\r\n", 2, ([b"a\rb\n", b"c\r\n"], 7)),
+    (b"a\n" + b"z" * (1 << 20), 1, ([b"a\n"], 2)),
+    (b"a\n" + b"z" * (1 << 20) + b"\n", 1, ([b"z" * (1 << 20) + b"\n"], (1 << 20) + 3)),
+    (b"z" * (1 << 20), 1, ([], 0)),
+    (b"a\nb\n", 0, ([], 4)),
+    (b"", 1, ([], 0)),
+])  # fmt: skip
+def test_last_lines(data: bytes, count: int, expected: tuple[list[bytes], int]) -> None:
+    """The last whole lines come, and where they end, at any length; a newline alone ends a line."""
+    assert last_lines(Counted(data), count) == expected
+
+
+def test_a_long_line_is_gone_through_once() -> None:
+    """Zeros that a crash left where a line was to be are read once, and held once at most."""
+    file = Counted(b'{"loss":1}\n' + bytes(32 << 20))
+    tracemalloc.start()
+    try:
+        assert last_lines(file, 10) == ([b'{"loss":1}\n'], 11)
+        held = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert file.bytes_read == file.size
+    assert held < file.size
 
 
 def test_more_than_a_look_brings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ begin, a receiver that is away is waited for. The records of one step that come 
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -18,8 +19,8 @@ from ..errors import NotHeld, TryAgain
 from ..files import OpenFile
 from ..layout import METRICS
 from ..reader.follow import Place, lines_behind, place_in
-from ..reader.parts import Part
-from ..reader.records import OWN_KEYS, as_numbers, parsed
+from ..reader.parts import Part, time_of
+from ..reader.records import CHUNK_BYTES, OWN_KEYS, as_numbers, parsed
 from ..reader.run import Run
 from ..table import Cell, step_table
 from .documents import add_json_argument, write_document
@@ -98,7 +99,7 @@ class Following:
                 lines, end = last_lines(file, count)
                 self._parts[part.path] = part, place_in(file, end)
             found += _records(lines)
-        return sorted(found, key=_time_of)[-count:] if count else []
+        return sorted(found, key=time_of)[-count:] if count else []
 
     def news(self) -> list[Record]:
         """Return the records that came since, in the order of their times; raises `TryAgain`, then nothing is lost."""
@@ -109,7 +110,7 @@ class Following:
             if before != part:
                 found += self._read(part, place)
         self._parts = {part.path: self._parts[part.path] for part in parts if part.path in self._parts}
-        return sorted(found, key=_time_of)
+        return sorted(found, key=time_of)
 
     def _read(self, part: Part, place: Place) -> list[Record]:
         found: list[Record] = []
@@ -117,7 +118,7 @@ class Following:
             place = place if place.is_in(file) else Place()
             end = place.offset
             for lines, behind in lines_behind(file, place):
-                found += _records(lines.splitlines(keepends=True))
+                found += _records(io.BytesIO(lines))
                 end = behind
             self._parts[part.path] = part, place_in(file, end)
         return found
@@ -125,23 +126,22 @@ class Following:
 
 def last_lines(file: OpenFile, count: int) -> tuple[list[bytes], int]:
     """Return the last `count` whole lines of a file, and the offset behind them; reads from its end, as far as it takes."""
-    start, held = file.size, b""
-    while start > 0 and held.count(b"\n") <= count:
-        size = min(_CHUNK_BYTES, start)
+    start, end, newlines, pieces = file.size, 0, 0, list[bytes]()
+    while start > 0 and newlines <= count:
+        size = min(start, max(_CHUNK_BYTES, min(file.size - start, CHUNK_BYTES)))
         start -= size
-        held = file.read(start, size) + held
-    end = held.rfind(b"\n") + 1
-    lines = held[:end].splitlines(keepends=True)
-    return lines[1 if start else 0 :][-count:] if count else [], start + end
+        piece = file.read(start, size)
+        if not newlines:  # behind the last newline a line is still being written
+            piece = piece[: piece.rfind(b"\n") + 1]
+            end = start + len(piece)
+        newlines += piece.count(b"\n")
+        pieces.append(piece)
+    lines = list(io.BytesIO(b"".join(reversed(pieces))))
+    return lines[1 if start else 0 :][-count:] if count else [], end
 
 
 def _records(lines: Iterable[bytes]) -> Iterator[Record]:
     return (as_numbers(record) for line in lines if isinstance(record := parsed(line), dict))
-
-
-def _time_of(record: Record) -> float:
-    time_s = record.get("_timestamp")
-    return float(time_s) if isinstance(time_s, (int, float)) else 0.0
 
 
 def _by_step(records: Sequence[Record]) -> list[list[Record]]:
