@@ -9,8 +9,10 @@ import sys
 import pytest
 
 from ml_logger import ML_Logger
+from ml_logger.cli import main
 from ml_logger.origin import host_name
 from ml_logger.reader import Run, as_numbers, find_runs, read_records
+from ml_logger.reader.records import MOST_DEPTH
 
 
 def test_only_whole_lines_count(tmp_path):
@@ -37,6 +39,74 @@ def test_long_integers_are_exact(tmp_path):
         for number in numbers:
             run.log(1, n=number, silent=True)
     assert [r["n"] for r in Run(tmp_path).records()] == numbers
+
+
+HUGE = b"1" + b"0" * 400
+DEEP_LIST, DEEP_DICT = b"[" * 900 + b"]" * 900, b'{"a":' * 900 + b"1" + b"}" * 900
+HALF = rb'{"x\ud800":"\udfff","n":%b}'
+START = b'{"event":"start","_timestamp":%b}'
+ODD_RUNS = {  # the lines of metrics, parameters and events
+    "time": (b'{"_step":0,"_timestamp":%b,"loss":1}' % HUGE, b"", START % HUGE),
+    "far": (b"", b"", START % b"-1e308" + b'\n{"event":"end","state":"finished","_timestamp":1e308}'),
+    "number": (b'{"loss":%b}' % HUGE, b'{"a":{"b":%b}}' % HUGE, b""),
+    "deep list": (b'{"loss":1,"deep":%b}' % DEEP_LIST, b'{"a":{"b":%b}}' % DEEP_LIST, b""),
+    "deep dict": (b'{"deep":%b}' % DEEP_DICT, DEEP_DICT, b""),
+    "half": (HALF % HUGE, rb'{"a\ud800":%b}' % (HALF % HUGE), START % rb'0,"host":"\ud83d"'),
+}
+
+
+@pytest.fixture
+def odd_runs(tmp_path):
+    """Return a directory of runs with what no client writes, each beside a plain record."""
+    for name, (metrics, params, events) in ODD_RUNS.items():
+        folder = tmp_path / "odd" / name
+        folder.mkdir(parents=True)
+        plain = b'{"_step":1,"_timestamp":1.8e9,"loss":0.5}\n'
+        (folder / "metrics.jsonl").write_bytes(metrics + b"\n" + plain)
+        (folder / "parameters.jsonl").write_bytes(params + b'\n{"seed":7}\n')
+        (folder / "run.jsonl").write_bytes(events + b"\n")
+    return tmp_path / "odd"
+
+
+def test_nothing_raises_for_what_is_in_the_files(odd_runs):
+    """Values too large, too deep, or of half characters hide nothing else of a run, and can all be shown."""
+    for run in find_runs(odd_runs, cache=None):
+        assert run.series("loss").values[-1] == 0.5
+        assert run.last_values()["loss"] == 0.5
+        assert run.flat_params["seed"] == 7
+        assert len(run.records()) == len(run.to_pandas())
+        assert run.started is None or math.isfinite(run.started)
+        json.dumps([run.last_values(), run.flat_params, run.events, run.records()])
+        assert "loss" in run._repr_html_().encode().decode()
+
+
+@pytest.mark.parametrize("words", [["ls"], ["ls", "--sort", "n"], ["ls", "--json"]])
+def test_odd_runs_do_not_break_the_list(odd_runs, words, capsys):
+    """Every run is listed, whatever one of them holds."""
+    assert main([*words, str(odd_runs)]) == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in ODD_RUNS)
+
+
+@pytest.mark.parametrize("name", ODD_RUNS)
+def test_odd_runs_are_shown(odd_runs, name, capsys):
+    """Each of them can be shown, followed and drawn by itself."""
+    for words in (["show"], ["show", "--json"], ["tail"], ["tail", "--json"]):
+        assert main([*words, str(odd_runs / name)]) == 0
+    assert main(["plot", str(odd_runs / name), "loss", "--x", "time"]) == 0
+    assert "loss" in capsys.readouterr().out
+
+
+def test_values_are_as_deep_as_a_program_can_take(tmp_path):
+    """Of a list that is nested too deep the upper part is read, by columns as by records; one less deep is whole."""
+    for depth in (MOST_DEPTH - 1, MOST_DEPTH, 1000):
+        (tmp_path / "metrics.jsonl").write_bytes(b'{"deep":%b}\n' % (b"[" * depth + b"]" * depth))
+        run, levels = Run(tmp_path, cache=None), 0
+        assert run.last_values() == run.records()[-1]
+        value = run.last_values()["deep"]
+        while isinstance(value, list) and value:
+            value, levels = value[0], levels + 1
+        assert (levels, value) == ((depth - 1, []) if depth < MOST_DEPTH else (MOST_DEPTH - 1, "…"))
 
 
 def test_special_floats():

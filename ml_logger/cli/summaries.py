@@ -77,7 +77,7 @@ def _is_missing(value: Any) -> bool:
 
 def _rank(value: Any) -> tuple[bool, float, str]:
     is_number = isinstance(value, (int, float))
-    return not is_number, float(value) if is_number else 0.0, "" if is_number else str(value)
+    return not is_number, value if is_number else 0.0, "" if is_number else str(value)
 
 
 def keys_of(found: Iterable[Summary]) -> list[str]:

@@ -12,7 +12,7 @@ _TURNS_AROUND = {
 }
 """What makes a terminal write from right to left: a name could pass for another."""
 
-_AGES = ((60.0, 1.0, "s"), (3600.0, 60.0, "min"), (48 * 3600.0, 3600.0, "h"), (float("inf"), 86_400.0, "d"))
+_AGES = ((60.0, 1.0, "s"), (3600.0, 60.0, "min"), (48 * 3600.0, 3600.0, "h"))
 
 
 def text_of(value: Any, *, most: int | None = None) -> str:
@@ -23,7 +23,7 @@ def text_of(value: Any, *, most: int | None = None) -> str:
 
 def age_text(seconds: float) -> str:
     """Return a span of time in one unit: ``12 s``, ``5 min``, ``3 h``, ``12 d``."""
-    size, unit = next((size, unit) for most, size, unit in _AGES if seconds < most)
+    size, unit = next(((size, unit) for most, size, unit in _AGES if seconds < most), (86_400.0, "d"))
     return f"{max(0.0, seconds) / size:.0f} {unit}"
 
 

@@ -13,6 +13,7 @@ import secrets
 import struct
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import starmap
 from operator import itemgetter
 from typing import Any
@@ -21,7 +22,7 @@ import numpy as np
 import orjson
 
 from .block import Block, Column, Floats, Rows, bounded, join, span_of
-from .records import OWN_KEYS, Record, as_numbers, parsed
+from .records import OWN_KEYS, Record, as_numbers, may_be_deep, parsed, shallow
 
 _TOGETHER_BYTES = 256 << 10  # the values of more lines don't stay in the processor's cache until they are numbers
 _FEW_BYTES = 4096
@@ -48,6 +49,8 @@ def _decoded(lines: bytes) -> Block:
     block = _block_of_values(values_in(lines))
     if any(type(value) is float and abs(value) >= _LARGE for value in block.last.values()):
         block = _block_of_values(_one_by_one(lines))  # it may be an integer, of which every digit counts
+    if any(type(value) in (list, dict) for value in block.last.values()) and may_be_deep(lines):
+        block = replace(block, last=shallow(block.last))
     return block
 
 

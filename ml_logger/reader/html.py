@@ -20,7 +20,13 @@ def card(name: str, life: Life, columns: Columns, params: Mapping[str, Any]) -> 
     facts = [life.state, f"{columns.count:,} records", _when(life.started), life.host]
     head = " · ".join(escape(fact) for fact in facts if fact)
     last = {key: value for key, value in columns.last_values().items() if key != "_timestamp"}
-    return f"<div><p><b>{escape(name)}</b> {head}</p>{_table('last value', last)}{_table('parameter', params)}</div>"
+    tables = _table("last value", last) + _table("parameter", params)
+    return _encodable(f"<div><p><b>{escape(name)}</b> {head}</p>{tables}</div>")
+
+
+def _encodable(text: str) -> str:
+    """Return `text` with escapes for halves of characters, which JSON can hold and a notebook's file can not."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _table(title: str, values: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ..errors import NotHeld
 from ..files import Files
 from ..layout import part_of, undiverged
-from .records import Record, records_of
+from .records import Record, maybe_time, records_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +64,7 @@ def order_of(name: str, stream: str, first_time_s: float) -> tuple[bool, float, 
 
 def time_of(record: Record) -> float:
     """Return when a record was logged, in seconds since the epoch; 0 if it does not say."""
-    time_s = record.get("_timestamp")
-    return float(time_s) if isinstance(time_s, (int, float)) else 0.0
+    return maybe_time(record) or 0.0
 
 
 def joined(folder: str, name: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from .records import Record
+from .records import Record, maybe_time
 
 State = Literal["running", "finished", "failed", "killed", "silent"]
 """`killed`: it began, said no end, and is known to be gone; `silent`: nothing is known of how it ended, if it did."""
@@ -57,8 +57,8 @@ def life_of(processes: Sequence[Process]) -> Life:
     state: State = "running" if "running" in known else known[-1] if known else "silent"
     events = [event for process in processes for event in process.events]
     starts = [event for event in events if event.get("event") == "start"]
-    ends = [time for event in events if event.get("event") == "end" and (time := _time_of(event)) is not None]
-    times = [time for event in starts if (time := _time_of(event)) is not None]
+    ends = [time for event in events if event.get("event") == "end" and (time := maybe_time(event)) is not None]
+    times = [time for event in starts if (time := maybe_time(event)) is not None]
     last = starts[-1] if starts else {}
     host, pid = last.get("host"), last.get("pid")
     return Life(
@@ -68,8 +68,3 @@ def life_of(processes: Sequence[Process]) -> Life:
         host=host if isinstance(host, str) else None,
         pid=pid if isinstance(pid, int) else None,
     )
-
-
-def _time_of(event: Record) -> float | None:
-    time = event.get("_timestamp")
-    return float(time) if isinstance(time, (int, float)) else None

@@ -28,6 +28,9 @@ CHUNK_BYTES = 4 << 20
 MOST_LINE_BYTES = 256 << 20
 """A longer line is a bad one: it is passed over without being held."""
 
+MOST_DEPTH = 100
+"""So many lists and dicts may lie within each other; deeper ones, over which many a program would fail, are read as ``"…"``."""
+
 OWN_KEYS = ("_step", "_timestamp")
 """What a record of `log` says of itself; every other key is what somebody logged, also one that begins with ``_``."""
 
@@ -64,11 +67,38 @@ def values_of(files: Files, path: str) -> Iterator[tuple[bytes, Any]]:
 
 
 def parsed(line: bytes) -> Any:
-    """Return the JSON value of one line, integers of any size exact, or `BAD`."""
+    """Return the JSON value of one line, integers of any size exact, no deeper than `MOST_DEPTH`, or `BAD`."""
     try:
-        return json.loads(line) if _LONG_NUMBER.search(line) else orjson.loads(line)
+        value = json.loads(line) if _LONG_NUMBER.search(line) else orjson.loads(line)
     except (ValueError, RecursionError):
         return BAD
+    return shallow(value) if may_be_deep(line) else value
+
+
+def may_be_deep(lines: bytes) -> bool:
+    """Return whether any of these `lines` may hold a value past `MOST_DEPTH`; most lines that don't are told at once."""
+    return lines.count(b"[") + lines.count(b"{") > MOST_DEPTH
+
+
+def shallow(value: Any, depth: int = MOST_DEPTH) -> Any:
+    """Return `value` with ``"…"`` in the place of lists and dicts that lie deeper than `depth`."""
+    if not isinstance(value, (list, dict)):
+        return value
+    if depth == 0:
+        return "…"
+    if isinstance(value, list):
+        return [shallow(element, depth - 1) for element in value]
+    return {key: shallow(element, depth - 1) for key, element in value.items()}
+
+
+def maybe_time(record: Record) -> float | None:
+    """Return when a record was logged, in seconds since the epoch; None if it does not say, or no finite float is it."""
+    time_s = record.get("_timestamp")
+    try:
+        seconds = float(time_s) if isinstance(time_s, (int, float)) else math.nan
+    except OverflowError:  # an integer past the largest float
+        return None
+    return seconds if math.isfinite(seconds) else None
 
 
 def as_numbers(value: Any) -> Any:
