@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import re
 import shutil
+import tracemalloc
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 import numpy as np
 import pytest
 import requests
 from processes import wait_until
-from viewing import README, SCRIPT, STEPS, Runs, looking, make_runs
+from viewing import RATES, README, SCRIPT, STEPS, Runs, looking, make_runs
 
 from ml_logger.files import LocalFiles
-from ml_logger.view import assets
+from ml_logger.view import array_scan, assets, curves, tensor
 from ml_logger.view.local import Site
 
 COLUMNS = ("at", "count", "nan", "above", "below", "min", "max", "mean", "last")
@@ -242,11 +246,61 @@ def test_a_tensor_is_told_without_its_numbers(site: Site, runs: Runs) -> None:
     assert heat["stats"] == {"min": 1, "max": 1, "mean": 1, "std": 0, "nan": 1, "inf": 1}
 
 
+@pytest.mark.parametrize("dtype", ["f8", ">f4", "i1", "?", "g"])
+@pytest.mark.parametrize("shape", [(700, 300), (2, 5000), (5000, 2), (4000,), (3, 40, 50), ()])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_an_array_is_told_in_pieces_as_it_is_whole(
+    monkeypatch: pytest.MonkeyPatch, dtype: str, shape: tuple[int, ...], order: Literal["C", "F"]
+) -> None:
+    """Statistics and heat map don't depend on where the pieces end, on the type, or on which axis lies first."""
+    monkeypatch.setattr(array_scan, "PIECE", 900)
+    array = np.asarray((np.random.default_rng(1).normal(size=shape) * 40).astype(dtype), order=order)
+    read = io.BytesIO(array.tobytes(order="F" if order == "F" else "C")).read
+    found = array_scan.summary_of(read, array.dtype, shape, is_fortran=order == "F")
+    floats = array.astype(np.float64)
+    facts = [floats.min(), floats.max(), floats.mean(), floats.std()]
+    assert np.allclose([found["stats"][name] for name in ("min", "max", "mean", "std")], facts, rtol=1e-9)
+    assert (found["heat"] is None) == (len(shape) != 2)
+    if found["heat"]:
+        rows, columns = (np.arange(cells) * n // cells for n in shape for cells in [min(n, 256)])
+        sums = np.add.reduceat(np.add.reduceat(floats, rows), columns, axis=1)
+        counts = np.diff(rows, append=shape[0])[:, None] * np.diff(columns, append=shape[1])
+        assert np.allclose(found["heat"]["values"], sums / counts)
+
+
+def test_numbers_near_the_largest_have_a_mean() -> None:
+    """No sum on the way passes the largest float."""
+    array = np.full(10, 1.5e308)
+    stats = array_scan.summary_of(io.BytesIO(array.tobytes()).read, array.dtype, array.shape, is_fortran=False)["stats"]
+    assert stats["mean"] == pytest.approx(1.5e308)
+
+
+@pytest.mark.parametrize("name", ["big.npy", "big.npz"])
+def test_a_large_array_takes_little_memory(tmp_path: Path, name: str) -> None:
+    """Of 32 million bytes, packed or not, a few MiB are held at a time."""
+    with (tmp_path / "big.npy").open("wb") as file:
+        header = {"descr": "|i1", "fortran_order": False, "shape": (4000, 8000)}
+        np.lib.format.write_array_header_1_0(file, header)
+        file.truncate(file.tell() + 32_000_000)
+    with zipfile.ZipFile(tmp_path / "big.npz", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        archive.write(tmp_path / "big.npy", "a.npy")
+    tracemalloc.start()
+    found = json.loads(tensor.tensor(LocalFiles(tmp_path), name, None).body)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found["stats"]["max"] == 0
+    assert peak < 16 << 20
+
+
 def test_what_is_no_plain_array_is_refused(site: Site, runs: Runs) -> None:
     """Pickled objects are never loaded, and other bytes are no array."""
     np.save(runs.root / "pickled.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     (runs.root / "cut.npz").write_bytes(b"PK\x03\x04 no archive")
-    for path in ("pickled.npy", "cut.npz", "running/metrics.jsonl"):
+    np.save(runs.root / "cut.npy", np.arange(1000))
+    os.truncate(runs.root / "cut.npy", 4000)
+    with zipfile.ZipFile(runs.root / "bomb.npz", "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("a.npy", bytes(1000))
+    for path in ("pickled.npy", "cut.npz", "cut.npy", "bomb.npz", "running/metrics.jsonl"):
         assert get(site, f"view/api/tensor?path={path}").status_code == 400
 
 
@@ -419,7 +473,7 @@ def test_curves_over_time(site: Site, x: str) -> None:
         {"series": [["running", "train/loss"]], "buckets": 1e9},
         {"series": [["running", "train/loss"]], "buckets": True},
         {"series": [["running", "train/loss"]], "from": "a"},
-        {"series": [["running", "train/loss"]], "from": 1e300},
+        {"series": [["running", "train/loss"]], "from": [1e300]},
         {"series": [["running", "train/loss"]], "origin": 0, "width": 3},
         {"series": [["running", "train/loss"]], "origin": 0, "width": -1},
         {"series": [["running", "train/loss"]], "seen": {"running": 1}},
@@ -433,6 +487,44 @@ def test_requests_for_curves_that_make_no_sense_are_refused(site: Site, body: di
     )
     assert answer.status_code == 400, answer.text
     assert "\n" not in answer.json()["error"]
+
+
+def test_what_is_asked_for_twice_comes_once(site: Site) -> None:
+    """A pair of run and key that is named again and again is one series."""
+    head, _ = asked(site, series=[["running", "train/loss"]] * 2000, buckets=10_000)
+    assert [one["run"] for one in head["series"]] == [0]
+
+
+def test_all_series_together_are_cut_into_a_bounded_number_of_buckets(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there are many each has fewer; a grid of the client's that is too fine is refused with 413 and the bound."""
+    monkeypatch.setattr(curves, "MOST_IN_ALL", 40)
+    series = [[f"sweep/lr={rate}", key] for rate in RATES[:2] for key in ("train/loss", "train/accuracy")]
+    head, found = asked(site, series=series, buckets=800)
+    assert len(found) == 4
+    assert all(2 < len(one["index"]) <= 11 for one in found)
+    assert all(one["points"] >= STEPS for one in head["series"])
+    body = {"series": series, "origin": 0, "width": 1}
+    answer = requests.post(
+        site.url + "view/api/curves", data=json.dumps(body), headers={"X-ML-Logger": "1"}, timeout=30
+    )
+    assert answer.status_code == 413
+    assert "more than 80 buckets" in answer.json()["error"]
+
+
+def test_steps_of_any_size_are_drawn(site: Site, runs: Runs) -> None:
+    """Steps at both ends of what a float holds lie in buckets, and the answer's ends and grid may be sent back."""
+    far = [-1.5e308, 0.0, 1.5e308]
+    (runs.root / "far").mkdir()
+    lines = [json.dumps({"_step": step, "_timestamp": 1.0, "loss": 2.0}) + "\n" for step in far]
+    (runs.root / "far" / "metrics.jsonl").write_text("".join(lines))
+    head, (loss,) = asked(site, series=[["far", "loss"]], buckets=100)
+    halves = head["origin"] / 2 + (loss["index"] + loss["at"].astype(float)) * (head["width"] / 2)
+    assert np.allclose(halves, np.array(far) / 2, atol=head["width"] / 1e6)
+    again = {name: head[name] for name in ("from", "to", "origin", "width")}
+    assert asked(site, series=[["far", "loss"]], **again)[1][0]["index"].tolist() == loss["index"].tolist()
+    shutil.rmtree(runs.root / "far")
 
 
 def test_no_agent_is_heard_without_a_receiver(site: Site) -> None:

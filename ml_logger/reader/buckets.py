@@ -19,6 +19,7 @@ from .block import Floats
 
 _MOST_INDEX = (1 << 31) - 1
 _MOST_RUNS = 64
+_WIDEST, _NARROWEST = 2.0**1023, 2.0**-1022
 _LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -61,18 +62,23 @@ def _float32(array: Floats) -> NDArray[np.float32]:
 
 def grid(low: float, high: float, buckets: int) -> tuple[float, float]:
     """Return origin and width of the grid on which about `buckets` cover low..high: at most so many and one, at least half."""
-    span = high - low
-    finest = 4 * max(math.ulp(low), math.ulp(high))  # narrower ones can't be told apart
-    if not math.isfinite(span) or span <= finest or buckets < 1:
-        width = 1.0 if not math.isfinite(span) or span <= 0 else _power_above(finest)
+    if not (math.isfinite(low) and math.isfinite(high)) or high <= low or buckets < 1:
+        width = 1.0
     else:
-        width = _power_above(max(finest, span / buckets))
-    return (math.floor(low / width) * width if math.isfinite(low) else 0.0), width
+        finest = 4 * max(math.ulp(low), math.ulp(high))  # narrower ones can't be told apart
+        width = _power_above(max(finest, high / buckets - low / buckets, _NARROWEST))
+    return (_multiple_below(low, width) if math.isfinite(low) else 0.0), width
+
+
+def _multiple_below(number: float, width: float) -> float:
+    """Return the multiple of `width` at or below `number`, above where that is no float any more."""
+    below = math.floor(number / width)
+    return below * width if math.isfinite(below * width) else (below + 1) * width
 
 
 def _power_above(number: float) -> float:
-    """Return the smallest power of two that is at least `number`."""
-    fraction, exponent = math.frexp(number)
+    """Return the smallest power of two that is at least `number`, the largest there is for one past it."""
+    fraction, exponent = math.frexp(min(number, _WIDEST))
     return math.ldexp(1.0, exponent - 1 if fraction == 0.5 else exponent)
 
 
@@ -127,7 +133,7 @@ def _of_sorted(
 ) -> Buckets:
     """Return the buckets of points that lie bucket by bucket; each begins at one of `starts` and is one of `index`."""
     ends = np.append(starts[1:], len(x))[: len(starts)]
-    at = np.clip((x[ends - 1] - origin) / width - index, 0.0, 1.0)
+    at = np.clip(_in_widths(x[ends - 1], origin, width) - index, 0.0, 1.0)
     nan, above, below, low, high, mean = _summary(values, starts)
     count = (ends - starts).astype(np.float64)
     return Buckets(index.astype(np.int32), at, count, nan, above, below, low, high, mean, values[ends - 1])
@@ -135,16 +141,22 @@ def _of_sorted(
 
 def _is_in_range(x: Floats, origin: float, width: float) -> NDArray[np.bool_]:
     with np.errstate(over="ignore", invalid="ignore"):
-        return np.abs((x - origin) / width) < _MOST_INDEX
+        return np.abs(_in_widths(x, origin, width)) < _MOST_INDEX
+
+
+def _in_widths(x: Floats, origin: float, width: float) -> Floats:
+    """Return how many widths `x` is behind `origin`; by halves, since a whole difference may be past the largest float."""
+    return (x * 0.5 - origin * 0.5) / (width * 0.5)
 
 
 def _cut(x: Floats, origin: float, width: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return where in an ascending `x` each bucket begins, and which it is."""
-    first, last = (int(index) for index in np.floor((x[[0, -1]] - origin) / width))
+    first, last = (int(index) for index in np.floor(_in_widths(x[[0, -1]], origin, width)))
     if (last - first) * 4 > len(x):  # few points a bucket: it is cheaper to ask each where it belongs
-        return _changes(np.floor((x - origin) / width).astype(np.int64))
+        return _changes(np.floor(_in_widths(x, origin, width)).astype(np.int64))
     buckets = np.arange(first - 1, last + 2)  # one more at either end, as the division above may have been rounded
-    edges = np.searchsorted(x, origin + width * np.append(buckets, last + 2))
+    with np.errstate(over="ignore"):
+        edges = np.searchsorted(x, 2 * (origin * 0.5 + width * 0.5 * np.append(buckets, last + 2)))
     is_filled = edges[1:] > edges[:-1]
     return edges[:-1][is_filled], buckets[is_filled]
 
@@ -160,7 +172,7 @@ def _gathered(
     """Return the points bucket by bucket, those of one in the order of their records, where each begins, and which it is."""
     kept = _is_in_range(x, origin, width)
     x, values = x[kept], values[kept]
-    index = np.floor((x - origin) / width).astype(np.int64)
+    index = np.floor(_in_widths(x, origin, width)).astype(np.int64)
     if len(index):
         lowest = index.min()
         narrow = index - lowest

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from ..reader import Buckets, Columns, Series, bucketed, news_since
 from ..reader import grid as bucket_grid
@@ -19,6 +20,10 @@ from .asked import checked_path
 Axis = Literal["step", "time", "relative"]
 MOST_SERIES = 2000
 MOST_BUCKETS = 10_000
+MOST_IN_ALL = 1_000_000
+"""So many buckets, of all series together, an answer is cut into: 40 MB. A series has fewer where there are many."""
+
+_WIDEST, _NARROWEST = 2.0**1023, 2.0**-1022
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +67,7 @@ def _series(body: dict[str, Any]) -> tuple[tuple[str, str], ...]:
     series = body.get("series")
     if not isinstance(series, list) or len(series) > MOST_SERIES:
         raise Refused(400, f"series must be a list of up to {MOST_SERIES} pairs of run and key")
-    return tuple(_pair(pair) for pair in series)
+    return tuple(dict.fromkeys(_pair(pair) for pair in series))
 
 
 def _pair(pair: Any) -> tuple[str, str]:
@@ -75,7 +80,7 @@ def _maybe_float(body: dict[str, Any], name: str) -> float | None:
     value = body.get(name)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 2**62:
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise Refused(400, f"{name} must be a number")
     return float(value)
 
@@ -84,20 +89,24 @@ def _maybe_grid(body: dict[str, Any]) -> Grid | None:
     origin, width = _maybe_float(body, "origin"), _maybe_float(body, "width")
     if origin is None or width is None:
         return None
-    if not 2.0**-40 <= width <= 2.0**60 or math.frexp(width)[0] != 0.5:
+    if not _NARROWEST <= width <= _WIDEST or math.frexp(width)[0] != 0.5:
         raise Refused(400, "width must be a power of two that came with an answer")
     return Grid(origin, width)
 
 
 def answer(columns: Mapping[str, Columns], asked: Asked) -> Reply:
-    """Return the curves that are asked for, of those runs that have `columns` and of keys that are there."""
+    """Return the curves that are asked for, of those runs that have `columns` and of keys that are there.
+
+    Raises `Refused` (413) where the grid that the client has cuts them into too many buckets.
+    """
     paths = list(dict.fromkeys(run for run, _ in asked.series))
     keys = list(dict.fromkeys(key for _, key in asked.series))
     curves = [
         curve for run, key in asked.series if run in columns and (curve := _maybe_curve(columns[run], run, key, asked))
     ]
     first, last = _ends(asked, curves)
-    grid = asked.grid or Grid(*bucket_grid(first, last, asked.buckets))
+    grid = asked.grid or Grid(*bucket_grid(first, last, min(asked.buckets, MOST_IN_ALL // max(1, len(curves)))))
+    _require_few(sum(curve.most_buckets(grid, first, last) for curve in curves))
     heads, blocks = [], []
     for curve in curves:
         buckets = curve.buckets(grid, first, last)
@@ -109,6 +118,11 @@ def answer(columns: Mapping[str, Columns], asked: Asked) -> Reply:
     line = orjson.dumps({**head, "runs": paths, "keys": keys, "series": heads})
     padding = b" " * (-(len(line) + 1) % 4)
     return Reply(b"".join([line, padding, b"\n", *blocks]), "application/octet-stream", is_asked_once=True)
+
+
+def _require_few(buckets: float) -> None:
+    if buckets > 2 * MOST_IN_ALL:  # twice, as a grid may have a bucket more, and what it was made for may grow
+        raise Refused(413, f"more than {2 * MOST_IN_ALL} buckets on this grid; ask without one, or for fewer series")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +141,25 @@ class _Curve:
 
     def buckets(self, grid: Grid, first: float, last: float) -> Buckets:
         """Return its buckets between `first` and `last`, of a tail those from the first that changed."""
-        if self.is_tail:
-            first = max(first, grid.origin + math.floor((self.since - grid.origin) / grid.width) * grid.width)
-        inside = (self.xs >= first) & (self.xs <= last)
+        inside = self._inside(grid, first, last)
         whole = bool(inside.all())
         xs, values = (self.xs, self.values) if whole else (self.xs[inside], self.values[inside])
         return bucketed(xs, values, grid.origin, grid.width)
+
+    def most_buckets(self, grid: Grid, first: float, last: float) -> float:
+        """Return a bound of how many those are: a point fills one at most, and the range has so many."""
+        across = last / grid.width - self._first(grid, first) / grid.width + 2
+        return min(int(self._inside(grid, first, last).sum()), across)
+
+    def _inside(self, grid: Grid, first: float, last: float) -> NDArray[np.bool_]:
+        return (self.xs >= self._first(grid, first)) & (self.xs <= last)
+
+    def _first(self, grid: Grid, first: float) -> float:
+        """Return where the first bucket begins that is asked for and not the same as before."""
+        if not self.is_tail:
+            return first
+        buckets = (self.since / 2 - grid.origin / 2) / (grid.width / 2)
+        return max(first, grid.origin + math.floor(buckets) * grid.width if math.isfinite(buckets) else self.since)
 
 
 def _maybe_curve(columns: Columns, run: str, key: str, asked: Asked) -> _Curve | None:

@@ -126,5 +126,5 @@ export function nearest(ascending, value) {
  * @returns {Float64Array}
  */
 export function positions({ index, at }, { origin, width }) {
-  return Float64Array.from(index, (i, n) => origin + (i + at[n]) * width);
+  return Float64Array.from(index, (i, n) => 2 * (origin / 2 + (i + at[n]) * (width / 2))); // by halves: a whole one may be past the largest number
 }

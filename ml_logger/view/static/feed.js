@@ -55,6 +55,7 @@ export class Feed {
     const { held, grid, turn } = this;
     if (!held || !grid) return false;
     const answer = await this.#ask(held, { ...grid, seen: this.cursors });
+    if (!answer && turn === this.turn && this.trouble?.status === 413) return this.load(held); // too much on this grid
     if (!answer || turn !== this.turn) return false;
     this.cursors = { ...this.cursors, ...answer.cursors };
     for (const one of answer.series) this.series.set(nameOf(one), this.#grown(one));
