@@ -47,6 +47,13 @@ CASES = {
     "two ranks that are resumed": ([(0, range(5)), (0.5, range(5)), (100, range(3, 5)), (100.5, range(3, 5))], None, 2),
     "three attempts": ([(0, range(9)), (100, range(5, 7)), (200, range(3, 4))], [0, 1, 2, 3], 3),
     "a later attempt that goes back less": ([(0, range(9)), (100, range(3, 6)), (200, range(5, 8))], [*range(8)], 3),
+    "a clock that was set back": ([(1000, range(8)), (500, range(4, 6))], [0, 1, 2, 3, 4, 5], 2),
+    "a clock that was set back, and a job resumed twice": (
+        [(1000, range(8)), (500, range(8, 10)), (600, range(4, 6))],
+        [0, 1, 2, 3, 4, 5],
+        2,
+    ),
+    "ranks that are resumed at steps of their own": ([(0, range(5)), (100, range(3, 5)), (101, range(2, 4))], None, 2),
     "no steps": ([(0, [None] * 3), (100, [None] * 2)], [math.nan] * 5, 1),
 }
 
@@ -57,7 +64,8 @@ def test_attempts(case):
     parts, expected, attempts = CASES[case]
     names = ["metrics.jsonl", *(f"metrics.{number}.jsonl" for number in range(1, len(parts)))]
     run = run_of(**{name: part(*of) for name, of in zip(names, parts, strict=True)})
-    expected = [0, 1, 2, 0, 1, 2, 3, 4, 3, 4] if expected is None else expected
+    if expected is None:
+        expected = [0, 1, 2, 0, 1, 2, 3, 4, 3, 4] if len(parts) == 4 else [0, 1, 3, 4, 2, 3]
     np.testing.assert_array_equal(steps(run), expected)
     assert len(run.columns().attempts) == attempts
     assert len(run.series("loss", attempts=True)) == sum(len(list(of)) for _, of in parts)
@@ -71,6 +79,37 @@ def test_the_order_is_that_of_the_times():
     )
     assert run.series("loss").values.tolist() == [0, 1, 100, 200, 201]
     assert run.last_values()["loss"] == 201
+
+
+def test_what_lives_on_beside_changes_no_other_key():
+    """Two attempts at a key are two, whatever a process that lived through both of them logs under another name."""
+    train, resumed = part(1000, range(8), loss=1.0), part(1100, range(4, 8), loss=2.0)
+    beside = part(1000.5, [0, 4], eval=1.0)
+    for later in (b"", part(1200, [8], eval=1.0)):
+        run = run_of(**{METRICS: train, FIRST: beside + later, SECOND: resumed})
+        assert run.series("loss").values.tolist() == [1.0] * 4 + [2.0] * 4
+        assert (len(run.columns().attempts), len(run.series("eval"))) == (2, 2 + bool(later))
+        assert run.last_values()["loss"] == 2.0
+
+
+def test_ranks_that_log_a_key_once_hide_nothing_of_each_other():
+    """A process that ran already when another logged a key is no resumption of it, though it logs that key later."""
+    ranks = [part(start, range(3), loss=1.0) + part(start + 5, [2], final=start) for start in (0, 0.5, 0.7)]
+    run = run_of(**dict(zip((METRICS, FIRST, SECOND), ranks, strict=True)))
+    assert run.series("final").values.tolist() == [0, 0.5, 0.7]
+
+
+def test_the_last_values_are_of_the_newest_attempt_where_the_clock_was_set_back():
+    """What was logged later by a clock that was wrong is not what was logged last."""
+    run = run_of(**{METRICS: part(1000, range(8), loss=1.0), FIRST: part(500, range(4, 6), loss=2.0, b=0.0)})
+    assert run.last_values() == {"_step": 5, "_timestamp": 501, "loss": 2.0, "b": 0.0}
+
+
+def test_a_logger_that_goes_back_in_its_file_shows_all():
+    """Steps that one file has again are shown again: cycles of steps look the same. A logger made anew replaces them."""
+    again = part(0, [*range(8), *range(4, 8)])
+    assert len(run_of(**{METRICS: again}).series("loss")) == 12
+    assert steps(run_of(**{METRICS: part(0, range(8)), FIRST: part(8, range(4, 8))})) == [*range(8)]
 
 
 def test_parts_without_times_replace_nothing():
@@ -129,7 +168,7 @@ def test_news_are_the_new_points():
     news = news_since(run.columns(), cursor)
     assert (news.keys, news.is_everything, news.replaces("loss")) == (["loss", "other"], False, False)
     assert (news.series("loss").steps.tolist(), news.series("other").steps.tolist()) == ([3, 4], [9])
-    for strange in (None, "", "x", "1-2", "zz-0-0", "1-2-3-4", "ffffffff-1-0", "-1-1-1"):
+    for strange in (None, "", "x", "1-2", "zz-0", "1-2-3", "ffffffff-1", "-1-1"):
         assert news_since(run.columns(), strange).is_everything
         assert len(news_since(run.columns(), strange).series("loss")) == 5
 
@@ -161,12 +200,14 @@ def test_a_file_that_is_another_one_makes_everything_new():
     assert news_since(run.columns(), cursor).is_everything
 
 
+NAMES = (METRICS, FIRST, SECOND, "metrics~0a1b2c3d.jsonl")
 RECORD = st.fixed_dictionaries(
     {
-        "part": st.integers(0, 3),
+        "part": st.integers(0, 3),  # which of `NAMES`
         "step": st.integers(0, 6) | st.none(),
         "key": st.sampled_from(["a", "b"]),
-        "gap": st.integers(0, 2),
+        "gap": st.integers(0, 2) | st.sampled_from([0, 1, 2, -9]),
+        "is_timed": st.booleans() | st.just(True),
     }
 )
 
@@ -179,8 +220,9 @@ def test_who_follows_the_news_knows_what_is_there(rounds):
     for records in rounds:
         for record in records:
             now += record["gap"] / 2
-            path = f"run/metrics.{record['part']}.jsonl" if record["part"] else "run/metrics.jsonl"
-            files.content[path] = files.content.get(path, b"") + part(now, [record["step"]], **{record["key"]: now})
+            path, data = f"run/{NAMES[record['part']]}", part(now, [record["step"]], **{record["key"]: now})
+            data = data if record["is_timed"] else data.replace(b'"_timestamp"', b'"untimed"')
+            files.content[path] = files.content.get(path, b"") + data
         columns = run.columns()
         news = news_since(columns, cursor)
         for key, points in known.items():

@@ -1,10 +1,11 @@
 """Attempts: which parts of a run's metrics are one after another's, and which values a newer one replaces.
 
-Parts come in the order in which they began. One that begins before all those before it have ended ran beside them (another
-rank, a worker), and one that begins at a step that none has reached goes on (the next segment, a job resumed where it
-ended): both belong to the attempt before. One that begins later, **at a step that was reached already, is a new attempt**.
-From the step at which an attempt began its values replace those of older ones, key by key: what a script adds under names
-of its own hides nothing. Where there is no step or no time nothing is known, and nothing is replaced.
+All is decided **for one key**, of those parts that have it, in their order (`columns.in_order`). A part lasts, for a key, from
+its first record to its last one with that key: what its process logs later under other names says nothing about this one.
+One that lasted at the same time as another ran beside it (a rank, a worker), and one that begins at a step that none has
+reached goes on (the next segment, a job resumed where it ended): both belong to the attempt before. Any other, **one that
+begins at a step that was reached already, is a new attempt**, and its values replace those of older ones from its first step
+on. Where there is no step or no time nothing is known, and nothing is replaced.
 
 Pure.
 """
@@ -12,53 +13,79 @@ Pure.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from .block import Span
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt: the numbers of its parts, and the step at which it began (NaN: none)."""
+    """One attempt at a key: the numbers of its parts, and the least step at which one of them began (NaN: none)."""
 
     parts: tuple[int, ...]
     first_step: float
 
+    def joined_by(self, part: int, span: Span) -> Attempt:
+        """Return this attempt with one part more."""
+        return Attempt((*self.parts, part), _least(self.first_step, span.first_step))
 
-def attempts_among(spans: Sequence[Span]) -> list[Attempt]:
-    """Return the attempts that parts with these `spans`, in the order in which they began, are; the newest last."""
+
+def attempts_among(spans: Mapping[int, Span]) -> tuple[Attempt, ...]:
+    """Return the attempts that the parts with these `spans`, by number and in their order, are; the newest last."""
     found: list[Attempt] = []
-    so_far = Span()
-    for number, span in enumerate(spans):
-        if found and not _is_new(so_far, span):
-            found[-1] = Attempt((*found[-1].parts, number), _first(found[-1].first_step, span.first_step))
-            so_far = so_far.then(span)
+    now = Span()  # when those ran that may still be running, and the step that was reached
+    for part, span in spans.items():
+        is_apart = _is_apart(now, span)
+        if not found or (is_apart and span.first_step <= now.most_step):
+            found.append(Attempt((part,), span.first_step))
+            now = span
         else:
-            found.append(Attempt((number,), span.first_step))
-            so_far = span
-    return found
+            found[-1] = found[-1].joined_by(part, span)
+            both = _both(now, span)
+            now = replace(span, most_step=both.most_step) if is_apart else both
+    return tuple(found)
 
 
-def _is_new(before: Span, span: Span) -> bool:
-    """Whether a part is a new attempt beside what came before; any comparison with NaN says no."""
-    return span.first_time > before.last_time and span.first_step <= before.most_step
-
-
-def replaced_from(attempts: Sequence[Attempt], keys: Sequence[Collection[str]], key: str) -> list[float]:
-    """Return for each part the step from which newer attempts replace its values of `key`; infinity if none does.
-
-    `keys` are the keys of each part.
-    """
-    found = [math.inf] * len(keys)
-    step = math.inf
+def replaced_from(attempts: Sequence[Attempt], parts: int) -> list[float]:
+    """Return for each of so many `parts` the step from which newer attempts replace its values; infinity if none does."""
+    found, step = [math.inf] * parts, math.inf
     for attempt in reversed(attempts):
         for part in attempt.parts:
             found[part] = step
-        if any(key in keys[part] for part in attempt.parts):
-            step = min(step, attempt.first_step)
+        step = min(step, attempt.first_step)
     return found
 
 
-def _first(one: float, other: float) -> float:
-    return other if math.isnan(one) else one
+def by_end(spans: Sequence[Span]) -> list[int]:
+    """Return the numbers of the parts with these `spans`, the one that has the last word last.
+
+    Of those that ran beside each other that is the one that logged last; of others the last in their order.
+    """
+    groups: list[list[int]] = []
+    now = Span()
+    for part, span in enumerate(spans):
+        if not groups or _is_apart(now, span):
+            groups.append([])
+            now = span
+        groups[-1].append(part)
+        now = _both(now, span)
+    return [part for group in groups for part in sorted(group, key=lambda part: _end(spans[part]))]
+
+
+def _is_apart(one: Span, other: Span) -> bool:
+    """Whether one was over before the other began, whatever the order; any comparison with NaN says no."""
+    return other.first_time > one.last_time or other.last_time < one.first_time
+
+
+def _both(one: Span, other: Span) -> Span:
+    """Return from when to when either ran, whichever began first, and the step that was reached."""
+    return replace(one.then(other), first_time=_least(one.first_time, other.first_time))
+
+
+def _end(span: Span) -> float:
+    return -math.inf if math.isnan(span.last_time) else span.last_time
+
+
+def _least(one: float, other: float) -> float:
+    return one if one <= other or math.isnan(other) else other

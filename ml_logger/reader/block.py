@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
@@ -24,6 +24,7 @@ MOST_KEYS = 10_000
 """Columns a block has at most; what a run logs under more names than that is in its records only."""
 
 NO_FLOATS: Floats = np.empty(0)
+NO_ROWS: Rows = np.empty(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,18 @@ class Block:
     span: Span
     last: Mapping[str, Any]
     bad_lines: int = 0
+    _spans: dict[int, Span] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def span_of(self, key: str) -> Span:
+        """Return the span of those records that have `key`; worked out once for all keys that the same records have."""
+        column = self.columns.get(key)
+        rows = NO_ROWS if column is None else column.rows
+        if rows is None:
+            return self.span
+        found = self._spans.get(id(rows))
+        if found is None:
+            found = self._spans[id(rows)] = span_of(self.steps[rows], self.times[rows])
+        return found
 
 
 EMPTY = Block(0, NO_FLOATS, NO_FLOATS, {}, Span(), {})
@@ -137,4 +150,4 @@ def _first(one: float, other: float) -> float:
 
 
 def _most(one: float, other: float) -> float:
-    return float(np.fmax(one, other))
+    return one if one >= other or math.isnan(other) else other

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from contextlib import closing
 
 from ..errors import NotHeld
 from ..files import Files
 from .cache import ColumnCache
-from .columns import Columns, PartColumns
+from .columns import Columns, PartColumns, in_order
 from .growing import Decode, GrowingPart
 from .parts import Part
 
@@ -48,12 +47,3 @@ class ColumnStream:
                 return None
             growing.seen = part
         return growing.columns()
-
-
-def in_order(parts: Sequence[PartColumns]) -> list[PartColumns]:
-    """Return `parts` in the order in which they began; one without a time stays behind the one before it."""
-    begins, before = [], -math.inf
-    for part in parts:
-        before = before if math.isnan(part.span.first_time) else part.span.first_time
-        begins.append(before)
-    return [parts[number] for number in sorted(range(len(parts)), key=begins.__getitem__)]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from .attempts import Attempt, attempts_among, replaced_from
+from ..layout import undiverged
+from .attempts import Attempt, attempts_among, by_end, replaced_from
 from .block import NO_FLOATS, Block, Column, Floats, Span
 from .records import as_numbers
 from .series import Points, Series
@@ -55,16 +56,50 @@ class PartColumns:
                 points[key] = points.get(key, 0) + len(column.values)
         return points
 
+    def support_of(self, key: str) -> tuple[int, ...]:
+        """Return what is the same for all keys that the same records have, while this part is there."""
+        columns = [block.columns.get(key) for block in self.blocks]
+        return tuple([0 if column is None else id(column.rows) for column in columns])
+
+    def span_of(self, key: str) -> Span:
+        """Return how long it lasted for `key`, from its first record to the last one with that key, and the steps of these."""
+        span = Span()
+        for block in self.blocks:
+            span = span.then(block.span_of(key))
+        return replace(span, first_time=self.span.first_time)
+
+
+def in_order(parts: Sequence[PartColumns]) -> list[PartColumns]:
+    """Return `parts`, which are in the order of their names, in the one that counts.
+
+    Numbers say for sure which of one machine's parts began first, whatever its clock was set to. One that a mirror keeps
+    beside another's is put between them by the time of its first record, or behind the one before it if it has none.
+    """
+    begins, before, latest = [], -math.inf, -math.inf
+    parts = sorted(parts, key=_is_kept_beside)
+    for part in parts:
+        before = before if math.isnan(part.span.first_time) else part.span.first_time
+        if not _is_kept_beside(part):
+            before = latest = max(latest, before)
+        begins.append(before)
+    return [parts[number] for number in sorted(range(len(parts)), key=begins.__getitem__)]
+
+
+def _is_kept_beside(part: PartColumns) -> bool:
+    name = part.path.rpartition("/")[2]
+    return undiverged(name) != name
+
 
 class Columns:
     """What `log` stored, as it was at one moment; nothing in it changes any more, so threads may share it.
 
-    `parts` are in the order in which they began, `attempts` name them by number (docs/SPOOL_FORMAT.md says what an attempt is).
+    `parts` are in the order of `in_order`, attempts name them by number (docs/SPOOL_FORMAT.md says what an attempt is).
     """
 
     def __init__(self, parts: Sequence[PartColumns]) -> None:
         self.parts = tuple(parts)
-        self.attempts: tuple[Attempt, ...] = tuple(attempts_among([part.span for part in self.parts]))
+        self._attempts: dict[str, tuple[Attempt, ...]] = {}
+        self._alike: dict[tuple[tuple[int, tuple[int, ...]], ...], tuple[Attempt, ...]] = {}
 
     @property
     def count(self) -> int:
@@ -82,20 +117,15 @@ class Columns:
         return self.parts[0].span.first_time if self.parts else math.nan
 
     @cached_property
-    def span(self) -> Span:
-        """From when to when the newest attempt logged, and its steps."""
-        span = Span()
-        for number in self.attempts[-1].parts if self.attempts else ():
-            span = span.then(self.parts[number].span)
-        return span
+    def attempts(self) -> tuple[Attempt, ...]:
+        """The attempts at the key that has most of them."""
+        names = dict.fromkeys(key for part in self.parts for key in part.keys)
+        return max(map(self.attempts_at, names), key=len, default=())
 
     @cached_property
     def cursor(self) -> str:
         """A word for how far this goes, short enough for a URL; `news_since` takes it."""
-        numbers = {part: number for number, attempt in enumerate(self.attempts) for part in attempt.parts}
-        return ".".join(
-            f"{part.identity:x}-{part.count:x}-{numbers[number]:x}" for number, part in enumerate(self.parts)
-        )
+        return ".".join(f"{part.identity:x}-{part.count:x}" for part in self.parts)
 
     def keys(self, *, attempts: bool = False) -> dict[str, KeySummary]:
         """Return the numeric keys in the order in which they came, each with its points, first and last step."""
@@ -125,16 +155,32 @@ class Columns:
     def last_values(self) -> dict[str, Any]:
         """Return the last value of every key, text and all, ``_step`` and ``_timestamp`` among them."""
         last: dict[str, Any] = {}
-        for part in sorted(self.parts, key=_last_time):
-            for block in part.blocks:
+        for number in by_end([part.span for part in self.parts]):
+            for block in self.parts[number].blocks:
                 last.update(block.last)
         return {key: as_numbers(value) for key, value in last.items()}
 
     def replaced_from(self, key: str, *, attempts: bool = False) -> list[float]:
         """Return for each part the step from which a newer attempt has replaced its values of `key`; else infinity."""
-        if attempts or len(self.attempts) < 2:
-            return [math.inf] * len(self.parts)
-        return replaced_from(self.attempts, [part.keys for part in self.parts], key)
+        return replaced_from([] if attempts else self.attempts_at(key), len(self.parts))
+
+    def attempts_at(self, key: str) -> tuple[Attempt, ...]:
+        """Return the attempts of which `key` has values, the newest last."""
+        found = self._attempts.get(key)
+        if found is None:
+            found = self._attempts[key] = self._attempts_of_those_like(key)
+        return found
+
+    def _attempts_of_those_like(self, key: str) -> tuple[Attempt, ...]:
+        """Return the attempts at all keys that the same records have, worked out once: of many keys most are alike."""
+        having = [number for number, part in enumerate(self.parts) if key in part.keys]
+        if len(having) < 2:  # the steps of a single part replace nothing, and need not be looked at
+            return attempts_among(dict.fromkeys(having, Span()))
+        alike = tuple((number, self.parts[number].support_of(key)) for number in having)
+        found = self._alike.get(alike)
+        if found is None:
+            found = self._alike[alike] = attempts_among({number: self.parts[number].span_of(key) for number in having})
+        return found
 
     def _summary(self, key: str, attempts: bool) -> KeySummary:
         total, first, last = 0, math.nan, math.nan
@@ -202,7 +248,3 @@ def _rows(part: PartColumns, until: Mapping[str, float]) -> list[Floats]:
     is_left = has | (~had & ~(steps >= min(until.values(), default=math.inf)))
     found = [steps, times, *columns]
     return found if is_left.all() else [column[is_left] for column in found]
-
-
-def _last_time(part: PartColumns) -> float:
-    return -math.inf if math.isnan(part.span.last_time) else part.span.last_time

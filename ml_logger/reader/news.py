@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from functools import cached_property
 
-from .columns import Columns, points
+from .block import Block, Column, Rows, span_of
+from .columns import Columns, PartColumns, in_order, points
 from .series import Series
 
 
 class News:
     """What `columns` hold and did not at the time of a cursor.
 
-    `is_everything`: the cursor is of something else (a file is gone or was written anew, parts turned out to have run beside
-    each other); nothing that was known counts any more.
+    `is_everything`: the cursor is of something else (a file is gone or was written anew); nothing that was known counts any
+    more.
     """
 
     def __init__(self, columns: Columns, starts: Mapping[int, int] | None) -> None:
@@ -32,30 +32,17 @@ class News:
         return self.columns.series(key) if self.replaces(key) else self._new(key)
 
     def replaces(self, key: str) -> bool:
-        """Return whether points of `key` that were known are none any more, so that `series` is all of them."""
-        if self.is_everything:
-            return True
-        until = self.columns.replaced_from(key)
-        is_cut = [not math.isinf(step) for step in until]
-        return any(is_cut[part] and part in self._starts for part in range(len(is_cut))) and not self._was_replaced(key)
+        """Return whether points of `key` that were known are none any more or some are again, so that `series` is all."""
+        if self.is_everything or len(self.columns.parts) < 2:
+            return self.is_everything
+        now = dict(zip((part.path for part in self.columns.parts), self.columns.replaced_from(key), strict=True))
+        known = zip(self._known.parts, self._known.replaced_from(key), strict=True)
+        return any(until != now[part.path] for part, until in known if key in part.keys)
 
-    def _was_replaced(self, key: str) -> bool:
-        """Whether every attempt that has `key` now had it at the cursor, so that no further one replaces anything."""
-        for attempt in self.columns.attempts:
-            have = [part for part in attempt.parts if key in self.columns.parts[part].keys]
-            if have and not any(self._knew(part, key) for part in have):
-                return False
-        return True
-
-    def _knew(self, part: int, key: str) -> bool:
-        """Whether any record of a part that was known then has `key`."""
-        left = self._starts.get(part, 0)
-        for block in self.columns.parts[part].blocks:
-            column = block.columns.get(key)
-            if left > 0 and column is not None and (column.rows is None or column.rows[0] < left):
-                return True
-            left -= block.count
-        return False
+    @cached_property
+    def _known(self) -> Columns:
+        """What was known at the cursor."""
+        return Columns(in_order([_first(self.columns.parts[part], count) for part, count in self._starts.items()]))
 
     def _new(self, key: str) -> Series:
         until = self.columns.replaced_from(key)
@@ -67,19 +54,43 @@ def news_since(columns: Columns, cursor: str | None) -> News:
     """Return what `columns` hold behind `cursor`, which is the `Columns.cursor` of an earlier look, here or elsewhere."""
     known = _maybe_known(cursor or "")
     present = {part.identity: number for number, part in enumerate(columns.parts)}
-    attempts = {part: number for number, attempt in enumerate(columns.attempts) for part in attempt.parts}
-    if known is None or not all(identity in present for identity, _, _ in known):
+    if known is None or not all(identity in present for identity, _ in known):
         return News(columns, None)
-    starts = {present[identity]: count for identity, count, _ in known}
+    starts = {present[identity]: count for identity, count in known}
     is_grown = all(columns.parts[part].count >= count for part, count in starts.items())
-    is_same = all(attempts[present[identity]] == attempt for identity, _, attempt in known)
-    return News(columns, starts if is_grown and is_same else None)
+    return News(columns, starts if is_grown else None)
 
 
-def _maybe_known(cursor: str) -> list[tuple[int, int, int]] | None:
-    """Return identity, number of records and attempt of each part that `cursor` tells of, or None if it is no cursor."""
+def _maybe_known(cursor: str) -> list[tuple[int, int]] | None:
+    """Return identity and number of records of each part that `cursor` tells of, or None if it is no cursor."""
     try:
         found = [tuple(int(number, 16) for number in part.split("-")) for part in cursor.split(".")]
     except ValueError:
         return None
-    return [(part[0], part[1], part[2]) for part in found] if all(len(part) == 3 for part in found) else None
+    return [(part[0], part[1]) for part in found] if all(len(part) == 2 for part in found) else None
+
+
+def _first(part: PartColumns, count: int) -> PartColumns:
+    """Return the numbers of the first `count` records of a part."""
+    blocks, left = [], count
+    for block in part.blocks:
+        if left > 0:
+            blocks.append(block if block.count <= left else _cut(block, left))
+        left -= block.count
+    return PartColumns(part.path, part.identity, tuple(blocks))
+
+
+def _cut(block: Block, count: int) -> Block:
+    """Return the numbers of the first `count` records of a block."""
+    supports: dict[int, Rows] = {}
+    columns = {}
+    for key, column in block.columns.items():
+        rows = column.rows
+        if rows is not None:
+            if id(rows) not in supports:
+                supports[id(rows)] = rows[: rows.searchsorted(count)]
+            rows = supports[id(rows)]
+        columns[key] = Column(rows, column.values[: count if rows is None else len(rows)])
+    steps, times = block.steps[:count], block.times[:count]
+    found = {key: column for key, column in columns.items() if len(column.values)}
+    return Block(count, steps, times, found, span_of(steps, times), {})
