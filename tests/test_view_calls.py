@@ -20,9 +20,11 @@ import requests
 from processes import wait_until
 from viewing import RATES, README, SCRIPT, STEPS, Runs, looking, make_runs
 
+from ml_logger import ML_Logger
 from ml_logger.files import LocalFiles
 from ml_logger.view import array_scan, assets, curves, tensor
 from ml_logger.view.local import Site
+from ml_logger.view.open_runs import OpenRuns
 
 COLUMNS = ("at", "count", "nan", "above", "below", "min", "max", "mean", "last")
 
@@ -665,3 +667,62 @@ def test_a_file_that_becomes_shorter_is_cut_off(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(LocalFiles, "open", truncate_first)
     with looking(tmp_path) as own, pytest.raises((requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
         get(own, "view/files/log.bin")
+
+
+def test_numbers_of_any_size_are_shown_as_they_were_logged(tmp_path: Path) -> None:
+    """Whole numbers that neither JSON's writers nor a browser can hold come as their digits, in the list and in the run."""
+    with ML_Logger(tmp_path / "one") as logger:
+        logger.log_params(seed=2**70)
+        logger.log(4, big=2**70, exact=2**53 + 1, small=7, silent=True)
+    with looking(tmp_path) as site:
+        wait_until(lambda: "one" in listed(site), what="the run to be listed")
+        for run in (listed(site)["one"], get(site, "view/api/run?run=one").json()):
+            assert run["params"]["seed"] == str(2**70)
+            assert run["last"] == {"big": str(2**70), "exact": str(2**53 + 1), "small": 7}
+        assert get(site, "view/api/run?run=one").json()["sections"]["seed"] == str(2**70)
+
+
+def test_what_people_keep_may_hold_anything(tmp_path: Path) -> None:
+    """Charts and notes with numbers and texts that JSON can't hold are answered."""
+    make = {"metrics.jsonl": '{"_step":1,"loss":1}\n', ".notes.yml": 'note: "\\uD83D\\uDE00"', ".charts.yml": CHARTS}
+    for name, text in make.items():
+        (tmp_path / name).write_text(text)
+    with looking(tmp_path) as site:
+        assert get(site, "view/api/notes?run=").json()["note"] == "\N{GRINNING FACE}"
+        assert get(site, "view/api/charts?folder=").json()["charts"] == [
+            {"most": str(2**70), "name": "\\ud83d", "b'hi'": 1, str(2**70): 2}
+        ]
+
+
+CHARTS = f"""charts:
+- most: {2**70}
+  name: "\\uD83D"
+  ? !!binary aGk=
+  : 1
+  ? {2**70}
+  : 2
+"""
+
+
+def test_curves_of_the_others_come_where_one_run_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one is left out; asked for alone it is an error of one line."""
+    for name in ("bad", "good"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "metrics.jsonl").write_text('{"_step":1,"loss":1}\n')
+    columns = OpenRuns.columns
+
+    def failing(self: OpenRuns, path: str) -> Any:
+        if path == "bad":
+            raise ZeroDivisionError("of all things")
+        return columns(self, path)
+
+    monkeypatch.setattr(OpenRuns, "columns", failing)
+    with looking(tmp_path) as site:
+        head, series = asked(site, series=[["bad", "loss"], ["good", "loss"]])
+        assert [head["runs"][one["run"]] for one in head["series"]] == ["good"]
+        assert len(series) == 1
+        body, headers = {"series": [["bad", "loss"]]}, {"X-ML-Logger": "1"}
+        answer = requests.post(site.url + "view/api/curves", json=body, headers=headers, timeout=30)
+        assert (answer.status_code, answer.json()) == (500, {"error": "ZeroDivisionError: of all things"})

@@ -11,6 +11,7 @@ import orjson
 import pytest
 
 from ml_logger.files import Entry, Files, LocalFiles, OpenFile
+from ml_logger.reader import Columns
 from ml_logger.view import index as index_module
 from ml_logger.view.agenda import LATEST_S, SHARE, SOONEST_S, Agenda, rest_s
 from ml_logger.view.index import RunIndex
@@ -149,6 +150,68 @@ def test_what_is_quiet_is_looked_at_rarely(scene: Scene) -> None:
     looks = {path: scene.files.listed.count(path) for path in ("quiet", "busy")}
     assert looks["quiet"] <= 1
     assert looks["busy"] >= 10
+
+
+HOSTILE_FILES = {
+    "big metric": ("metrics.jsonl", b'{"_step":4,"big":%d}\n' % 2**70),
+    "big parameter": ("parameters.jsonl", b'{"seed":%d}\n' % 2**70),
+    "surrogates": ("parameters.jsonl", b'{"a\\ud800":"\\udfff \\ud83d\\ude00","b":%d}\n' % 2**70),
+    "deep list": ("parameters.jsonl", b'{"a":' + b"[" * 300 + b"]" * 300 + b"}\n"),
+    "deep section": ("parameters.jsonl", b'{"a":' * 900 + b"1" + b"}" * 900 + b"\n"),
+    "big pid": ("run.jsonl", b'{"event":"start","pid":%d,"host":"h"}\n' % 2**70),
+    "big time": ("run.jsonl", b'{"event":"start","_timestamp":1%s}\n' % (b"0" * 400)),
+    "surrogate note": (".notes.yml", b'note: "\\uD83D\\uDE00 \\uD83D"\n'),
+    "bad notes": (".notes.yml", b"note: !!bool what\n"),
+}
+
+
+def test_whatever_is_in_a_run_it_is_listed_and_the_others_are(scene: Scene) -> None:
+    """Numbers, texts and depths that JSON can't hold hide neither their run nor any other."""
+    for name, (file, line) in HOSTILE_FILES.items():
+        scene.write(name, 1)
+        with (scene.root / name / file).open("ab") as stream:
+            stream.write(line)
+    scene.write("z", 1)
+    scene.look()
+    assert set(scene.news()[0]) == {*HOSTILE_FILES, "z"}
+    assert not scene.index.is_scanning
+    lines = {line["path"]: line for line in orjson.loads(scene.index.changes(None, lambda _path: True))["runs"]}
+    assert lines["big metric"]["last"]["big"] == lines["big parameter"]["params"]["seed"] == str(2**70)
+    assert lines["surrogates"]["params"]["a\\ud800"] == "\\udfff \N{GRINNING FACE}"
+    assert lines["big pid"]["pid"] == str(2**70)
+    assert lines["surrogate note"]["notes"]["note"] == "\N{GRINNING FACE} \\ud83d"
+
+
+def test_a_run_that_cannot_be_read_costs_its_own_line_alone(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is listed and says why, the log says so once, and it is shown as soon as it can be read."""
+    for name in ("bad", "good"):
+        scene.write(name, 1)
+    columns, looks = scene.index._columns_of, []
+
+    def failing(path: str) -> Columns:
+        if path == "bad":
+            looks.append(path)
+            raise ZeroDivisionError(f"look {len(looks)}")
+        return columns(path)
+
+    monkeypatch.setattr(scene.index, "_columns_of", failing)
+    scene.look(10)
+    assert scene.news() == ({"bad": None, "good": 1}, [])
+    scene.look(30)
+    assert scene.news() == ({}, [])
+    assert 1 < len(looks) < 10  # again, and ever more rarely
+    assert [record.getMessage() for record in caplog.records] == ["'bad' can't be read: ZeroDivisionError: look 1"]
+    told = orjson.loads(scene.index.changes(None, lambda _path: True))["runs"]
+    assert {line["path"]: line.get("trouble") for line in told} == {
+        "bad": "ZeroDivisionError: look 1",
+        "good": None,
+    }
+    monkeypatch.setattr(scene.index._folders["bad"].line, "_columns_of", columns)
+    scene.write("bad", 2)
+    scene.look(10)
+    assert scene.news()[0] == {"bad": 2}
 
 
 def test_a_quiet_run_that_goes_on_in_a_new_file_is_seen_at_once(scene: Scene) -> None:

@@ -14,10 +14,10 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import orjson
 from aiohttp import web
 
 from ..errors import BadPath, Gone, MLLoggerError, NotHeld, StoreBusy, StoreFull
+from .words import json_of
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -60,6 +60,7 @@ HEADERS = {
 """What every answer says, whatever is in it."""
 
 _COMPRESSED_FROM_BYTES = 1024
+_MOST_TROUBLE = 200
 _log = logging.getLogger(__name__)
 _STATUSES: tuple[tuple[type[MLLoggerError], int], ...] = (
     (BadPath, 400),
@@ -95,7 +96,7 @@ class Reply:
 
 def json_reply(value: Any) -> Reply:
     """Return `value` as JSON; numbers of numpy are taken, and what JSON doesn't know becomes text."""
-    return Reply(orjson.dumps(value, str, orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS) + b"\n")
+    return Reply(json_of(value) + b"\n")
 
 
 def finished(reply: Reply, request_headers: Mapping[str, str]) -> web.Response:
@@ -157,7 +158,9 @@ def answering(handler: Handler, headers: Mapping[str, str] = HEADERS) -> Handler
             response = await handler(request)
         except Refused as error:
             response = error_answer(error.status, str(error), error.headers)
-        except (MLLoggerError, OSError) as error:
+        except web.HTTPException:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a run holds, who looks at it is answered
             response = _failed(request, error)
         if not response.prepared:
             add_missing(response, headers.items())
@@ -172,17 +175,26 @@ def add_missing(response: web.StreamResponse, headers: Iterable[tuple[str, str]]
         response.headers.setdefault(name, value)
 
 
-def _failed(request: web.Request, error: MLLoggerError | OSError) -> web.Response:
+def _failed(request: web.Request, error: Exception) -> web.Response:
     status = next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
-    line = error.one_line() if isinstance(error, MLLoggerError) else error.strerror or type(error).__name__
+    line = trouble_of(error)
     if status == 500:
         _log.error("%s %s: %s", request.method, request.path[:200].encode("unicode_escape").decode(), line)
     return error_answer(status, line)
 
 
+def trouble_of(error: Exception) -> str:
+    """Return what went wrong as one line; of what nobody foresaw its kind too."""
+    if isinstance(error, MLLoggerError):
+        return error.one_line()
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    return " ".join(f"{type(error).__name__}: {error}"[:_MOST_TROUBLE].split()).rstrip(":")
+
+
 def error_answer(status: int, message: str, headers: Mapping[str, str] | None = None) -> web.Response:
     """Return an answer with one line that says why."""
-    line = orjson.dumps({"error": " ".join(message.split())}) + b"\n"
+    line = json_of({"error": " ".join(message.split())}) + b"\n"
     extra = {"Retry-After": "2"} if status in (429, 503) else {}
     return web.Response(
         body=line,

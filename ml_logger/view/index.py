@@ -10,14 +10,13 @@ of this index is answered with everything.
 
 from __future__ import annotations
 
+import logging
 import secrets
 import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-
-import orjson
 
 from ..errors import NotHeld, StoreError
 from ..files import Entry, Files
@@ -27,13 +26,16 @@ from ..reader.find import has_streams
 from ..reader.media import KINDS
 from ..reader.parts import joined
 from .agenda import SHARE, Agenda, rest_s
+from .answers import trouble_of
 from .run_line import RunLine
+from .words import json_of
 
 MOST_FOLDERS = 200_000
 MOST_DEPTH = 24
 _MOST_GONE = 10_000
 _MOST_HURRIED = 1000
 _STEADY = 1 << 30  # so many versions of one index; with its number they fit into what JavaScript counts exactly
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -45,6 +47,7 @@ class _Folder:
     is_new: bool = True
     children: dict[str, int] = field(default_factory=dict)  # name to time of change
     line: RunLine | None = None
+    is_told: bool = False  # the log has said that it can't be read
 
 
 class RunIndex:
@@ -90,19 +93,28 @@ class RunIndex:
         return max(idle_s * SHARE, min(due_in_s, 1.0), 0.0)
 
     def _look_at(self, path: str) -> bool:
-        """Look at one folder, and return whether anything was new."""
+        """Look at one folder, and return whether anything was new; whatever is in it costs no other folder its look."""
         folder = self._folders[path]
         try:
-            entries = self._files.list(path)
-            is_news = self._take(path, folder, entries)
+            is_news = self._take(path, folder, self._files.list(path))
         except NotHeld:
             return self._lose(path)
         except (StoreError, OSError):  # it may be had later
             is_news = False
+        except Exception as error:  # noqa: BLE001 - what nobody foresaw
+            is_news = False
+            self._tell(path, folder, trouble_of(error))
+        if folder.line is not None:
+            self._tell(path, folder, folder.line.trouble)
         self._new -= folder.is_new
         folder.is_new = False
         self._rest(path, folder)
         return is_news
+
+    def _tell(self, path: str, folder: _Folder, trouble: str | None) -> None:
+        if trouble is not None and not folder.is_told:
+            folder.is_told = True
+            _log.warning("%s can't be read: %s", ascii(path[:200]), ascii(trouble)[1:-1])
 
     def _take(self, path: str, folder: _Folder, entries: Sequence[Entry]) -> bool:
         is_run = has_streams(entries)
@@ -213,7 +225,7 @@ class RunIndex:
             gone = [path for path, version in self._gone.items() if not is_whole and version > (known or 0)]
             head = {"version": self._outside(self._version), "is_whole": is_whole, "is_scanning": self.is_scanning}
         told = {**head, "gone": [path for path in gone if may_see(path)]}
-        return orjson.dumps(told)[:-1] + b',"runs":[' + b",".join(lines) + b"]}\n"
+        return json_of(told)[:-1] + b',"runs":[' + b",".join(lines) + b"]}\n"
 
     def _newer(self, known: int) -> list[tuple[str, int, bytes]]:
         found = []

@@ -115,7 +115,7 @@ def _read(files: Files, path: str, shaped: Callable[[Any], dict[str, Any]]) -> d
     body, version = _body_and_version(files, path)
     try:
         return {**shaped(_loaded(body)), "version": version}
-    except (yaml.YAMLError, RecursionError, ValueError):
+    except Exception:  # noqa: BLE001 - yaml raises more kinds than it tells of
         return {**shaped({}), "version": version}
 
 

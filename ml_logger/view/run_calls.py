@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import suppress
 from typing import Any
 
 from aiohttp import web
@@ -78,12 +77,19 @@ class RunCalls:
         return await self._workers.answer(request, self._curves, visitor, asked)
 
     def _curves(self, visitor: Visitor, asked: curves.Asked) -> Reply:
-        found = {}
-        for path, _ in asked.series:
-            if path not in found:
-                with suppress(NotHeld):
-                    found[path] = self._columns(visitor, path)
+        read = {path: self._columns_or_trouble(visitor, path) for path in dict.fromkeys(p for p, _ in asked.series)}
+        found = {path: columns for path, columns in read.items() if isinstance(columns, Columns)}
+        troubles = [why for why in read.values() if isinstance(why, Exception) and not isinstance(why, NotHeld)]
+        if troubles and not found:
+            raise troubles[0]
         return curves.answer(found, asked)
+
+    def _columns_or_trouble(self, visitor: Visitor, path: str) -> Columns | Exception:
+        """Return the numbers of a run, or why there are none: one that can't be read takes no other with it."""
+        try:
+            return self._columns(visitor, path)
+        except Exception as error:  # noqa: BLE001 - of files that anybody may have written
+            return error
 
     async def csv(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
         """Answer ``GET view/api/csv``, piece by piece."""

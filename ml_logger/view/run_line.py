@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import orjson
 
-from ..errors import NotHeld
+from ..errors import NotHeld, StoreError
 from ..files import Entry, Files
 from ..layout import METRICS, PARAMETERS, RUN, is_hidden
 from ..reader import Columns, Record
@@ -16,13 +16,15 @@ from ..reader.parts import Part, joined, order_of, part_number, time_of
 from ..reader.processes import Life, Process, life_of
 from ..reader.records import records_of
 from ..reader.sections import flattened, merged
-from .keeping import NOTES, notes_in
-from .words import word_of
+from .answers import trouble_of
+from .keeping import NOTES, notes_in, notes_of
+from .words import json_of, word_of
 
 T = TypeVar("T")
 Signature = tuple[Any, ...]
 
 _TOLD = ("event", "state", "forked", "host", "pid", "_timestamp")  # of start and end; the rest of them is long
+_NO_NOTES = {**notes_of(None), "version": ""}
 
 
 class RunLine:
@@ -32,20 +34,57 @@ class RunLine:
         self._files, self._folder, self._columns_of = files, folder, columns_of
         self._made: dict[str, tuple[Any, Any]] = {}
         self._seen: Signature = ()
+        self._failed: Signature = ()
+        self._looks_in_vain = 0
         self.state = "silent"
         self.heard = 0.0
-        self.text = b"{}"
+        self.trouble: str | None = None
+        self.text = b""
 
     def look(self, entries: Sequence[Entry]) -> bool:
-        """Return whether anything of the run has changed, now that its folder has these `entries`."""
+        """Return whether anything of the run has changed, now that its folder has these `entries`.
+
+        Whatever there is about a run, it has a line: one that can't be read says why (`trouble`) and is read again when it
+        changes, and ever more rarely as it is.
+        """
+        if self.trouble is not None and not self._is_worth_reading(entries):
+            return False
+        before = self.text
+        try:
+            is_news = self._look(entries)
+        except Exception as error:  # noqa: BLE001 - of files that anybody may have written
+            self._fail(error, entries)
+            return self.text != before
+        self.trouble = None
+        return is_news
+
+    def _is_worth_reading(self, entries: Sequence[Entry]) -> bool:
+        self._looks_in_vain += 1
+        return tuple(entries) != self._failed or self._looks_in_vain.bit_count() == 1
+
+    def _look(self, entries: Sequence[Entry]) -> bool:
         parts = self._once("parts", entries, lambda: self._parts(entries))
         alive = tuple(self._files.is_being_written(part.path) for part in parts[RUN] if not self._has_ended(part))
         seen: Signature = (tuple(entries), self._media(entries), alive)
         if seen == self._seen:
             return False
-        self._seen = seen
         self._make(parts, entries)
+        self._seen = seen
         return True
+
+    def _fail(self, error: Exception, entries: Sequence[Entry]) -> None:
+        if self.trouble is None:
+            self._looks_in_vain = 0
+        self._seen, self._failed = (), tuple(entries)
+        # the first trouble says enough, and it is no news when another follows
+        self.trouble = self.trouble or trouble_of(error)
+        # what is known will do until it may be had again
+        if self.text and isinstance(error, (NotHeld, StoreError, OSError)):
+            return
+        self.state, self.heard = "silent", _heard(entries)
+        nothing = dict.fromkeys(("started", "ended", "host", "pid", "step"))
+        line = {"path": self._folder, "state": self.state, "heard": self.heard or None, **nothing, "records": 0}
+        self.text = json_of({**line, "params": {}, "last": {}, "notes": _NO_NOTES, "trouble": self.trouble})
 
     def fields(self) -> dict[str, Any]:
         """Return the line as it was made."""
@@ -115,8 +154,7 @@ class RunLine:
     def _make(self, parts: dict[str, list[Part]], entries: Sequence[Entry]) -> None:
         life = self._life(parts[RUN])
         count, last = self._once("last", parts[METRICS], self._last)
-        written = [e.mtime_ns for e in entries if e.kind == "file" and not is_hidden(e.name)]
-        self.state, self.heard = life.state, max(written, default=0) / 1e9
+        self.state, self.heard = life.state, _heard(entries)
         line = {
             "path": self._folder,
             "state": life.state,
@@ -124,18 +162,23 @@ class RunLine:
             "started": life.started,
             "ended": life.ended,
             "host": life.host,
-            "pid": life.pid,
+            "pid": word_of(life.pid),
             "records": count,
             "step": word_of(last.get("_step")),
             "params": word_of(self._params(parts[PARAMETERS])),
-            "last": {key: word_of(value) for key, value in last.items() if key not in ("_step", "_timestamp")},
+            "last": word_of({key: value for key, value in last.items() if key not in ("_step", "_timestamp")}),
             "notes": self._notes(entries),
         }
-        self.text = orjson.dumps(line, str, orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS)
+        self.text = json_of(line)
 
     def _last(self) -> tuple[int, Record]:
         columns = self._columns_of(self._folder)
         return columns.count, columns.last_values()
+
+
+def _heard(entries: Sequence[Entry]) -> float:
+    """Return when a file of the run changed last, in seconds since the epoch; 0 where there is none."""
+    return max((e.mtime_ns for e in entries if e.kind == "file" and not is_hidden(e.name)), default=0) / 1e9
 
 
 def _told(record: Record) -> Record:

@@ -63,11 +63,13 @@ function maybeDurationText(run, now) {
 
 /** @param {Run} run @param {number} now */
 export function stateText(run, now) {
+  if (run.trouble) return "can't be read";
   return run.state === "silent" && run.heard !== null ? `silent since ${shortDateText(run.heard, now)}` : stateName(run.state);
 }
 
 /** The state as a sentence. @param {Run} run */
 export function stateSentence(run) {
+  if (run.trouble) return `Can't be read: ${run.trouble}`;
   const heard = run.heard === null ? "" : ` since ${dateText(run.heard)}`;
   return {
     running: "Running: its writer was seen alive",

@@ -31,11 +31,11 @@ export function numberText(value, digits = 5) {
   return String(Number(value.toPrecision(digits)));
 }
 
-/** The number that a logged value is, words of special floats included; null for what is none. @param {Value | undefined} value @returns {number | null} */
+/** The number that a logged value is, words of special floats and the digits of long whole numbers included; null for what is none. @param {Value | undefined} value @returns {number | null} */
 export function asNumber(value) {
   if (typeof value === "number") return value;
   if (typeof value === "boolean") return Number(value);
-  return typeof value === "string" && /^-?(NaN|Infinity)$/.test(value) ? Number(value) : null;
+  return typeof value === "string" && /^-?(NaN|Infinity|\d{16,})$/.test(value) ? Number(value) : null;
 }
 
 /** @param {number} count @param {string} one @param {string} [many] */

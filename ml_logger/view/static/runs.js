@@ -7,11 +7,11 @@ import { shortId } from "./short_id.js";
 
 /** @typedef {"running" | "finished" | "failed" | "killed" | "silent"} RunState */
 /** @typedef {{pinned: boolean, tags: string[], note: string}} Notes */
-/** @typedef {string | number | boolean | null | object} Value  JSON; a special float is its word: "NaN", "Infinity", "-Infinity" */
+/** @typedef {string | number | boolean | null | object} Value  JSON; a special float is its word: "NaN", "Infinity", "-Infinity"; a whole number past 2**53 its digits */
 /**
  * @typedef {{path: string, version: number, state: RunState, heard: number | null, started: number | null, ended: number | null,
- *   host: string | null, pid: number | null, records: number, step: number | null, params: Record<string, Value>,
- *   last: Record<string, Value>, notes: Notes, id: string}} Run  times in seconds since the epoch; `id` is short, for links
+ *   host: string | null, pid: number | string | null, records: number, step: number | null, params: Record<string, Value>,
+ *   last: Record<string, Value>, notes: Notes, trouble?: string, id: string}} Run  times in seconds since the epoch; `trouble` says why it can't be read; `id` is short, for links
  */
 /** @typedef {{version: number, is_whole: boolean, is_scanning: boolean, runs: Run[], gone: string[]}} Changes */
 
