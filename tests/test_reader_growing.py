@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import mmap
 import os
 import random
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -219,6 +221,69 @@ def test_a_damaged_cache_is_rebuilt(folder, cache):
             assert losses(Run(folder, cache=cache)) == before
             assert losses(Run(folder, cache=cache)) == before
             path.write_bytes(data)
+
+
+@pytest.mark.parametrize("suffix", [".rows.npy", ".npy"])
+@pytest.mark.parametrize("place", [0.0, 0.01, 0.5, 0.99])
+def test_numbers_that_changed_in_the_cache_are_not_believed(folder, cache, suffix, place):
+    """Other bytes of the same length, wherever they are and however new the file, cost a reading and change no number."""
+    every_third = [b'{"_step":%d,"x":%d}\n{"_step":0}\n{"_step":0}\n' % (step, step % 7) for step in range(2 * MANY)]
+    append(folder, b"".join(every_third))
+    before = Run(folder, cache=cache).metrics()
+    (path,) = cache.folder.rglob(f"*[0-9a-f]{suffix}")
+    data = bytearray(path.read_bytes())
+    start = int(place * len(data))
+    data[start : start + 64] = b"\xff\x7f\x00\x00" * 16
+    path.write_bytes(data)
+    assert_same(Run(folder, cache=cache).metrics(), before)
+
+
+@pytest.mark.parametrize("damage", ["first", "middle", "last", "half"])
+def test_a_large_file_of_the_cache_is_looked_at_in_places(folder, cache, monkeypatch, damage):
+    """Of a file too large to be compared as a whole each column's begin, middle and end are, and a half of zeros is seen."""
+    monkeypatch.setattr("ml_logger.reader.stored.WHOLE_BYTES", 1 << 10)
+    append(folder, lines(0, MANY))
+    before = Run(folder, cache=cache).metrics()
+    (path,) = cache.folder.rglob("*.npy")
+    data = bytearray(path.read_bytes())
+    column = len(data) - 8 * MANY
+    start = {"first": column, "middle": column + 4 * MANY, "last": len(data) - 8, "half": len(data) // 2}[damage]
+    end = len(data) if damage == "half" else start + 8
+    data[start:end] = bytes(end - start)
+    path.write_bytes(data)
+    assert_same(Run(folder, cache=cache).metrics(), before)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"last": 5}, {"last": ["ab"]}, {"last": {"loss": 7.0}}, {"count": "x"}, {"count": MANY - 1}, {"bad_lines": "x"},
+        {"bad_lines": 3}, {"identity": "x"}, {"columns": [[5, MANY, None]]}, {"columns": [[[1], MANY, None]]},
+        {"span": ["nan"] * 5}, {"span": [10**400] * 5}, {"start": None}, {"checks": [[0, 0]]}, {"format": 1}, {"check": 0},
+    ],
+)  # fmt: skip
+def test_what_the_cache_says_of_itself_is_proven(folder, cache, change):
+    """A JSON that says anything else than what was written is not believed, whatever it says and of whatever type."""
+    append(folder, lines(0, MANY))
+    run = Run(folder, cache=cache)
+    before = run.metrics(), run.last_values(), run.bad_lines, run.columns().cursor
+    (path,) = cache.folder.rglob("*.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    again = Run(folder, cache=cache)
+    assert_same(again.metrics(), before[0])
+    assert (again.last_values(), again.bad_lines, again.columns().cursor) == before[1:]
+
+
+def test_rows_that_no_record_has_are_not_believed(folder, cache, monkeypatch):
+    """Numbers of records that do not ascend, or are beyond the records, are refused also where no check was compared."""
+    append(folder, b"".join(b'{"_step":1}\n{"x":%d}\n' % step for step in range(3 * MANY)))
+    before = Run(folder, cache=cache).metrics()
+    (path,) = cache.folder.rglob("*.rows.npy")
+    data = path.read_bytes()
+    monkeypatch.setattr("ml_logger.reader.stored.WHOLE_BYTES", 1 << 10)
+    for number, at in ((-1, 1000), (1 << 40, 1000), (0, 1000), (1001, 1000)):
+        path.write_bytes(data[: 128 + 8 * at] + struct.pack("<q", number) + data[136 + 8 * at :])
+        assert_same(Run(folder, cache=cache).metrics(), before)
 
 
 def test_far_files_are_not_mapped(folder, cache, monkeypatch):

@@ -2,14 +2,19 @@
 
 ``NAME.npy`` has all its numbers as float64, one column behind the other; ``NAME.rows.npy`` as int64 which records have a
 key, where not all do (keys of the same records share them); ``NAME.json`` says what is where, and is written last. Files
-appear by rename, and are not synced: what was written before the machine last started is compared with its CRC, since a
-power cut may have taken it.
+appear by rename, and are not synced.
+
+Nothing in them is believed unseen: the JSON and all but large files are compared with their CRC, rows must be such as
+records have. Of large files the first, middle and last page of each column is compared, and all of them if they were written
+before the machine last started, since a power cut may have taken what was.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import math
+import os
 import time
 import zlib
 from collections.abc import Sequence
@@ -29,7 +34,11 @@ from .stretch import Stretch
 MAPPED_BYTES = 1 << 20
 """Smaller files are read: a process may have some ten thousand mappings, and runs are many."""
 
-_FORMAT = 1
+WHOLE_BYTES = 4 << 20
+"""Larger files are compared in places only."""
+
+_FORMAT = 2
+_PAGE = 512  # numbers, of 8 bytes
 
 
 class NotStored(Exception):
@@ -64,24 +73,46 @@ def write_stretch(folder: Path, stretch: Stretch) -> None:
         "columns": columns,
         "checks": checks,
     }
+    said["check"] = _check_of(said)
     write_whole(str(stem.with_name(f"{stem.name}.json")), json.dumps(said).encode("utf-8", "surrogatepass"))
 
 
-def _write_arrays(path: Path, arrays: Sequence[NDArray[Any]], kind: str) -> int:
-    """Write `arrays` as one, and return the CRC-32 of their bytes."""
+def _check_of(said: dict[str, Any]) -> int:
+    """Return the CRC-32 of what a JSON says, but for the check itself."""
+    facts = {key: value for key, value in said.items() if key != "check"}
+    return zlib.crc32(json.dumps(facts).encode("utf-8", "surrogatepass"))
+
+
+def _write_arrays(path: Path, arrays: Sequence[NDArray[Any]], kind: str) -> tuple[int, int]:
+    """Write `arrays` as one, and return the CRC-32 of all their bytes, and of some pages of each."""
     check = 0
 
     def fill(file: BinaryIO) -> None:
         nonlocal check
-        shape = (sum(map(len, arrays)),)
-        header = {"descr": kind, "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(file, header)
+        file.write(_header(kind, sum(map(len, arrays))))
         for array in arrays:
             data = np.ascontiguousarray(array, dtype=kind).data
             check = zlib.crc32(data, check)
             file.write(data)
 
     write_whole(str(path), fill)
+    return check, _check_in_places(arrays, kind)
+
+
+def _header(kind: str, count: int) -> bytes:
+    """Return how a ``.npy`` file of one dimension begins."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": kind, "fortran_order": False, "shape": (count,)})
+    return header.getvalue()
+
+
+def _check_in_places(arrays: Sequence[NDArray[Any]], kind: str) -> int:
+    """Return the CRC-32 of the first, middle and last page of each of `arrays`."""
+    check = 0
+    for array in arrays:
+        places = {0, len(array) // 2, max(0, len(array) - _PAGE)}
+        for start in sorted(places):
+            check = zlib.crc32(np.ascontiguousarray(array[start : start + _PAGE], dtype=kind).data, check)
     return check
 
 
@@ -89,18 +120,25 @@ def read_stretch(folder: Path, name: str) -> Stretch:
     """Return the stretch whose files are called `name`, its arrays mapped; raises `NotStored`."""
     try:
         said = json.loads((folder / f"{name}.json").read_bytes().decode("utf-8", "surrogatepass"))
-        return _stretch(folder, name, said)
+        _require(said["format"] == _FORMAT and said["check"] == _check_of(said), "says something else now")
+        stretch = _stretch(folder, name, said)
+        _require(name_of(stretch) == name, "has the name of another")
     except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
         raise NotStored(f"{name}: {error}") from error
+    return stretch
+
+
+def _require(is_so: bool, trouble: str) -> None:
+    if not is_so:
+        raise NotStored(trouble)
 
 
 def _stretch(folder: Path, name: str, said: dict[str, Any]) -> Stretch:
-    if said["format"] != _FORMAT:
-        raise NotStored(f"{name} is of format {said['format']}")
     checks, count = said["checks"], said["count"]
     lengths = [count, count, *(length for _, length, _ in said["columns"])]
     steps, times, *values = _arrays(folder / f"{name}.npy", "<f8", lengths, checks[0])
     rows = _arrays(folder / f"{name}.rows.npy", "<i8", said["supports"], checks[1]) if said["supports"] else []
+    _require(all(_are_rows(some, count) for some in rows), "has rows that no record has")
     columns = {
         key: Column(None if support is None else _of_length(rows[support], length), found)
         for (key, length, support), found in zip(said["columns"], values, strict=True)
@@ -111,26 +149,39 @@ def _stretch(folder: Path, name: str, said: dict[str, Any]) -> Stretch:
 
 
 def _of_length(rows: Rows, length: int) -> Rows:
-    if len(rows) != length:
-        raise NotStored("a key has not as many rows as values")
+    _require(len(rows) == length, "a key has not as many rows as values")
     return rows
 
 
-def _arrays(path: Path, kind: str, lengths: Sequence[int], check: int) -> list[NDArray[Any]]:
-    """Return arrays of these lengths that lie one behind the other in a file."""
-    is_mapped = path.stat().st_size >= MAPPED_BYTES and not is_far(path)
-    whole = np.asarray(np.lib.format.open_memmap(path, mode="r")) if is_mapped else _read_array(path)
-    if whole.dtype != np.dtype(kind) or whole.shape != (sum(lengths),):
-        raise NotStored(f"{path.name} has another shape")
-    if _may_be_torn(path) and zlib.crc32(whole.data) != check:
-        raise NotStored(f"{path.name} was torn")
+def _are_rows(rows: Rows, count: int) -> bool:
+    """Whether these can be the numbers of some of `count` records: they ascend, and none is beyond."""
+    return not len(rows) or bool(rows[0] >= 0 and rows[-1] < count and (rows[1:] > rows[:-1]).all())
+
+
+def _arrays(path: Path, kind: str, lengths: Sequence[int], checks: tuple[int, int]) -> list[NDArray[Any]]:
+    """Return arrays of these lengths that lie one behind the other in a file, if it holds what was written."""
+    whole = _read(path, kind, sum(lengths))
     ends = np.cumsum(lengths)
-    return [whole[end - length : end] for end, length in zip(ends, lengths, strict=True)]
+    arrays = [whole[end - length : end] for end, length in zip(ends, lengths, strict=True)]
+    is_right = (
+        zlib.crc32(whole.data) == checks[0]
+        if whole.nbytes <= WHOLE_BYTES or _may_be_torn(path)
+        else _check_in_places(arrays, kind) == checks[1]
+    )
+    _require(is_right, f"{path.name} holds something else now")
+    return arrays
 
 
-def _read_array(path: Path) -> NDArray[Any]:
+def _read(path: Path, kind: str, count: int) -> NDArray[Any]:
+    """Return the `count` numbers that a file must hold, mapped if it is large."""
     with path.open("rb") as file:
-        return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
+        header = _header(kind, count)
+        size = len(header) + 8 * count
+        is_right = file.read(len(header)) == header and os.fstat(file.fileno()).st_size == size
+        _require(is_right, f"{path.name} has another shape")
+        if size >= MAPPED_BYTES and not is_far(path):
+            return np.asarray(np.memmap(file, dtype=kind, mode="r", offset=len(header), shape=(count,)))
+        return np.frombuffer(file.read(), dtype=kind)
 
 
 def _may_be_torn(path: Path) -> bool:
