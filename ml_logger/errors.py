@@ -23,6 +23,7 @@
     └── StoreError            what the receiver's store met
         ├── StoreFull         below the free-space floor or ENOSPC; answered with 507
         ├── StoreBusy         the disk under one run stands still, or no more files can be opened; answered with 503
+        ├── Changed           the file is another version than was meant; answered with 412
         ├── Undeletable       the path can't be moved to the trash; answered with 409
         └── NotHeld           the path is not in the store; answered with 404
             └── Gone          it was deleted, and is not to come back; answered with 410

@@ -1161,4 +1161,4 @@ def test_a_run_that_is_resumed_after_its_files_went_reads_as_one(commands: Comma
     assert [record["_step"] for record in run.records()] == list(range(40))
     assert (run.params["Args"], run.state, len(run.events)) == ({"began_at": 20}, "finished", 4)
     shown = commands.run("ml-logger", "show", receiver.data_dir / "run")
-    assert "finished, last step 39" in shown.stdout, shown.tail()
+    assert "finished, 40 records, last step 39" in shown.stdout, shown.tail()

@@ -378,9 +378,9 @@ def test_hostile_paths_are_rejected_one_by_one_and_nothing_is_written(house: Hou
 # --- bad input
 
 
-def refused(running: Running, *words: str) -> None:
-    """Assert that a command ended with code 2 and one line on stderr that holds `words`."""
-    assert running.wait(30) == 2, running.tail()
+def refused(running: Running, *words: str, code: int = 2) -> None:
+    """Assert that a command ended with `code` and one line on stderr that holds `words`."""
+    assert running.wait(30) == code, running.tail()
     lines = running.stderr.splitlines()
     assert len(lines) == 1, running.tail()
     assert all(word in lines[0] for word in words), lines[0]
@@ -489,8 +489,8 @@ def test_one_spool_has_one_agent(house: House) -> None:
 
 def test_the_ml_logger_command_refuses_in_one_line(commands: Commands, tmp_path: Path) -> None:
     """`ml-logger verify` and `ls` name what is not there; a real difference is code 1."""
-    refused(commands.start("ml-logger", "verify", tmp_path / "none", tmp_path), "none")
-    refused(commands.start("ml-logger", "ls", tmp_path / "none"), "none")
+    refused(commands.start("ml-logger", "verify", tmp_path / "none", tmp_path), "none", code=3)
+    refused(commands.start("ml-logger", "ls", tmp_path / "none"), "none", code=3)
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()
     (tmp_path / "one/a").write_text("a")

@@ -24,6 +24,7 @@ CAN_RETRY = {
     "StoreFull": True,
     "StoreBusy": True,
     "Gone": False,
+    "Changed": False,
     "Undeletable": False,
 }
 
