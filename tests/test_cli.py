@@ -1,5 +1,6 @@
 """The ml-logger command shows runs and compares trees, and says in one line what is wrong."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -55,6 +56,24 @@ def test_verify(logs, tmp_path, capsys):
     (tmp_path / "mirror/exp/one/metrics.jsonl").unlink()
     assert main(["verify", str(logs), str(tmp_path / "mirror")]) == 1
     assert capsys.readouterr().out == "missing 'exp/one/metrics.jsonl'\n"
+
+
+def test_verify_as_json(logs, tmp_path, capsys):
+    """As JSON comes what was found, with the same exit codes."""
+    mirror = tmp_path / "mirror"
+    shutil.copytree(logs, mirror)
+    assert main(["verify", str(logs), str(mirror), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found.pop("bytes") > 0
+    assert found == {"is_equal": True, "files": 4, "missing": [], "extra": [], "differs": []}
+    (mirror / "exp/one/metrics.jsonl").rename(mirror / "more")
+    with (mirror / "exp/one/run.jsonl").open("r+b") as file:
+        file.seek(5)
+        file.write(b"\0")
+    assert main(["verify", str(logs), str(mirror), "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert (found["is_equal"], found["files"], found["missing"]) == (False, 3, ["exp/one/metrics.jsonl"])
+    assert (found["extra"], found["differs"]) == (["more"], [{"path": "exp/one/run.jsonl", "at": 5}])
 
 
 @pytest.mark.parametrize(

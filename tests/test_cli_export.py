@@ -59,6 +59,17 @@ def test_json(run: Path, tmp_path: Path) -> None:
     assert text.count("\n") == 6
 
 
+def test_json_by_the_flag_of_all_commands(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """--json is --format json, whatever the file's ending says; beside another format it is refused."""
+    text = exported(run, "--format", "json", capsys=capsys)
+    assert [record.get("step") for record in json.loads(text)] == [0, 1, 2, None]
+    assert exported(run, "--json", capsys=capsys) == exported(run, "--json", "--format", "json", capsys=capsys) == text
+    assert main(["export", str(run), "--json", "-o", str(tmp_path / "x.csv")]) == 0
+    assert (tmp_path / "x.csv").read_text() == text
+    assert main(["export", str(run), "--json", "--format", "csv"]) == 2
+    assert "--json is --format json, not csv" in capsys.readouterr().err
+
+
 def test_parquet(run: Path, tmp_path: Path) -> None:
     """Missing is null, and NaN is not."""
     parquet = pytest.importorskip("pyarrow.parquet")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -88,6 +89,31 @@ def test_each_kind_of_difference(verify: Verify, store: LocalStore, spool: Path)
         "differs 'run/w.npy' (5 bytes here, 5 held)",
         "10 bytes behind 'run/m.jsonl'",
     ]
+
+
+def test_as_json(verify: Verify, store: LocalStore, spool: Path) -> None:
+    """The same as a document: what is behind is told also where that is allowed."""
+    (spool / "longer").write_bytes(b"ab")
+    apply(store, append("run/m.jsonl", LINES[:4]), commit("run/w.npy", b"whole"))
+    code, (line,) = verify("--json", "--allow-growing")
+    assert (code, json.loads(line)) == (
+        1,
+        {
+            "is_equal": False,
+            "files": 3,
+            "bytes": 9,
+            "missing": ["longer"],
+            "differs": [],
+            "behind": [{"path": "run/m.jsonl", "bytes": 10}],
+            "unreadable": [],
+        },
+    )
+    apply(store, commit("longer", b"abc"))
+    code, (line,) = verify("--json", "--allow-growing")
+    assert (code, json.loads(line)["differs"]) == (1, [{"path": "longer", "here": 2, "there": 3}])
+    (spool / "longer").write_bytes(b"abc")
+    code, (line,) = verify("--json", "--allow-growing")
+    assert (code, json.loads(line)["is_equal"]) == (0, True)
 
 
 def test_a_growing_stream(verify: Verify, store: LocalStore) -> None:

@@ -25,6 +25,7 @@ from ..errors import UsageError
 from ..layout import temporary_name
 from ..reader.block import Floats
 from ..reader.columns import Columns
+from .documents import add_json_argument
 from .places import Places, add_run_arguments
 
 _FORMATS = ("csv", "parquet", "json")
@@ -39,6 +40,7 @@ def add_arguments(export: argparse.ArgumentParser) -> None:
     export.add_argument("--format", choices=_FORMATS, help="default: what the ending of FILE says, else csv")
     export.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: standard output")
     export.add_argument("--attempts", action="store_true", help="also what a resumed run wrote anew since")
+    add_json_argument(export)
     add_run_arguments(export)
 
 
@@ -57,6 +59,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _format(options: argparse.Namespace) -> str:
+    if options.json:
+        if options.format not in (None, "json"):
+            raise UsageError(f"--json is --format json, not {options.format}", hint="give one of them")
+        return "json"
     ending = options.output.suffix[1:].lower() if options.output is not None else ""
     return str(options.format or (ending if ending in _FORMATS else "csv"))
 

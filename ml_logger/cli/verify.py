@@ -7,14 +7,16 @@ import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ..color import is_terminal
 from ..digests import Ask, Proof, prove, total_bytes
 from ..errors import BadPath, UsageError
 from ..layout import check_path
 from ..source import source_of
-from ..verify import compare_trees
+from ..verify import Comparison, compare_trees
+from .documents import add_json_argument, write_document
+from .exits import DIFFERS, DONE
 from .places import add_receiver_arguments, existing_directory, token_of
 from .progress import counted
 
@@ -39,6 +41,7 @@ def add_arguments(verify: argparse.ArgumentParser) -> None:
     )
     add_receiver_arguments(verify)
     verify.add_argument("--allow-growing", action="store_true", help="streams may be behind: the run goes on")
+    add_json_argument(verify)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -48,8 +51,11 @@ def run(options: argparse.Namespace) -> int:
     if options.server is not None:
         return _verify_remote(options)
     found = compare_trees(existing_directory(options.spool), existing_directory(options.mirror), _progress)
-    print(found.report())
-    return 0 if found.is_equal else 1
+    if options.json:
+        write_document(_document_of_trees(found))
+    else:
+        print(found.report())
+    return DONE if found.is_equal else DIFFERS
 
 
 def _verify_remote(options: argparse.Namespace) -> int:
@@ -61,8 +67,35 @@ def _verify_remote(options: argparse.Namespace) -> int:
         found = _proof(remote.digests, spool, prefix)
     finally:
         remote.close()
-    print(found.report(allow_growing=options.allow_growing))
-    return 0 if found.is_equal(allow_growing=options.allow_growing) else 1
+    is_equal = found.is_equal(allow_growing=options.allow_growing)
+    if options.json:
+        write_document(_document_of_proof(found, is_equal))
+    else:
+        print(found.report(allow_growing=options.allow_growing))
+    return DONE if is_equal else DIFFERS
+
+
+def _document_of_trees(found: Comparison) -> dict[str, Any]:
+    return {
+        "is_equal": found.is_equal,
+        "files": found.files,
+        "bytes": found.size_bytes,
+        "missing": found.missing,
+        "extra": found.extra,
+        "differs": [{"path": path, "at": offset} for path, offset in found.differs],
+    }
+
+
+def _document_of_proof(found: Proof, is_equal: bool) -> dict[str, Any]:
+    return {
+        "is_equal": is_equal,
+        "files": found.files,
+        "bytes": found.size_bytes,
+        "missing": found.missing,
+        "differs": [{"path": path, "here": here, "there": there} for path, here, there in found.differs],
+        "behind": [{"path": path, "bytes": size} for path, size in found.behind],
+        "unreadable": [{"path": path, "reason": reason} for path, reason in found.unreadable],
+    }
 
 
 def _checked_prefix(prefix: str) -> str:
