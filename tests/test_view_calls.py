@@ -23,6 +23,7 @@ from viewing import RATES, README, SCRIPT, STEPS, Runs, looking, make_runs
 from ml_logger import ML_Logger
 from ml_logger.files import LocalFiles
 from ml_logger.view import array_scan, assets, curves, tensor
+from ml_logger.view.index import RunIndex
 from ml_logger.view.local import Site
 from ml_logger.view.open_runs import OpenRuns
 
@@ -726,3 +727,15 @@ def test_curves_of_the_others_come_where_one_run_cannot_be_read(
         body, headers = {"series": [["bad", "loss"]]}, {"X-ML-Logger": "1"}
         answer = requests.post(site.url + "view/api/curves", json=body, headers=headers, timeout=30)
         assert (answer.status_code, answer.json()) == (500, {"error": "ZeroDivisionError: of all things"})
+
+
+def test_the_runs_that_calls_name_are_those_that_pages_show(
+    runs: Runs, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run whose curves or whole are asked for is looked at each second from then on; one that is not there is not."""
+    shown: list[str] = []
+    monkeypatch.setattr(RunIndex, "show", lambda _index, path: shown.append(path))
+    asked(site, series=[["failed", "train/loss"], ["nothing", "train/loss"]])
+    assert shown == ["failed"]
+    assert get(site, "view/api/run?run=killed").status_code == 200
+    assert shown == ["failed", "killed"]

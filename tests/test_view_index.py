@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from collections import defaultdict
+from itertools import pairwise
 from pathlib import Path
 
 import orjson
@@ -13,7 +15,7 @@ import pytest
 from ml_logger.files import Entry, Files, LocalFiles, OpenFile
 from ml_logger.reader import Columns
 from ml_logger.view import index as index_module
-from ml_logger.view.agenda import LATEST_S, SHARE, SOONEST_S, Agenda, rest_s
+from ml_logger.view.agenda import LATEST_S, QUIET_S, SHARE, SHOWN_S, SOONEST_S, Agenda, affordable_s, rest_s
 from ml_logger.view.index import RunIndex
 from ml_logger.view.open_runs import OpenRuns
 
@@ -52,6 +54,11 @@ class Scene:
             file.writelines(orjson.dumps({"_step": step, "loss": 1.0}) + b"\n" for step in steps)
         for one in (folder / "metrics.jsonl", folder):
             os.utime(one, (time.time() - age_s,) * 2)
+
+    def append(self, path: str, step: int) -> None:
+        """Add a line to a run, which leaves the time of its folder as it is."""
+        with (self.root / path / "metrics.jsonl").open("ab") as file:
+            file.write(orjson.dumps({"_step": step, "loss": 1.0}) + b"\n")
 
     def look(self, for_s: float = 0.0) -> None:
         """Let some time pass, looking every tenth of a second."""
@@ -141,15 +148,74 @@ def test_a_new_image_is_news_of_its_run(scene: Scene) -> None:
 
 
 def test_what_is_quiet_is_looked_at_rarely(scene: Scene) -> None:
-    """A run that nobody has written to for an hour is looked at once a minute, one that just changed all the time."""
+    """A run that nobody has written to for an hour is looked at every few seconds, one that just changed all the time."""
     scene.write("quiet", 1, age_s=LONG_AGO_S)
     scene.write("busy", 1)
     scene.look()
     scene.files.listed.clear()
     scene.look(30)
     looks = {path: scene.files.listed.count(path) for path in ("quiet", "busy")}
-    assert looks["quiet"] <= 1
+    assert 2 <= looks["quiet"] <= 30 / QUIET_S + 1
     assert looks["busy"] >= 10
+
+
+def test_a_quiet_run_that_goes_on_is_seen_within_seconds(scene: Scene) -> None:
+    """A line behind the others changes no folder; it is found all the same."""
+    scene.write("quiet", 1, age_s=LONG_AGO_S)
+    scene.look(10)
+    scene.news()
+    scene.append("quiet", 2)
+    scene.look(QUIET_S + 0.2)
+    assert scene.news()[0] == {"quiet": 2}
+
+
+def test_a_run_that_a_page_shows_is_looked_at_each_second(scene: Scene) -> None:
+    """However long it was quiet, and though others are due for longer than there is time to look at them."""
+    for number in range(40):
+        scene.write(f"quiet-{number}", 1, age_s=LONG_AGO_S)
+    scene.look(10)
+    scene.index.show("quiet-7")
+    scene.index.show("no such folder")
+    looks_s = _make_slow(scene, 0.005)["quiet-7"]
+    end_s = scene.now_s + 30
+    while scene.now_s < end_s:
+        scene.now_s += max(0.05, scene.index.look(0.05))
+    times_s = [*looks_s, scene.now_s]
+    assert max(later - sooner for sooner, later in pairwise(times_s)) < SHOWN_S + 1
+    scene.news()
+    scene.append("quiet-7", 2)
+    for _ in range(10):
+        scene.now_s += max(0.05, scene.index.look(0.05))
+    assert "quiet-7" in scene.news()[0]
+
+
+def _make_slow(scene: Scene, look_s: float) -> dict[str, list[float]]:
+    """Let each listing take so long on the scene's clock; return when each folder is listed."""
+    listed, times_s = scene.files.list, defaultdict[str, list[float]](list)
+
+    def slow(folder: str) -> list[Entry]:
+        times_s[folder].append(scene.now_s)
+        scene.now_s += look_s
+        return listed(folder)
+
+    scene.files.list = slow  # type: ignore[method-assign]
+    return times_s
+
+
+def test_only_so_many_runs_count_as_shown(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that were named last; the others are looked at as rarely as before."""
+    monkeypatch.setattr(index_module, "MOST_SHOWN", 1)
+    for name in ("first", "second"):
+        scene.write(name, 1, age_s=LONG_AGO_S)
+    scene.look()
+    for name in ("first", "second"):
+        scene.index.show(name)
+    scene.look()
+    scene.files.listed.clear()
+    scene.look(30)
+    looks = {path: scene.files.listed.count(path) for path in ("first", "second")}
+    assert looks["first"] <= 30 / QUIET_S + 1
+    assert looks["second"] >= 20
 
 
 HOSTILE_FILES = {
@@ -240,13 +306,7 @@ def test_looking_at_nothing_new_is_followed_by_a_long_rest(scene: Scene) -> None
     for number in range(5):
         scene.write(f"run-{number}", 1)
     scene.look()
-    listed = scene.files.list
-
-    def slow(folder: str) -> list[Entry]:
-        scene.now_s += 0.01
-        return listed(folder)
-
-    scene.files.list = slow  # type: ignore[method-assign]
+    _make_slow(scene, 0.01)
     scene.now_s += 10
     before_s = scene.now_s
     pause_s = scene.index.look(10.0)
@@ -305,9 +365,15 @@ def test_the_agenda_knows_each_folder_once() -> None:
 
 
 def test_rests_grow_with_quiet() -> None:
-    """From a moment to a minute; a folder with runs in it and a run that is written rest less."""
+    """From a moment to seconds, to a minute where there are many; beside runs, and of one that is written, less."""
     rests = [rest_s(quiet_s, is_alive=False, has_runs=False) for quiet_s in (0, 60, 600, 1e9)]
     assert rests == sorted(rests)
-    assert (rests[0], rests[-1]) == (SOONEST_S, LATEST_S)
-    assert rest_s(1e9, is_alive=False, has_runs=True) < LATEST_S / 10
+    assert (rests[0], rests[-1]) == (SOONEST_S, QUIET_S)
+    assert rest_s(1e9, is_alive=False, has_runs=False, latest_s=LATEST_S) == LATEST_S
+    assert rest_s(1e9, is_alive=False, has_runs=True, latest_s=LATEST_S) < LATEST_S / 10
     assert rest_s(1e9, is_alive=True, has_runs=False) == SOONEST_S
+
+
+def test_looking_at_all_in_turn_takes_half_of_what_looking_may_cost() -> None:
+    """The other half is for what changes."""
+    assert 1000 * 0.001 / affordable_s(0.001, 1000) == 1 / SHARE / 2

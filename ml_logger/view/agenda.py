@@ -11,8 +11,17 @@ import heapq
 SOONEST_S = 0.7
 """How long a folder that has just changed rests."""
 
+QUIET_S = 5.0
+"""How long one rests that is quiet, where there are few of them."""
+
 LATEST_S = 60.0
-"""How long one rests that is quiet."""
+"""How long one rests that is quiet, where there are many."""
+
+SHOWN_S = 1.0
+"""How long a run rests at most that a page shows."""
+
+MOST_SHOWN = 200
+"""So many runs count as shown, those that were named last."""
 
 BESIDE_S = 2.0
 """How long one rests that has runs in it: the next one mostly comes beside them."""
@@ -20,12 +29,20 @@ BESIDE_S = 2.0
 SHARE = 60.0
 """Looking at what did not change is followed by a rest of so many times as long."""
 
+MOST_REST_S = 0.4
+"""A round ends where it must be followed by a longer rest: what is due next is not to wait for all the others."""
 
-def rest_s(quiet_s: float, *, is_alive: bool, has_runs: bool) -> float:
+
+def rest_s(quiet_s: float, *, is_alive: bool, has_runs: bool, latest_s: float = QUIET_S) -> float:
     """Return how long a folder rests until the next look, one that did not change for `quiet_s`."""
     if is_alive:
         return SOONEST_S
-    return min(max(quiet_s / 20, SOONEST_S), BESIDE_S if has_runs else LATEST_S)
+    return min(max(quiet_s / 20, SOONEST_S), BESIDE_S if has_runs else latest_s)
+
+
+def affordable_s(look_s: float, folders: int) -> float:
+    """Return how often so many folders can be looked at, each for `look_s`, with half of what looking may cost."""
+    return 2 * SHARE * look_s * folders
 
 
 class Agenda:

@@ -25,7 +25,7 @@ from ..reader import Columns
 from ..reader.find import has_streams
 from ..reader.media import KINDS
 from ..reader.parts import joined
-from .agenda import SHARE, Agenda, rest_s
+from .agenda import LATEST_S, MOST_REST_S, MOST_SHOWN, QUIET_S, SHARE, SHOWN_S, Agenda, affordable_s, rest_s
 from .answers import trouble_of
 from .run_line import RunLine
 from .words import json_of
@@ -58,7 +58,9 @@ class RunIndex:
     ) -> None:
         self._files, self._columns_of, self._steady_s = files, columns_of, steady_s
         self._lock = threading.Lock()
-        self._agenda = Agenda()
+        self._agenda, self._shown_agenda = Agenda(), Agenda()
+        self._shown: OrderedDict[str, None] = OrderedDict()  # the runs that pages show, that which was named last last
+        self._look_s = 0.0  # what a look at something quiet takes, smoothed
         self._folders: dict[str, _Folder] = {}
         self._number = secrets.randbits(20)
         self._version = 0
@@ -66,6 +68,7 @@ class RunIndex:
         self._gone: OrderedDict[str, int] = OrderedDict()
         self._forgotten = 0  # what went before this version is not remembered
         self._hurried: deque[str] = deque(maxlen=_MOST_HURRIED)
+        self._named: deque[str] = deque(maxlen=_MOST_HURRIED)
         self._new = 0  # folders that were never looked at
         self._meet("", 0, 0)
 
@@ -75,22 +78,55 @@ class RunIndex:
         """Have the folder at `path` looked at first in the next round; any thread may say so."""
         self._hurried.append(path)
 
+    def show(self, path: str) -> None:
+        """Have the run at `path`, which a page shows, looked at each second from now on; any thread may say so."""
+        self._named.append(path)
+
     def look(self, most_s: float) -> float:
         """Look at what is due, for about `most_s`; return how long to rest."""
         start_s = self._steady_s()
-        while self._hurried:
-            if (hurried := self._hurried.popleft()) in self._folders:
-                self._agenda.put(hurried, 0.0)
+        self._hear()
         idle_s = 0.0
-        while (before_s := self._steady_s()) < start_s + most_s:
-            path = self._agenda.maybe_next(before_s)
+        while (before_s := self._steady_s()) < start_s + most_s and idle_s * SHARE < MOST_REST_S:
+            path = self._maybe_next(before_s)
             if path is None:
                 break
-            if not self._look_at(path):
-                idle_s += self._steady_s() - before_s
-        at_s = self._agenda.next_at_s()
-        due_in_s = 1.0 if at_s is None else at_s - self._steady_s()
+            is_news = self._look_at(path)
+            took_s = self._steady_s() - before_s
+            if not is_news:
+                idle_s += took_s
+                self._look_s += (took_s - self._look_s) / 64
+        dues = [at_s for agenda in (self._shown_agenda, self._agenda) if (at_s := agenda.next_at_s()) is not None]
+        due_in_s = min(dues, default=start_s + 1.0) - self._steady_s()
         return max(idle_s * SHARE, min(due_in_s, 1.0), 0.0)
+
+    def _hear(self) -> None:
+        """Take up what others have said since the last round."""
+        while self._named:
+            self._take_up(self._named.popleft())
+        while self._hurried:
+            if (hurried := self._hurried.popleft()) in self._folders:
+                self._put(hurried, 0.0)
+
+    def _take_up(self, path: str) -> None:
+        is_new = path in self._folders and path not in self._shown
+        if path in self._folders:
+            self._shown[path] = None
+            self._shown.move_to_end(path)
+        if is_new:
+            self._put(path, 0.0)
+        if len(self._shown) > MOST_SHOWN:
+            self._put(self._shown.popitem(last=False)[0], self._steady_s())
+
+    def _put(self, path: str, at_s: float) -> None:
+        """Let a folder be due at `at_s`; what pages show has an agenda of its own, which goes first."""
+        is_shown = path in self._shown
+        (self._shown_agenda if is_shown else self._agenda).put(path, at_s)
+        (self._agenda if is_shown else self._shown_agenda).drop(path)
+
+    def _maybe_next(self, now_s: float) -> str | None:
+        path = self._shown_agenda.maybe_next(now_s)
+        return self._agenda.maybe_next(now_s) if path is None else path
 
     def _look_at(self, path: str) -> bool:
         """Look at one folder, and return whether anything was new; whatever is in it costs no other folder its look."""
@@ -130,8 +166,12 @@ class RunIndex:
     def _rest(self, path: str, folder: _Folder) -> None:
         now_s = self._steady_s()
         is_alive = folder.line is not None and folder.line.state == "running"
-        rests_s = rest_s(now_s - folder.changed_s, is_alive=is_alive, has_runs=self._has_runs(path, folder))
-        self._agenda.put(path, now_s + rests_s)
+        latest_s = min(max(affordable_s(self._look_s, len(self._folders)), QUIET_S), LATEST_S)
+        quiet_s, has_runs = now_s - folder.changed_s, self._has_runs(path, folder)
+        rests_s = rest_s(quiet_s, is_alive=is_alive, has_runs=has_runs, latest_s=latest_s)
+        if path in self._shown:
+            rests_s = min(rests_s, max(affordable_s(self._look_s, len(self._shown)), SHOWN_S))
+        self._put(path, now_s + rests_s)
 
     def _has_runs(self, path: str, folder: _Folder) -> bool:
         if path == "":
@@ -145,7 +185,7 @@ class RunIndex:
         if len(self._folders) < MOST_FOLDERS and depth <= MOST_DEPTH:
             self._folders[path] = _Folder(depth)
             self._new += 1
-            self._agenda.put(path, -mtime_ns / 1e9)
+            self._put(path, -mtime_ns / 1e9)
 
     def _take_children(self, path: str, folder: _Folder, entries: Sequence[Entry], *, is_run: bool) -> bool:
         children = {e.name: e.mtime_ns for e in entries if e.kind == "dir" and not is_hidden(e.name)}
@@ -159,7 +199,7 @@ class RunIndex:
             if joined(path, name) not in self._folders:
                 self._meet(joined(path, name), folder.depth + 1, mtime_ns)
             elif folder.children.get(name) != mtime_ns:
-                self._agenda.put(joined(path, name), 0.0)
+                self._put(joined(path, name), 0.0)
         folder.children = children
         return True
 
@@ -168,6 +208,8 @@ class RunIndex:
         if folder is None:
             return False
         self._agenda.drop(path)
+        self._shown_agenda.drop(path)
+        self._shown.pop(path, None)
         self._new -= folder.is_new
         for name in folder.children:
             self._lose(joined(path, name))

@@ -65,7 +65,9 @@ class RunCalls:
     def _run(self, visitor: Visitor, path: str) -> OpenRun:
         if not visitor.may_see(path):
             raise NotHeld(f"{path[:200]!a} is no run")
-        return self._open.get(path)
+        found = self._open.get(path)
+        self._watch.show(path)
+        return found
 
     def _columns(self, visitor: Visitor, path: str) -> Columns:
         self._run(visitor, path)

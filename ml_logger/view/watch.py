@@ -41,6 +41,10 @@ class Watch:
         self._index.hurry(path)
         self._bell.set()
 
+    def show(self, path: str) -> None:
+        """Have the run at `path`, which a page shows, looked at each second. Any thread may say so."""
+        self._index.show(path)
+
     def close(self) -> None:
         """End the thread; one that reads something long is not waited for."""
         self._is_over = True
