@@ -42,7 +42,9 @@ def readme(files: Files, folder: str) -> Reply:
 def _lead_to_files(tokens: Sequence[Token], folder: str) -> None:
     """Let relative links and pictures lead to the files of the folder, and all others to a tab of their own."""
     for token in tokens:
-        _lead_to_files(token.children or (), folder)
+        if token.children:
+            token.children = _with_links_for_pictures(token.children, folder)
+            _lead_to_files(token.children, folder)
         for name in ("href", "src"):
             link = token.attrGet(name)
             if isinstance(link, str):
@@ -50,6 +52,39 @@ def _lead_to_files(tokens: Sequence[Token], folder: str) -> None:
         if token.type == "link_open":
             token.attrSet("rel", "noopener noreferrer")
             token.attrSet("target", "_blank")
+
+
+def _with_links_for_pictures(tokens: Sequence[Token], folder: str) -> list[Token]:
+    """Return the tokens of a line, with a link for each picture from outside, which the page's policy lets nobody load.
+
+    Within a link, and where it leads to nothing, what the picture is called stands alone.
+    """
+    found: list[Token] = []
+    depth = 0
+    for token in tokens:
+        depth += token.nesting if token.type in ("link_open", "link_close") else 0
+        source = str(token.attrGet("src") or "")
+        if token.type != "image" or source.startswith("data:") or _file_of(source, folder):
+            found.append(token)
+        else:
+            found += _link(token, source, is_alone=depth == 0 and _is_of_the_web(source))
+    return found
+
+
+def _link(picture: Token, source: str, *, is_alone: bool) -> list[Token]:
+    from markdown_it.token import Token  # the optional extra, which is there
+
+    text = Token("text", "", 0, content=picture.content or source)
+    if not is_alone:
+        return [text]
+    return [Token("link_open", "a", 1, attrs={"href": source}), text, Token("link_close", "a", -1)]
+
+
+def _is_of_the_web(link: str) -> bool:
+    try:
+        return urlsplit(link).scheme in ("http", "https")
+    except ValueError:
+        return False
 
 
 def _file_of(link: str, folder: str) -> str | None:
