@@ -378,17 +378,18 @@ def test_of_many_picked_runs_twenty_are_drawn_at_first(tmp_path: Path, open_page
 
 
 def test_charts_that_a_folder_names_come_first(tmp_path: Path, open_page: Opened) -> None:
-    """`.charts.yml` pins charts, of several keys too; what it says besides is left alone."""
-    with ML_Logger(tmp_path / "run") as logger:
+    """`.charts.yml` at the top and nearest above a run pin charts, of several keys too; what else they say is left alone."""
+    with ML_Logger(tmp_path / "team" / "run") as logger:
         for step in range(3):
             logger.log(step, loss=step, accuracy=1 - step, silent=True)
-    (tmp_path / ".charts.yml").write_text(
+    (tmp_path / ".charts.yml").write_text("charts: [accuracy]", encoding="utf-8")
+    (tmp_path / "team" / ".charts.yml").write_text(
         "charts:\n- loss\n- {yKeys: [loss, accuracy], title: both}\n- {type: video, glob: '*.mp4'}\n", encoding="utf-8"
     )
     with looking(tmp_path) as site:
         page = open_page(curves(site))
         assert set(lines(chart(page, "pinned loss, accuracy"))) == {"run · loss", "run · accuracy"}
-        assert page.locator(".chart h3").all_inner_texts()[:2] == ["loss", "both"]
+        assert page.locator(".chart h3").all_inner_texts()[:3] == ["accuracy", "loss", "both"]
         assert page.locator(".curves-group h2").first.inner_text() == "Pinned"
 
 

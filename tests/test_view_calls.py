@@ -17,6 +17,7 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 import requests
+import yaml
 from processes import wait_until
 from viewing import RATES, README, SCRIPT, STEPS, Runs, looking, make_runs
 
@@ -26,6 +27,7 @@ from ml_logger.view import array_scan, assets, curves, tensor
 from ml_logger.view.index import RunIndex
 from ml_logger.view.local import Site
 from ml_logger.view.open_runs import OpenRuns
+from ml_logger.view.yaml_entries import with_entries
 
 COLUMNS = ("at", "count", "nan", "above", "below", "min", "max", "mean", "last")
 
@@ -332,6 +334,18 @@ def test_links_of_a_readme_lead_to_the_files_beside_it(site: Site, runs: Runs) -
     assert 'href="../../../etc/passwd"' in html
 
 
+def test_pictures_from_outside_are_links(site: Site, runs: Runs) -> None:
+    """What the page's policy lets nobody load is a link to it, or just its name within a link or where it leads nowhere."""
+    text = "![a <b>](https://e.org/x.png) [![badge](https://e.org/y.svg)](https://e.org) ![up](../../../x.png) ![in](x.png)"
+    (runs.root / "pictures").mkdir()
+    (runs.root / "pictures" / "README.md").write_text(text)
+    html = get(site, "view/api/readme?folder=pictures").json()["html"]
+    assert re.findall("<img[^>]*>", html) == ['<img src="view/files/pictures/x.png" alt="in" />']
+    tab = 'rel="noopener noreferrer" target="_blank"'
+    assert f'<a href="https://e.org/x.png" {tab}>a &lt;b&gt;</a>' in html
+    assert f'<a href="https://e.org" {tab}>badge</a> up ' in html
+
+
 def test_raw_data_comes_as_csv(site: Site) -> None:
     """A row for each record with any of the keys; what it lacks is empty, a NaN that was logged is written."""
     call = "view/api/csv?run=" + quote("sweep/lr=0.1") + "&key=train/loss&key=val/loss"
@@ -381,6 +395,78 @@ def test_saved_views_are_kept_beside_the_data(site: Site, runs: Runs) -> None:
     file.write_text("a: &a [x, x]\nb: &b [*a, *a]\ncharts: [{k: *b}]\n")
     assert get(site, "view/api/charts").json()["charts"] == []
     file.unlink()
+
+
+HAND_WRITTEN = """# Ours, by hand
+keys: [seed, lr]   # what to group by
+views:
+- name: old   # the first
+  hash: '#runs'
+  by: ann
+- {what: else}
+# about the charts
+charts:
+- loss  # the one
+- 7
+- {type: file, glob: '*.txt'}
+layout: {columns: 3}
+# the end
+"""
+
+
+def test_saving_a_view_leaves_all_else_of_the_file(site: Site, runs: Runs) -> None:
+    """Other entries, entries of lists that fit nothing here, and comments stay; so does what somebody refers to."""
+    file, call = runs.root / "sweep" / ".charts.yml", "view/api/charts?folder=sweep"
+    file.write_text(HAND_WRITTEN)
+    found = get(site, call).json()
+    view = {"name": "new", "hash": "#curves"}
+    assert put(site, call, {**found, "views": [*found["views"], view]}).json()["views"] == [*found["views"], view]
+    text = file.read_text()
+    before = yaml.safe_load(HAND_WRITTEN)
+    old, other = before["views"]
+    assert yaml.safe_load(text) == {**before, "views": [old, view, other]}
+    for comment in ("# Ours, by hand", "# what to group by", "# about the charts", "# the one", "# the end"):
+        assert comment in text
+    assert put(site, call, {"views": [], "charts": []}).status_code == 200
+    assert yaml.safe_load(file.read_text()) == {
+        "keys": ["seed", "lr"],
+        "views": [{"what": "else"}],
+        "charts": [7],
+        "layout": {"columns": 3},
+    }
+    for unreadable in ("- a list", "a: [", "a: &a [1]\nb: *a\n", "x" * (300 << 10)):
+        file.write_text(unreadable)
+        assert put(site, call, {"views": [view]}).status_code in (409, 413)
+        assert file.read_text() == unreadable
+    file.unlink()
+
+
+@pytest.mark.parametrize(
+    "text", ["", "# only words", "a: 1", "a: 1\n---\n", "{a: 1, note: old}", "note: |\n  x\n\n# c\na: 1\n"]
+)
+def test_an_entry_is_changed_in_any_form_of_a_mapping(text: str) -> None:
+    """In whatever form a file is, the entry has its new value and the others have theirs; a file of two documents is none."""
+    if "---" in text:
+        with pytest.raises(ValueError, match="document"):
+            with_entries(text, {"note": "new"})
+        return
+    before = yaml.safe_load(text) or {}
+    assert yaml.safe_load(with_entries(text, {"note": "new"})) == {**before, "note": "new"}
+    assert with_entries(with_entries(text, {"note": "new"}), {"note": "new"}) == with_entries(text, {"note": "new"})
+
+
+def test_charts_are_those_of_the_nearest_file_above(site: Site, runs: Runs) -> None:
+    """For each folder the nearest file with charts counts, each once; one with saved views alone is passed over."""
+    for folder, text in (("", "charts: [top]"), ("sweep", "charts: [near]"), ("sweep/lr=0.1", "views: []")):
+        (runs.root / folder / ".charts.yml").write_text(text)
+    above = [
+        get(site, "view/api/charts?above=" + "&above=".join(map(quote, folders))).json()["charts"]
+        for folders in (["sweep/lr=0.1"], ["sweep", "sweep/lr=0.01"], ["running"], ["", "sweep"], ["nothing/there"])
+    ]
+    assert above == [["near"], ["near"], ["top"], ["top", "near"], ["top"]]
+    assert get(site, "view/api/charts?above=../x").status_code == 400
+    for folder in ("", "sweep", "sweep/lr=0.1"):
+        (runs.root / folder / ".charts.yml").unlink()
 
 
 def test_what_changes_something_wants_a_header_that_no_form_can_send(site: Site) -> None:

@@ -10,17 +10,16 @@ import os
 import secrets
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from ..errors import NotHeld
 from ..files import Files
 from ..layout import check_path, temporary_name
 from .answers import Refused
+from .yaml_entries import loaded, with_entries
 
 NOTES = ".notes.yml"
 CHARTS = ".charts.yml"
@@ -97,14 +96,35 @@ def charts_in(files: Files, folder: str) -> dict[str, Any]:
     return _read(files, _inside(folder, CHARTS), charts_of)
 
 
-def put_notes(shelf: Shelf, run: str, body: Mapping[str, Any]) -> None:
+def charts_above(files: Files, folders: Iterable[str]) -> list[Any]:
+    """Return the charts for runs in `folders`: for each those of the nearest file with charts, in the folder or above it."""
+    known: dict[str, list[Any]] = {}
+    used: dict[str, list[Any]] = {}
+    for folder in folders:
+        for above in _with_parents(folder):
+            if above not in known:
+                known[above] = charts_in(files, above)["charts"]
+            if known[above]:
+                used[above] = known[above]
+                break
+    return [chart for charts in used.values() for chart in charts]
+
+
+def _with_parents(folder: str) -> Iterator[str]:
+    yield folder
+    while folder:
+        folder = folder.rpartition("/")[0]
+        yield folder
+
+
+def put_notes(files: Files, shelf: Shelf, run: str, body: Mapping[str, Any]) -> None:
     """Keep the notes of a run; raises `Refused` if they are none, or not those that were read any more."""
-    _put(shelf, _inside(run, NOTES), body, notes_of)
+    _put(files, shelf, _inside(run, NOTES), body, notes_of)
 
 
-def put_charts(shelf: Shelf, folder: str, body: Mapping[str, Any]) -> None:
+def put_charts(files: Files, shelf: Shelf, folder: str, body: Mapping[str, Any]) -> None:
     """Keep the saved views and charts of a folder; raises `Refused` as `put_notes` does."""
-    _put(shelf, _inside(folder, CHARTS), body, charts_of)
+    _put(files, shelf, _inside(folder, CHARTS), body, charts_of)
 
 
 def _inside(folder: str, name: str) -> str:
@@ -114,33 +134,43 @@ def _inside(folder: str, name: str) -> str:
 def _read(files: Files, path: str, shaped: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
     body, version = _body_and_version(files, path)
     try:
-        return {**shaped(_loaded(body)), "version": version}
-    except Exception:  # noqa: BLE001 - yaml raises more kinds than it tells of
+        return {**shaped(loaded(body)), "version": version}
+    except ValueError:
         return {**shaped({}), "version": version}
 
 
-class _Loader(yaml.SafeLoader):
-    """Reads no references: a few lines of them stand for more than any memory holds."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("references are not read")
-        return super().compose_node(parent, index)
-
-
-def _loaded(body: bytes) -> Any:
-    return yaml.load(body, Loader=_Loader)  # noqa: S506 - it is a safe one
-
-
-def _put(shelf: Shelf, path: str, body: Mapping[str, Any], shaped: Callable[[Any], dict[str, Any]]) -> None:
+def _put(
+    files: Files, shelf: Shelf, path: str, body: Mapping[str, Any], shaped: Callable[[Any], dict[str, Any]]
+) -> None:
     version = body.get("version")
     if not isinstance(version, str | None):
         raise Refused(400, "version must be what was read")
-    kept = {name: value for name, value in shaped(body).items() if value}
-    text = yaml.safe_dump(kept, allow_unicode=True, sort_keys=False).encode() if kept else b""
-    if len(text) > MOST_BYTES:
+    held, found = _body_and_version(files, path)
+    text = _with(held, shaped(body), shaped, path).encode()
+    if max(len(held), len(text)) >= MOST_BYTES:
         raise Refused(413, f"more than {MOST_BYTES >> 10} KiB are too much to keep")
-    shelf.put(path, text, version)
+    shelf.put(path, text, found if version is None else version)
+
+
+def _with(held: bytes, wanted: Mapping[str, Any], shaped: Callable[[Any], dict[str, Any]], path: str) -> str:
+    """Return what is held with what is `wanted` in it; all that is not known here stays as it stands there."""
+    try:
+        before = loaded(held)
+        known = shaped(before)
+        names = [name for name in wanted if wanted[name] != known[name]]
+        return with_entries(held.decode(), {name: _merged(before, name, wanted[name], shaped) for name in names})
+    except ValueError as error:
+        raise Refused(409, f"{path[:200]!a} must be mended by hand first: {str(error)[:200]}") from None
+
+
+def _merged(before: Any, name: str, wanted: Any, shaped: Callable[[Any], dict[str, Any]]) -> Any:
+    """Return the new value of an entry, None for none; in a list, what stays is as it was written, with what never fitted."""
+    held = before.get(name) if isinstance(before, dict) else None
+    if not isinstance(wanted, list) or not isinstance(held, list):
+        return wanted or None
+    written = [(shaped({name: [one]})[name], one) for one in held]
+    kept = [next((one for fit, one in written if fit == [value]), value) for value in wanted]
+    return [*kept, *(one for fit, one in written if not fit)] or None
 
 
 def notes_of(value: Any) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import { registerView } from "./views.js";
 /** @typedef {import("./views.js").Context} Context */
 
 const MOST_RUNS = 20; // drawn without being asked for
+const MOST_FOLDERS = 30; // whose charts are asked for, in one URL
 
 class Curves {
   /** @param {HTMLElement} root @param {Context} ctx */
@@ -25,6 +26,8 @@ class Curves {
     this.charts = new Map();
     /** @type {ChartSpec[]} */
     this.pinned = [];
+    /** @type {string | null} */
+    this.askedFolders = null;
     this.more = el("div", { class: "curves-more", hidden: true });
     this.place = el("div", { class: "curves-place" });
     this.drawn = "";
@@ -35,13 +38,18 @@ class Curves {
     ctx.on("theme", () => this.#each((chart) => chart.draw()));
     ctx.on("state", (names) => this.#changed(names));
     this.#follow();
-    void this.#askPinned();
   }
 
+  /** Ask for the charts of the folders that the drawn runs are in, once for the same folders. */
   async #askPinned() {
-    const { value } = await this.ctx.api.getJson("view/api/charts", { folder: this.ctx.me.prefix }, this.ctx.signal);
-    this.pinned = pinnedCharts(/** @type {any} */ (value)?.charts);
-    if (this.pinned.length) this.#follow();
+    const { api, me, picks, signal } = this.ctx;
+    const folders = [...new Set([me.prefix, ...picks.list().map(({ path }) => path.slice(0, Math.max(0, path.lastIndexOf("/"))))])].slice(0, MOST_FOLDERS);
+    if (String(folders) === this.askedFolders) return;
+    const asked = (this.askedFolders = String(folders));
+    const { value } = await api.getJson("view/api/charts", { above: folders }, signal);
+    if (!value || asked !== this.askedFolders) return;
+    this.pinned = pinnedCharts(/** @type {any} */ (value).charts);
+    this.#layOut();
   }
 
   /** @param {(chart: Chart) => void} act */
@@ -59,6 +67,7 @@ class Curves {
 
   /** Take in which runs are picked, and what is new of them. */
   #follow() {
+    void this.#askPinned();
     this.#layOut();
     this.#tellOfMore();
     this.#each((chart) => chart.follow());
