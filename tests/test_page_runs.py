@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import requests
@@ -52,6 +53,20 @@ def test_each_run_has_a_row_with_its_state_and_last_values(site: Site, open_page
     expect(row(page, SWEEP[0])).to_contain_text("NaN")
     expect(page.locator(".count")).to_have_text("7 runs")
     assert page.title() == f"Runs · {page.locator('.place').inner_text()}"
+
+
+def test_a_name_turns_no_text_round(tmp_path: Path, open_page: Opened) -> None:
+    """Characters that turn the writing round are shown as escapes, and what is written from right to left stands by itself."""
+    write_run(tmp_path / "safe\u202egpj.exe", 0)
+    write_run(tmp_path / "\u05d0\u05d1", 1)
+    with looking(tmp_path) as served:
+        page = open_page(served.url)
+        names = page.locator(".name-text")
+        expect(names.filter(has_text="safe").first).to_have_text("safe\\u202egpj.exe")
+        assert "\u202e" not in page.locator("body").inner_text()
+        assert page.locator("[title*='\u202e'], [aria-label*='\u202e'], [alt*='\u202e']").count() == 0
+        for part in names.locator("span").all():
+            expect(part).to_have_css("unicode-bidi", "isolate")
 
 
 def test_the_table_is_filtered_while_one_types(site: Site, open_page: Opened) -> None:

@@ -7,6 +7,12 @@
 /** @typedef {Node | string | number | null | undefined | false} Child */
 /** @typedef {{[name: string]: unknown, class?: string | null, on?: Record<string, (event: any) => void>, vars?: Record<string, string>}} Props */
 
+const TURNS_AROUND = /[\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
+const READ_ALOUD = new Set(["title", "alt", "placeholder", "aria-label"]);
+
+/** The text with escapes for the characters that turn the writing round: with them a name could pass for another. @param {string} text */
+export const visible = (text) => text.replace(TURNS_AROUND, (one) => `\\u${one.charCodeAt(0).toString(16)}`);
+
 /**
  * Make an element. `on` holds its listeners, `vars` its CSS variables, `true` is an attribute without value, and
  * `false`, `null` and `undefined` leave a prop or a child out.
@@ -27,7 +33,7 @@ export function el(tag, props = {}, ...children) {
 export function append(node, children) {
   for (const child of children) {
     if (child === null || child === undefined || child === false) continue;
-    node.append(child instanceof Node ? child : String(child));
+    node.append(child instanceof Node ? child : visible(String(child)));
   }
 }
 
@@ -39,7 +45,8 @@ export function fill(node, ...children) {
 
 /** Set a text only where it differs, so that a selection in it survives. @param {Node} node @param {string} text */
 export function setText(node, text) {
-  if (node.textContent !== text) node.textContent = text;
+  const shown = visible(text);
+  if (node.textContent !== shown) node.textContent = shown;
 }
 
 /** @param {HTMLElement} node @param {string} name @param {unknown} value */
@@ -55,7 +62,8 @@ function setProp(node, name, value) {
   } else if (name === "href" && /^\s*(javascript|data|vbscript):/i.test(String(value))) {
     throw new TypeError("a link to code");
   } else {
-    node.setAttribute(name, value === true ? "" : String(value));
+    const text = value === true ? "" : String(value);
+    node.setAttribute(name, READ_ALOUD.has(name) ? visible(text) : text);
   }
 }
 

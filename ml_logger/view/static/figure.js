@@ -7,6 +7,7 @@
  */
 
 import { drawnRange } from "./axes.js";
+import { visible } from "./dom.js";
 
 /** @typedef {import("./axes.js").Range} Range */
 /** @typedef {import("./axes.js").Scale} Scale */
@@ -38,7 +39,7 @@ const MARKS = [
 ];
 
 /** Return a text as plotly shows it letter by letter. @param {string} text */
-export const plain = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+export const plain = (text) => visible(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
 
 /** @param {Picture} picture @returns {{data: object[], layout: object}} */
 export function figure(picture) {

@@ -4,7 +4,7 @@
  * the end until one scrolls up, and finds text without touching the lines.
  */
 
-import { el } from "./dom.js";
+import { el, visible } from "./dom.js";
 import { PLAIN, plainText, Terminal } from "./terminal.js";
 
 /** @typedef {import("./terminal.js").Line} Line */
@@ -152,7 +152,7 @@ export class LogLines {
     const query = this.query.toLowerCase();
     if (query)
       for (let i = 0; i < this.rows.length && this.ranges.length < MOST_HITS; i++) {
-        const text = plainText(this.terminal.lines[i]).toLowerCase();
+        const text = visible(plainText(this.terminal.lines[i])).toLowerCase();
         for (let at = text.indexOf(query); at >= 0; at = text.indexOf(query, at + query.length)) this.ranges.push(rangeIn(this.rows[i], at, at + query.length));
       }
     this.current = Math.min(this.current, Math.max(0, this.ranges.length - 1));

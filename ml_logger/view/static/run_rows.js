@@ -2,7 +2,7 @@
 /** What the rows and the head of the table of runs look like. */
 
 import { groupText, stateSentence } from "./columns.js";
-import { el, fill } from "./dom.js";
+import { el, fill, visible } from "./dom.js";
 import { asNumber, countText, dateText, valueText } from "./format.js";
 import { icon } from "./icons.js";
 import { nameText } from "./names.js";
@@ -116,7 +116,7 @@ const PLAIN = el("div", { role: "gridcell" });
 function plainCell(classes, text) {
   const cell = /** @type {HTMLElement} */ (PLAIN.cloneNode());
   cell.className = classes;
-  cell.textContent = text;
+  cell.textContent = visible(text);
   return cell;
 }
 
