@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import socket
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from batches import append, apply, commit
+from canned import answering, said
 from processes import TOKEN, Commands
 from scene import Scene
 from serving import serving
@@ -185,37 +185,6 @@ def test_the_agents_work_is_proven(scene: Scene, commands: Commands) -> None:
 # --- whoever answers
 
 
-@contextmanager
-def answering(answer: bytes) -> Iterator[str]:
-    """Answer every request with these very bytes, and hang up."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def serve() -> None:
-            while True:
-                try:
-                    connection, _ = listener.accept()
-                except OSError:
-                    return
-                with connection:
-                    request = b""
-                    while b"paths" not in request and (piece := connection.recv(1 << 16)):
-                        request += piece
-                    connection.sendall(answer)
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            listener.shutdown(socket.SHUT_RDWR)
-            thread.join(30)
-
-
-def said(body: bytes, status: str = "200 OK", *more: str) -> bytes:
-    head = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *more, "", ""]
-    return "\r\n".join(head).encode() + body
-
-
 def chunked(*pieces: bytes) -> bytes:
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     return head + b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces)
@@ -246,7 +215,7 @@ HOSTILE: dict[str, tuple[bytes, int, str]] = {
 def test_what_is_no_receiver_ends_in_one_line(case: str, spool: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Whatever answers in a receiver's place: one line on stderr, code 5 where trying again may help, else 2."""
     answer, code, words = HOSTILE[case]
-    with answering(answer) as url:
+    with answering(answer, once_read=b"paths") as url:
         assert main(["verify", str(spool), "--server", url]) == code
     shown = capsys.readouterr()
     assert shown.out == ""

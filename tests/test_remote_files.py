@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import orjson
 import pytest
+from canned import answering, said
 from serving import Site, serving
 
 from ml_logger.errors import BadAnswer, MLLoggerError, NotHeld, TryAgain, UsageError
@@ -132,38 +132,6 @@ def test_urls(site: Site) -> None:
 
 
 # --- what else may answer
-
-
-@contextmanager
-def answering(answer: bytes) -> Iterator[str]:
-    """Answer every request with these very bytes, and hang up."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def serve() -> None:
-            while True:
-                try:
-                    connection, _ = listener.accept()
-                except OSError:
-                    return
-                with connection:
-                    request = b""
-                    while b"\r\n\r\n" not in request and (piece := connection.recv(1 << 16)):
-                        request += piece
-                    with suppress(OSError):  # who has read enough hangs up
-                        connection.sendall(answer)
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            listener.shutdown(socket.SHUT_RDWR)
-            thread.join(30)
-
-
-def said(body: bytes, status: str = "200 OK", *more: str, length: int | None = None) -> bytes:
-    head = [f"HTTP/1.1 {status}", f"Content-Length: {len(body) if length is None else length}", *more, "", ""]
-    return "\r\n".join(head).encode() + body
 
 
 def part(content: bytes, span: str, **more: int) -> bytes:
