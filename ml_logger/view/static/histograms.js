@@ -6,16 +6,16 @@ import { Details } from "./details.js";
 import { el, fill } from "./dom.js";
 import { choiceField, flagField, matches, searchField } from "./fields.js";
 import { HistogramCard } from "./histogram_card.js";
-import { MediaGrid } from "./media_grid.js";
-import { loading, notice } from "./notice.js";
+import { MediaGrid, nothingLogged } from "./media_grid.js";
 import { choiceKey, flagKey, textKey } from "./state.js";
-import { troubleNotice } from "./trouble.js";
 
 const FORM = choiceKey("hi.form", ["heat", "ridge"]);
 const FILTER = textKey("hi.q");
 const MIDDLE = flagKey("hi.middle");
 const MIDDLE_SHARE = 0.98;
 const HOW = `logger.log_histogram(step, bins=30, weights=weights)   # an array or tensor of any shape`;
+/** @type {import("./media_grid.js").Naming} */
+const WHAT = { filter: FILTER, word: "histograms", icon: "histogram", code: HOW, some: "one" };
 
 /** @typedef {import("./details.js").Whole} Whole */
 /** @typedef {import("./media_grid.js").Group<null>} Group */
@@ -48,14 +48,7 @@ class Histograms {
     const groups = all.filter((group) => matches(filter, group.key));
     this.tools.hidden = !all.length;
     this.grid.show(groups);
-    fill(this.rest, !groups.length && this.#nothing(all.length));
-  }
-
-  /** @param {number} filtered */
-  #nothing(filtered) {
-    if (filtered) return notice({ icon: "search", title: "No key is called so", action: { label: "Show all", do: () => this.ctx.state.set(FILTER, "") } });
-    if (this.details.isLoading) return loading("Waiting for the histograms");
-    return troubleNotice(this.details) ?? notice({ icon: "histogram", title: "No histograms yet", text: "The picked runs have none. This logs one:", code: HOW });
+    fill(this.rest, !groups.length && nothingLogged(this.ctx, this.details, all.length, WHAT));
   }
 
   /** @param {string} key */

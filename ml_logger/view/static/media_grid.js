@@ -4,10 +4,13 @@
 import { el, fill } from "./dom.js";
 import { Keyed } from "./keyed.js";
 import { nameText } from "./names.js";
+import { loading, notice } from "./notice.js";
+import { troubleNotice } from "./trouble.js";
 
 /** @typedef {import("./details.js").Whole} Whole */
 /** @template T @typedef {{run: Whole, what: T}} Cell  what one run has of a key */
 /** @template T @typedef {{kind: string, key: string, cells: Cell<T>[]}} Group */
+/** @typedef {{filter: import("./state.js").Key<string>, word: string, icon: import("./icons.js").IconName, code: string, some: string}} Naming  what filters a view's keys, how what it shows is called, and the code that logs some of it, or one */
 
 /** @template T */
 export class MediaGrid {
@@ -87,4 +90,15 @@ export function groupedMedia(runs, kinds) {
       groups.get(id)?.cells.push({ run, what: files });
     }
   return [...groups.values()].sort((a, b) => kinds.indexOf(a.kind) - kinds.indexOf(b.kind) || a.key.localeCompare(b.key, "en", { numeric: true }));
+}
+
+/**
+ * Why no key is shown: all are filtered out, they are on their way, they can't be had, or nothing was logged, and how one does.
+ * @param {import("./views.js").Context} ctx @param {import("./details.js").Details} details @param {number} filtered
+ * @param {Naming} what
+ */
+export function nothingLogged(ctx, details, filtered, { filter, word, icon, code, some }) {
+  if (filtered) return notice({ icon: "search", title: "No key is called so", action: { label: "Show all", do: () => ctx.state.set(filter, "") } });
+  if (details.isLoading) return loading(`Waiting for the ${word}`);
+  return troubleNotice(details) ?? notice({ icon, title: `No ${word} yet`, text: `The picked runs have none. This logs ${some}:`, code });
 }
