@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
 
-from ..errors import NotHeld
 from ..files import Files
 from .cache import ColumnCache
 from .columns import Columns, PartColumns, in_order
 from .growing import Decode, GrowingPart
-from .parts import Part
+from .parts import Part, try_catch_up
 
 
 class ColumnStream:
@@ -39,11 +37,4 @@ class ColumnStream:
 
     def _maybe_columns(self, part: Part) -> PartColumns | None:
         growing = self._parts[part.path]
-        if growing.seen != part:
-            try:
-                with closing(self._files.open(part.path)) as file:
-                    growing.catch_up(file)
-            except NotHeld:  # deleted since it was listed
-                return None
-            growing.seen = part
-        return growing.columns()
+        return growing.columns() if try_catch_up(self._files, part, growing) else None

@@ -6,10 +6,12 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
+from typing import Protocol
 
 from ..errors import NotHeld
-from ..files import Files
+from ..files import Files, OpenFile
 from ..layout import part_of, undiverged
 from .records import Record, maybe_time, records_of
 
@@ -26,6 +28,27 @@ class Part:
     def name(self) -> str:
         """The last component of its path."""
         return self.path.rpartition("/")[2]
+
+
+class Followed(Protocol):
+    """What is kept of one part; `seen` is how that was listed when it was read last."""
+
+    seen: Part | None
+
+    def catch_up(self, file: OpenFile) -> None:
+        """Read what is new, or everything if the file was written anew."""
+
+
+def try_catch_up(files: Files, part: Part, kept: Followed) -> bool:
+    """Read what came to a part since it was read last; False if it was deleted since it was listed."""
+    if kept.seen != part:
+        try:
+            with closing(files.open(part.path)) as file:
+                kept.catch_up(file)
+        except NotHeld:
+            return False
+        kept.seen = part
+    return True
 
 
 def listed(files: Files, folder: str, stream: str) -> list[Part]:

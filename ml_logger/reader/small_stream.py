@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 
-from ..errors import NotHeld
 from ..files import Files, OpenFile
 from .follow import Place, lines_behind
-from .parts import Part
+from .parts import Part, try_catch_up
 from .records import Record, parsed
 
 
@@ -54,11 +52,5 @@ class SmallStream:
     def _read(self, parts: Sequence[Part]) -> Iterator[tuple[Part, list[Record]]]:
         for part in parts:
             kept = self._kept[part.path]
-            if kept.seen != part:
-                try:
-                    with closing(self._files.open(part.path)) as file:
-                        kept.catch_up(file)
-                except NotHeld:  # deleted since it was listed
-                    continue
-                kept.seen = part
-            yield part, kept.records
+            if try_catch_up(self._files, part, kept):
+                yield part, kept.records
