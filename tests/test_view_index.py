@@ -8,43 +8,57 @@ import time
 from collections import defaultdict
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
 
+from ml_logger.errors import StoreError
 from ml_logger.files import Entry, Files, LocalFiles, OpenFile
 from ml_logger.reader import Columns
+from ml_logger.reader.cache import ColumnCache
 from ml_logger.view import index as index_module
+from ml_logger.view import listed as listed_module
 from ml_logger.view.agenda import LATEST_S, QUIET_S, SHARE, SHOWN_S, SOONEST_S, Agenda, affordable_s, rest_s
-from ml_logger.view.index import RunIndex
+from ml_logger.view.index import KEPT_S, RunIndex
+from ml_logger.view.kept_lines import KeptLine, KeptLines
 from ml_logger.view.open_runs import OpenRuns
 
 LONG_AGO_S = 3600.0
 
 
 class Counted(Files):
-    """Files that count how often each folder was listed."""
+    """Files that note which folders were listed and which files opened; streams are as `alive` as a test says."""
 
     def __init__(self, root: Path) -> None:
         self._files = LocalFiles(root)
         self.place = str(root)
         self.listed: list[str] = []
+        self.opened: list[str] = []
+        self.alive: dict[str, bool] = {}
+        self.refused = ""
 
     def list(self, folder: str) -> list[Entry]:
         self.listed.append(folder)
         return self._files.list(folder)
 
     def open(self, path: str) -> OpenFile:
+        self.opened.append(path)
+        if path == self.refused:
+            raise StoreError("the disk is ill")
         return self._files.open(path)
+
+    def is_being_written(self, path: str) -> bool | None:
+        return self.alive.get(path)
 
 
 class Scene:
     """A folder of runs, an index over it, and a clock that only moves when it is told."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, kept: KeptLines | None = None) -> None:
         self.root, self.now_s = root, 1000.0
         self.files = Counted(root)
-        self.index = RunIndex(self.files, OpenRuns(self.files, None).columns, lambda: self.now_s)
+        self.index = RunIndex(self.files, OpenRuns(self.files, None).columns, kept, lambda: self.now_s)
         self.version: int | None = None
 
     def write(self, path: str, *steps: int, age_s: float = 0.0) -> None:
@@ -68,6 +82,11 @@ class Scene:
             if self.now_s >= end_s:
                 return
             self.now_s += 0.1
+
+    def lines(self) -> dict[str, dict[str, Any]]:
+        """Return all lines by the paths of their runs."""
+        told = orjson.loads(self.index.changes(None, lambda _path: True))
+        return {line.pop("path"): {**line, "version": None} for line in told["runs"]}
 
     def news(self) -> tuple[dict[str, int], list[str]]:
         """Return the runs that changed since the last time, with their last steps, and those that are gone."""
@@ -317,7 +336,7 @@ def test_a_version_that_is_not_remembered_any_more_is_answered_with_everything(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of what went, a bounded number is kept; whoever knows less than that is told all."""
-    monkeypatch.setattr(index_module, "_MOST_GONE", 2)
+    monkeypatch.setattr(listed_module, "_MOST_GONE", 2)
     for number in range(5):
         scene.write(f"run-{number}", 1)
     scene.look()
@@ -350,6 +369,148 @@ def test_files_that_are_no_streams_hide_no_run(scene: Scene) -> None:
     (scene.root / "one" / ".notes.yml").write_bytes(b"\xff\xfe: [")
     scene.look()
     assert scene.news()[0] == {"one": 1}
+
+
+# --- what is kept
+
+
+@pytest.fixture
+def kept(tmp_path_factory: pytest.TempPathFactory) -> KeptLines:
+    return KeptLines(ColumnCache(tmp_path_factory.mktemp("cache"), min_free_bytes=0), "place")
+
+
+def test_an_index_shows_at_once_what_another_has_kept(tmp_path: Path, kept: KeptLines) -> None:
+    """Without a look at any folder of a run; and when all were looked at, no file was opened."""
+    before = Scene(tmp_path, kept)
+    for number in range(20):
+        before.write(f"sweep/run-{number}", number)
+    before.look()
+    again = Scene(tmp_path, kept)
+    again.index.look(0.0)
+    assert again.files.listed == []
+    assert (again.index.is_scanning, again.index.is_recalled) == (True, True)
+    assert again.lines() == before.lines()
+    again.look()
+    assert not again.index.is_scanning
+    assert again.lines() == before.lines()
+    assert again.files.opened == []
+
+
+def test_what_changed_while_nobody_looked_is_seen(tmp_path: Path, kept: KeptLines) -> None:
+    """A run that grew, one that came, one that went: the kept lines stand until a look has come by."""
+    before = Scene(tmp_path, kept)
+    for path in ("same", "grows", "goes", "stops/being/a run"):
+        before.write(path, 1)
+    before.look()
+    before.write("grows", 2)
+    before.write("comes", 3)
+    shutil.rmtree(tmp_path / "goes")
+    (tmp_path / "stops/being/a run/metrics.jsonl").unlink()
+    again = Scene(tmp_path, kept)
+    again.index.look(0.0)
+    assert set(again.news()[0]) == {"same", "grows", "goes", "stops/being/a run"}
+    again.look()
+    assert (set(again.lines()), again.news()) == (
+        {"same", "grows", "comes"},
+        ({"grows": 2, "comes": 3}, ["stops/being/a run", "goes"]),
+    )
+
+
+def test_a_kept_run_that_was_running_is_asked_for_again(tmp_path: Path, kept: KeptLines) -> None:
+    """No file of it has changed, its process is gone."""
+    before = Scene(tmp_path, kept)
+    before.write("run", 1)
+    (tmp_path / "run/run.jsonl").write_bytes(b'{"event":"start","host":"a","pid":1,"_timestamp":1.8e9}\n')
+    before.files.alive["run/run.jsonl"] = True
+    before.look()
+    again = Scene(tmp_path, kept)
+    again.files.alive["run/run.jsonl"] = False
+    again.index.look(0.0)
+    assert again.lines()["run"]["state"] == "running"
+    again.look()
+    assert again.lines()["run"]["state"] == "killed"
+
+
+def test_lines_are_kept_now_and_then_and_at_the_end(tmp_path: Path, kept: KeptLines) -> None:
+    """When all were found, then when some have changed and much time has passed, and when somebody says so."""
+    scene = Scene(tmp_path, kept)
+    scene.write("run", 1)
+    scene.look()
+    assert set(kept.load()) == {"run"}
+    scene.write("second", 1)
+    scene.look(5)
+    assert set(kept.load()) == {"run"}
+    scene.look(KEPT_S)
+    assert set(kept.load()) == {"run", "second"}
+    scene.write("third", 1)
+    scene.look(5)
+    scene.index.keep()
+    assert set(kept.load()) == {"run", "second", "third"}
+
+
+def test_what_cannot_be_kept_is_found_again(tmp_path: Path, kept: KeptLines) -> None:
+    """A run whose name no JSON can hold, and one that can't be read."""
+    scene = Scene(tmp_path, kept)
+    for path in ("good", "odd-\udcff"):
+        scene.write(path, 1)
+    scene.write("bad", 1)
+    scene.files.refused = "bad/metrics.jsonl"
+    scene.look()
+    assert set(kept.load()) == {"good"}
+    again = Scene(tmp_path, kept)
+    again.look()
+    assert set(again.lines()) == {"good", "odd-\\udcff", "bad"}
+    assert "trouble" not in again.lines()["bad"]
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "other version", "no JSON", "a folder"])
+def test_kept_lines_that_are_damaged_are_none(tmp_path: Path, kept: KeptLines, damage: str) -> None:
+    """They are made anew; nothing fails."""
+    scene = Scene(tmp_path, kept)
+    scene.write("run", 1)
+    scene.look()
+    (file,) = kept._cache.folder.glob("lines-*")
+    body = file.read_bytes()
+    changed = {
+        "cut": body[:-10],
+        "flipped": body[:-10] + b"X" + body[-9:],
+        "empty": b"",
+        "other version": body.replace(b'"version":"', b'"version":"9', 1),
+        "no JSON": b"\xff\x00",
+        "a folder": None,
+    }[damage]
+    file.unlink()
+    if changed is None:
+        file.mkdir()
+    else:
+        file.write_bytes(changed)
+    assert kept.load() == {}
+    again = Scene(tmp_path, kept)
+    again.look()
+    assert set(again.lines()) == {"run"}
+
+
+def test_kept_lines_of_places_nobody_looks_at_are_let_go_of(tmp_path: Path) -> None:
+    """After a month; others stay."""
+    cache = ColumnCache(tmp_path, min_free_bytes=0)
+    line = KeptLine("run", "x", (), (), "finished", 1.0, b"{}")
+    for place in ("old", "young", "mine"):
+        KeptLines(cache, place).save([line])
+        if place == "old":
+            (file,) = tmp_path.glob("lines-*")
+            os.utime(file, (time.time() - 31 * 86_400,) * 2)
+    found = {place: KeptLines(cache, place).load() for place in ("old", "young", "mine")}
+    assert found == {"old": {}, "young": {"run": line}, "mine": {"run": line}}
+
+
+def test_nothing_is_kept_on_a_disk_that_is_nearly_full(tmp_path: Path) -> None:
+    """It costs the next index its time, and nothing else."""
+    kept = KeptLines(ColumnCache(tmp_path / "cache", min_free_bytes=1 << 62), "place")
+    scene = Scene(tmp_path / "runs", kept)
+    scene.write("run", 1)
+    scene.look()
+    assert set(scene.lines()) == {"run"}
+    assert not (tmp_path / "cache").exists()
 
 
 def test_the_agenda_knows_each_folder_once() -> None:

@@ -68,7 +68,7 @@ class ColumnCache:
         """Write `stretch`, delete those it stands `instead_of`, and return it mapped from its files; None if that can't be."""
         folder = self._folder_of(part)
         try:
-            if not stretch.block.count or not self._has_room():
+            if not stretch.block.count or not self.has_room():
                 return None
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_stretch(folder, stretch)
@@ -84,7 +84,8 @@ class ColumnCache:
         name = hashlib.sha256(part.encode("utf-8", "surrogateescape")).hexdigest()[:32]
         return self.folder / name[:2] / name[2:]
 
-    def _has_room(self) -> bool:
+    def has_room(self) -> bool:
+        """Whether the disk has so much left that something may be kept; raises `OSError`."""
         top = next(folder for folder in (self.folder, *self.folder.absolute().parents) if folder.exists())
         return shutil.disk_usage(top).free >= self.min_free_bytes
 

@@ -4,15 +4,13 @@
 listing shows for the first time, or with another time of change, is due at once. So a new run beside others, or one that goes
 on, is seen by a look at the folder above it.
 
-Each change has a version, and who knows one asks for what is newer. Versions of two indexes are never mixed up: one that is not
-of this index is answered with everything.
+Lines that an index before this one has kept are there from the first look on, and go when no look has found their run again.
 """
 
 from __future__ import annotations
 
 import logging
-import secrets
-import threading
+import math
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
@@ -27,14 +25,16 @@ from ..reader.media import KINDS
 from ..reader.parts import joined
 from .agenda import LATEST_S, MOST_REST_S, MOST_SHOWN, QUIET_S, SHARE, SHOWN_S, Agenda, affordable_s, rest_s
 from .answers import trouble_of
+from .kept_lines import KeptLine, KeptLines
+from .listed import Listed
 from .run_line import RunLine
-from .words import json_of
 
 MOST_FOLDERS = 200_000
 MOST_DEPTH = 24
-_MOST_GONE = 10_000
+KEPT_S = 300.0
+"""Lines are kept so often while they change, and when nobody looks any more."""
+
 _MOST_HURRIED = 1000
-_STEADY = 1 << 30  # so many versions of one index; with its number they fit into what JavaScript counts exactly
 _log = logging.getLogger(__name__)
 
 
@@ -51,22 +51,27 @@ class _Folder:
 
 
 class RunIndex:
-    """The runs in `files`; `columns_of` a path are its numbers. Thread-safe, but for `look`, which one thread calls."""
+    """The runs in `files`; `columns_of` a path are its numbers, and lines are `kept`.
+
+    Thread-safe, but for `look` and `keep`, which one thread calls.
+    """
 
     def __init__(
-        self, files: Files, columns_of: Callable[[str], Columns], steady_s: Callable[[], float] = time.monotonic
+        self,
+        files: Files,
+        columns_of: Callable[[str], Columns],
+        kept: KeptLines | None = None,
+        steady_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._files, self._columns_of, self._steady_s = files, columns_of, steady_s
-        self._lock = threading.Lock()
+        self._files, self._columns_of, self._kept, self._steady_s = files, columns_of, kept, steady_s
+        self._has_begun = self._is_recalled = False
+        self._unseen: dict[str, KeptLine] = {}  # kept by another index, and not looked at since
+        self._kept_version, self._kept_s = 0, -math.inf
+        self._listed = Listed()
         self._agenda, self._shown_agenda = Agenda(), Agenda()
         self._shown: OrderedDict[str, None] = OrderedDict()  # the runs that pages show, that which was named last last
         self._look_s = 0.0  # what a look at something quiet takes, smoothed
         self._folders: dict[str, _Folder] = {}
-        self._number = secrets.randbits(20)
-        self._version = 0
-        self._lines: OrderedDict[str, tuple[int, bytes]] = OrderedDict()  # the latest change last
-        self._gone: OrderedDict[str, int] = OrderedDict()
-        self._forgotten = 0  # what went before this version is not remembered
         self._hurried: deque[str] = deque(maxlen=_MOST_HURRIED)
         self._named: deque[str] = deque(maxlen=_MOST_HURRIED)
         self._new = 0  # folders that were never looked at
@@ -85,6 +90,8 @@ class RunIndex:
     def look(self, most_s: float) -> float:
         """Look at what is due, for about `most_s`; return how long to rest."""
         start_s = self._steady_s()
+        if not self._has_begun:
+            self._recall()
         self._hear()
         idle_s = 0.0
         while (before_s := self._steady_s()) < start_s + most_s and idle_s * SHARE < MOST_REST_S:
@@ -96,9 +103,35 @@ class RunIndex:
             if not is_news:
                 idle_s += took_s
                 self._look_s += (took_s - self._look_s) / 64
+        if not self.is_scanning:
+            self._settle()
         dues = [at_s for agenda in (self._shown_agenda, self._agenda) if (at_s := agenda.next_at_s()) is not None]
         due_in_s = min(dues, default=start_s + 1.0) - self._steady_s()
         return max(idle_s * SHARE, min(due_in_s, 1.0), 0.0)
+
+    def _recall(self) -> None:
+        """Show what was kept, until it has been looked at."""
+        self._has_begun = True
+        self._unseen = {} if self._kept is None else self._kept.load()
+        for path, line in self._unseen.items():
+            self._listed.put(path, line.text)
+        self._is_recalled = bool(self._unseen)
+        self._kept_version = self._listed.version
+
+    def _settle(self) -> None:
+        """All folders were looked at: let go of what was kept and is no more, and keep what is there now and then."""
+        while self._unseen:
+            self._listed.drop(self._unseen.popitem()[0])
+        if self._steady_s() > self._kept_s + KEPT_S:
+            self.keep()
+
+    def keep(self) -> None:
+        """Keep the lines for an index to come, if all are known and any has changed."""
+        if self._kept is None or self.is_scanning or self._listed.version == self._kept_version:
+            return
+        self._kept_version, self._kept_s = self._listed.version, self._steady_s()
+        lines = (folder.line.maybe_kept() for folder in self._folders.values() if folder.line is not None)
+        self._kept.save(line for line in lines if line is not None)
 
     def _hear(self) -> None:
         """Take up what others have said since the last round."""
@@ -142,10 +175,10 @@ class RunIndex:
             self._tell(path, folder, trouble_of(error))
         if folder.line is not None:
             self._tell(path, folder, folder.line.trouble)
-        self._new -= folder.is_new
-        folder.is_new = False
+        was_new, folder.is_new = folder.is_new, False
+        self._new -= was_new
         self._rest(path, folder)
-        return is_news
+        return is_news or was_new
 
     def _tell(self, path: str, folder: _Folder, trouble: str | None) -> None:
         if trouble is not None and not folder.is_told:
@@ -176,7 +209,7 @@ class RunIndex:
     def _has_runs(self, path: str, folder: _Folder) -> bool:
         if path == "":
             return True
-        return folder.line is None and any(joined(path, name) in self._lines for name in list(folder.children)[:20])
+        return folder.line is None and any(joined(path, name) in self._listed for name in list(folder.children)[:20])
 
     # --- folders that come and go
 
@@ -213,7 +246,7 @@ class RunIndex:
         self._new -= folder.is_new
         for name in folder.children:
             self._lose(joined(path, name))
-        self._drop_line(path)
+        self._listed.drop(path)
         return True
 
     # --- lines
@@ -221,26 +254,12 @@ class RunIndex:
     def _take_line(self, path: str, folder: _Folder, entries: Sequence[Entry] | None) -> bool:
         if entries is None:
             folder.line = None
-            return self._drop_line(path)
-        folder.line = folder.line or RunLine(self._files, path, self._columns_of)
-        if not folder.line.look(entries):
+            return self._listed.drop(path)
+        folder.line = folder.line or RunLine(self._files, path, self._columns_of, self._unseen.pop(path, None))
+        if not folder.line.look(entries) and path in self._listed:
             return False
-        with self._lock:
-            self._version += 1
-            self._lines[path] = (self._version, folder.line.text)
-            self._lines.move_to_end(path)
-            self._gone.pop(path, None)
+        self._listed.put(path, folder.line.text)
         return True
-
-    def _drop_line(self, path: str) -> bool:
-        with self._lock:
-            if self._lines.pop(path, None) is None:
-                return False
-            self._version += 1
-            self._gone[path] = self._version
-            if len(self._gone) > _MOST_GONE:
-                self._forgotten = self._gone.popitem(last=False)[1]
-            return True
 
     # --- what is known
 
@@ -249,39 +268,15 @@ class RunIndex:
         """Whether there are folders that were never looked at."""
         return self._new > 0
 
+    @property
+    def is_recalled(self) -> bool:
+        """Whether there are lines to show that were kept, before all is looked at."""
+        return self._is_recalled
+
     def version_of(self, path: str) -> int:
         """Return the version of a run's last change that was seen, 0 where none was."""
-        with self._lock:
-            return self._outside(self._lines[path][0]) if path in self._lines else 0
+        return self._listed.version_of(path)
 
     def changes(self, since: int | None, may_see: Callable[[str], bool]) -> bytes:
         """Return what a visitor `may_see` of what is newer than the version `since`, as JSON (docs/VIEWER.md)."""
-        with self._lock:
-            known = self._known(since)
-            is_whole = known is None
-            lines = [
-                b'{"version":%d,%s' % (self._outside(version), text[1:])
-                for path, version, text in self._newer(known or 0)
-                if may_see(path)
-            ]
-            gone = [path for path, version in self._gone.items() if not is_whole and version > (known or 0)]
-            head = {"version": self._outside(self._version), "is_whole": is_whole, "is_scanning": self.is_scanning}
-        told = {**head, "gone": [path for path in gone if may_see(path)]}
-        return json_of(told)[:-1] + b',"runs":[' + b",".join(lines) + b"]}\n"
-
-    def _newer(self, known: int) -> list[tuple[str, int, bytes]]:
-        found = []
-        for path, (version, text) in reversed(self._lines.items()):
-            if version <= known:
-                break
-            found.append((path, version, text))
-        return found
-
-    def _outside(self, version: int) -> int:
-        return self._number * _STEADY + version
-
-    def _known(self, since: int | None) -> int | None:
-        if since is None or since // _STEADY != self._number:
-            return None
-        version = since % _STEADY
-        return version if self._forgotten <= version <= self._version else None
+        return self._listed.changes(since, may_see, is_scanning=self.is_scanning)

@@ -15,6 +15,7 @@ from .answers import HEADERS, Reply, add_missing, json_reply
 from .asked import json_body, maybe_number_in, path_in
 from .browsing import attachment
 from .index import RunIndex
+from .kept_lines import KeptLines
 from .open_runs import OpenRun, OpenRuns
 from .place import Place
 from .visitor import Visitor
@@ -33,7 +34,8 @@ class RunCalls:
     def __init__(self, place: Place, workers: Workers) -> None:
         self._place, self._workers = place, workers
         self._open = OpenRuns(place.files, place.cache)
-        self._index = RunIndex(place.files, self._open.columns)
+        kept = None if place.cache is None else KeptLines(place.cache, place.files.place)
+        self._index = RunIndex(place.files, self._open.columns, kept)
         self._watch = Watch(self._index)
         self.hurry = self._watch.hurry
 
@@ -51,7 +53,7 @@ class RunCalls:
 
     async def _first_look(self) -> None:
         end_s = time.monotonic() + FIRST_LOOK_S
-        while self._index.is_scanning and time.monotonic() < end_s:
+        while self._index.is_scanning and not self._index.is_recalled and time.monotonic() < end_s:
             await asyncio.sleep(_POLL_S)
 
     async def one_run(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -18,6 +19,7 @@ from ..reader.records import records_of
 from ..reader.sections import flattened, merged
 from .answers import trouble_of
 from .keeping import NOTES, notes_in, notes_of
+from .kept_lines import KeptLine
 from .words import json_of, word_of
 
 T = TypeVar("T")
@@ -30,16 +32,17 @@ _NO_NOTES = {**notes_of(None), "version": ""}
 class RunLine:
     """The line of the run at `folder`; `columns_of` gives all its numbers. Used by one thread at a time."""
 
-    def __init__(self, files: Files, folder: str, columns_of: Callable[[str], Columns]) -> None:
+    def __init__(
+        self, files: Files, folder: str, columns_of: Callable[[str], Columns], kept: KeptLine | None = None
+    ) -> None:
+        kept = kept or KeptLine(folder, "", (), (), "silent", 0.0, b"")
         self._files, self._folder, self._columns_of = files, folder, columns_of
         self._made: dict[str, tuple[Any, Any]] = {}
-        self._seen: Signature = ()
+        self._of, self._unended, self._alive = kept.of, kept.unended, kept.alive
         self._failed: Signature = ()
         self._looks_in_vain = 0
-        self.state = "silent"
-        self.heard = 0.0
+        self.state, self.heard, self.text = kept.state, kept.heard, kept.text
         self.trouble: str | None = None
-        self.text = b""
 
     def look(self, entries: Sequence[Entry]) -> bool:
         """Return whether anything of the run has changed, now that its folder has these `entries`.
@@ -63,19 +66,23 @@ class RunLine:
         return tuple(entries) != self._failed or self._looks_in_vain.bit_count() == 1
 
     def _look(self, entries: Sequence[Entry]) -> bool:
-        parts = self._once("parts", entries, lambda: self._parts(entries))
-        alive = tuple(self._files.is_being_written(part.path) for part in parts[RUN] if not self._has_ended(part))
-        seen: Signature = (tuple(entries), self._media(entries), alive)
-        if seen == self._seen:
+        of = _digest_of((tuple(entries), self._media(entries)))
+        if of == self._of and self._alive == self._alive_now():
             return False
+        parts = self._once("parts", entries, lambda: self._parts(entries))
+        self._unended = tuple(part.path for part in parts[RUN] if not self._has_ended(part))
+        self._alive = self._alive_now()
         self._make(parts, entries)
-        self._seen = seen
+        self._of = of
         return True
+
+    def _alive_now(self) -> tuple[bool | None, ...]:
+        return tuple(map(self._files.is_being_written, self._unended))
 
     def _fail(self, error: Exception, entries: Sequence[Entry]) -> None:
         if self.trouble is None:
             self._looks_in_vain = 0
-        self._seen, self._failed = (), tuple(entries)
+        self._of, self._failed = "", tuple(entries)
         # the first trouble says enough, and it is no news when another follows
         self.trouble = self.trouble or trouble_of(error)
         # what is known will do until it may be had again
@@ -89,6 +96,12 @@ class RunLine:
     def fields(self) -> dict[str, Any]:
         """Return the line as it was made."""
         return dict(orjson.loads(self.text))
+
+    def maybe_kept(self) -> KeptLine | None:
+        """Return what another `RunLine` of this run can begin with, None where this one could not be made."""
+        if not self._of:
+            return None
+        return KeptLine(self._folder, self._of, self._unended, self._alive, self.state, self.heard, self.text)
 
     # --- what it is made of
 
@@ -174,6 +187,11 @@ class RunLine:
     def _last(self) -> tuple[int, Record]:
         columns = self._columns_of(self._folder)
         return columns.count, columns.last_values()
+
+
+def _digest_of(seen: Signature) -> str:
+    """Return a word for what is seen of a run, the same in every process."""
+    return hashlib.blake2b(repr(seen).encode(), digest_size=16).hexdigest()
 
 
 def _heard(entries: Sequence[Entry]) -> float:

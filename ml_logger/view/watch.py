@@ -55,6 +55,10 @@ class Watch:
     def _run(self) -> None:
         while not self._is_over:
             is_wanted = time.monotonic() - self._asked_at <= INTEREST_S
-            rest_s = self._index.look(_ROUND_S) if is_wanted else None
-            self._bell.wait(None if rest_s is None else max(rest_s, _BREATH_S))
+            if is_wanted:
+                self._bell.wait(max(self._index.look(_ROUND_S), _BREATH_S))
+            else:
+                self._index.keep()
+                self._bell.wait()
             self._bell.clear()
+        self._index.keep()
