@@ -663,6 +663,29 @@ def test_modules_name_each_other_with_the_version_of_all(site: Site) -> None:
         assert requests.get(f"{site.url}view/static/{name}", timeout=30).status_code in (403, 404)
 
 
+def test_all_modules_of_the_page_are_asked_for_at_once(site: Site) -> None:
+    """Links to each that its scripts import; to those of curves others, which are followed where the URL leads there."""
+    page = get(site, "").text
+    at_once = set(re.findall(r'<link rel="modulepreload" href="view/static/([\w.]+)\?v=', page))
+    for_curves = set(re.findall(r'<link data-for="curves" href="view/static/([\w.]+)\?v=', page))
+    assert at_once == _imported_by(site, "app.js", "early.js")
+    assert for_curves == _imported_by(site, "curves_view.js") - at_once
+    assert {"app.js", "runs_view.js", "dom.js"} <= at_once
+    assert {"curves_view.js", "chart.js"} <= for_curves
+    assert "<!--" not in page
+
+
+def _imported_by(site: Site, *names: str) -> set[str]:
+    """Return `names` and the modules that the statements at the begin of each import."""
+    found, left = set(names), list(names)
+    while left:
+        text = get(site, f"view/static/{left.pop()}").text
+        new = set(re.findall(r'^import (?:[^"]* from )?"\./([\w.]+)\?v=', text, re.MULTILINE)) - found
+        found |= new
+        left += new
+    return found
+
+
 def test_plotly_is_served_as_it_is_installed(site: Site) -> None:
     """plotly.js comes compressed and may be kept; it is not sent again."""
     pytest.importorskip("plotly")

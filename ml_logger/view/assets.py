@@ -2,7 +2,8 @@
 
 All of the page's files carry one version, a digest over all of them: the page asks for ``view/static/NAME?v=VERSION``, the
 modules import each other the same way, and what was asked for with the right version may be kept for ever. Nothing is built:
-the versions are put in as the files are read. A file that changes is read again, so whoever works on the page just reloads it.
+the versions are put in as the files are read, and links by which a browser asks for all modules of a page at once, not for
+each when it has read the one that imports it. A file that changes is read again, so whoever works on the page just reloads it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import hashlib
 import re
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -33,6 +34,9 @@ _TYPES = {
     ".webmanifest": "application/manifest+json",
 }
 _IN_PAGE = re.compile(rb"(?<=[\"'])(?:\./)?(view/static/[\w.-]+)(?=[\"'])")
+_MODULES = re.compile(rb"<!-- modules(?: for (\w+): ([\w.-]+))? -->")
+_SCRIPT = re.compile(rb'<script type="module" src="view/static/([\w.-]+)"')
+_STATIC_IMPORT = re.compile(rb"^(?:import|export)\b[^;(]*?[\"']\./([\w.-]+\.js)[\"']", re.MULTILINE)
 _IN_MODULE = re.compile(rb"(?<=[\"'])(\./[\w.-]+\.(?:js|css|json|svg|png))(?=[\"'])")
 
 
@@ -43,6 +47,13 @@ class Asset:
     body: bytes
     content_type: str
     version: str
+    _packed: dict[str, bytes] = field(default_factory=dict)
+
+    def packed(self, encoding: str) -> bytes:
+        """Return the bytes in this content encoding; each is made once."""
+        if encoding not in self._packed:
+            self._packed[encoding] = packed(self.body, encoding, "small")
+        return self._packed[encoding]
 
 
 class Assets:
@@ -76,11 +87,38 @@ class Assets:
 
 
 def _versioned(bodies: dict[str, bytes]) -> dict[str, Asset]:
+    bodies = {name: _with_links(body, bodies) if name.endswith(".html") else body for name, body in bodies.items()}
     digest = hashlib.blake2b(digest_size=8)
     for name, body in bodies.items():
         digest.update(b"%s\0%d\0%s" % (name.encode(), len(body), body))
     version = digest.hexdigest()
     return {name: Asset(_with_versions(name, body, version), type_of(name), version) for name, body in bodies.items()}
+
+
+def _with_links(body: bytes, bodies: dict[str, bytes]) -> bytes:
+    """Return a page with links to modules in the place of its comments that want some.
+
+    ``<!-- modules -->`` are those that its scripts need, to be asked for at once; ``<!-- modules for VIEW: NAME -->`` those
+    that the module NAME needs beside them, which the page asks for if it is to show the VIEW.
+    """
+    own = _needed([name.decode() for name in _SCRIPT.findall(body)], bodies)
+
+    def links(found: re.Match[bytes]) -> bytes:
+        if found[1] is None:
+            return b"\n".join(b'<link rel="modulepreload" href="view/static/%s">' % name.encode() for name in own)
+        others = [name for name in _needed([found[2].decode()], bodies) if name not in own]
+        return b"\n".join(b'<link data-for="%s" href="view/static/%s">' % (found[1], name.encode()) for name in others)
+
+    return _MODULES.sub(links, body)
+
+
+def _needed(names: list[str], bodies: dict[str, bytes]) -> list[str]:
+    """Return `names` and all modules that they import, but for those that are loaded when they are wanted."""
+    needed = list(names)
+    for name in needed:  # grows as it goes
+        found = [one.decode() for one in _STATIC_IMPORT.findall(bodies.get(name, b""))]
+        needed += [one for one in dict.fromkeys(found) if one not in needed]
+    return needed
 
 
 def _with_versions(name: str, body: bytes, version: str) -> bytes:

@@ -35,11 +35,10 @@ class OpenRun:
             self._line.look(self._files.list(self._path))
             return self._line.fields()
 
-    @property
-    def numbers(self) -> int:
-        """About as many numbers of 8 bytes would take the memory that it does."""
-        columns = self.run.columns()
-        return _BESIDE + 2 * columns.count + sum(sum(part.keys.values()) for part in columns.parts)
+
+def _numbers_of(columns: Columns) -> int:
+    """Return about how many numbers of 8 bytes would take the memory that a run with these does."""
+    return _BESIDE + 2 * columns.count + sum(sum(part.keys.values()) for part in columns.parts)
 
 
 class OpenRuns:
@@ -50,6 +49,7 @@ class OpenRuns:
         self._lock = threading.Lock()
         self._runs: OrderedDict[str, OpenRun] = OrderedDict()  # the longest unused first
         self._numbers: dict[str, int] = {}
+        self._total = 0
 
     def get(self, path: str) -> OpenRun:
         """Return the run at `path`; raises `NotHeld`."""
@@ -61,7 +61,7 @@ class OpenRuns:
         """Return the numbers of the run at `path`; none where there is no such run."""
         found = self._used(path)
         columns = found.run.columns()
-        self._weigh(path, found.numbers)
+        self._weigh(path, _numbers_of(columns))
         return columns
 
     def _used(self, path: str) -> OpenRun:
@@ -73,8 +73,8 @@ class OpenRuns:
 
     def _weigh(self, path: str, numbers: int) -> None:
         with self._lock:
+            self._total += numbers - self._numbers.get(path, 0)
             self._numbers[path] = numbers
-            total = sum(self._numbers.values())
-            while total > self._most_numbers and len(self._runs) > 1:
+            while self._total > self._most_numbers and len(self._runs) > 1:
                 longest, _ = self._runs.popitem(last=False)
-                total -= self._numbers.pop(longest, 0)
+                self._total -= self._numbers.pop(longest, 0)

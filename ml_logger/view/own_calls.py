@@ -35,19 +35,20 @@ class OwnCalls:
 
     async def static(self, request: web.Request) -> web.StreamResponse:
         """Answer ``GET view/static/NAME``."""
-        return await self._workers.answer(request, self._static, request.match_info["name"], request.query.get("v"))
+        encoding = wanted_encoding(request.headers.get("Accept-Encoding", ""))
+        name, version = request.match_info["name"], request.query.get("v")
+        return await self._workers.answer(request, self._static, name, version, encoding)
 
-    def _static(self, name: str, version: str | None) -> Reply:
+    def _static(self, name: str, version: str | None, encoding: str) -> Reply:
         asset = self._assets.get(name)
         headers = {"Cache-Control": FOR_EVER} if version == asset.version else {}
-        return Reply(asset.body, asset.content_type, headers)
+        return _packed_reply(asset.packed(encoding), asset.content_type, encoding, headers)
 
     async def plotly_js(self, request: web.Request) -> web.StreamResponse:
         """Answer ``GET view/plotly.js``, compressed once for all."""
         encoding = wanted_encoding(request.headers.get("Accept-Encoding", ""))
         body = await self._workers.do(self._plotly.body, encoding)
-        headers = {} if encoding == "identity" else {"Content-Encoding": encoding}
-        reply = Reply(body, "text/javascript", {**headers, "Cache-Control": "public, max-age=86400"}, is_packed=True)
+        reply = _packed_reply(body, "text/javascript", encoding, {"Cache-Control": "public, max-age=86400"})
         return await self._workers.answer(request, lambda: reply)
 
     async def me(self, request: web.Request) -> web.StreamResponse:
@@ -84,3 +85,9 @@ class OwnCalls:
         answer = web.Response(status=204, headers={"Cache-Control": "no-store"})
         self._gate.logout(request, answer)
         return answer
+
+
+def _packed_reply(body: bytes, content_type: str, encoding: str, headers: dict[str, str]) -> Reply:
+    """Return what is compressed already."""
+    said = {} if encoding == "identity" else {"Content-Encoding": encoding}
+    return Reply(body, content_type, {**headers, **said}, is_packed=True)

@@ -2,7 +2,6 @@
 /** Starts the page: who looks, at what; then the frame, the runs, and the tab that the URL names. */
 
 import "./runs_view.js";
-import "./curves_view.js";
 import "./later_views.js";
 
 import { Api } from "./api.js";
@@ -20,11 +19,11 @@ async function start() {
   const me = await whoLooks(api);
   const state = new ViewState(window);
   const runs = new Runs(api);
+  runs.start(new AbortController().signal);
   const picks = new Picks(runs, state);
   const frame = new Frame({ api, state, runs, picks, me });
   document.body.replaceChildren(...frame.elements);
   frame.open();
-  runs.start(new AbortController().signal);
 }
 
 /** Ask until somebody is let in, and say why not meanwhile. @param {Api} api @returns {Promise<Me>} */

@@ -8,7 +8,6 @@ import { el, fill } from "./dom.js";
 import { asNumber, countText } from "./format.js";
 import { filtered, grouped, pinnedCharts } from "./metric_groups.js";
 import { loading, notice } from "./notice.js";
-import { registerView } from "./views.js";
 
 /** @typedef {import("./chart_data.js").DrawnRun} DrawnRun */
 /** @typedef {import("./metric_groups.js").ChartSpec} ChartSpec */
@@ -168,10 +167,7 @@ const EMPTY = {
   noMatch: (ctx) => notice({ title: "No metric matches the filter", action: { label: "Show all metrics", do: () => ctx.state.set(METRICS, "") } }),
 };
 
-registerView({
-  id: "curves",
-  title: "Curves",
-  mount(root, ctx) {
-    new Curves(root, ctx);
-  },
-});
+/** @param {HTMLElement} root @param {Context} ctx */
+export function mount(root, ctx) {
+  new Curves(root, ctx);
+}

@@ -1,5 +1,5 @@
 // @ts-check
-/** The views whose modules are loaded when their tab is opened first, so that the page itself, its runs and curves are there sooner. */
+/** The views whose modules are loaded when their tab is opened first, so that the page itself and its runs are there sooner. */
 
 import { fill } from "./dom.js";
 import { loading, notice } from "./notice.js";
@@ -9,9 +9,11 @@ import { registerView } from "./views.js";
 /** @typedef {{mount: View["mount"]}} Loaded */
 
 const LATE_MS = 200; // what is there sooner needs no sign of waiting
+const AHEAD_MS = 1500;
 
 /** @type {(Omit<View, "mount"> & {load: () => Promise<Loaded>})[]} */
 const LATER = [
+  { id: "curves", title: "Curves", load: () => import("./curves_view.js") },
   { id: "images", title: "Images", load: () => import("./images.js") },
   { id: "histograms", title: "Histograms", load: () => import("./histograms.js") },
   { id: "tensors", title: "Tensors", load: () => import("./tensors.js") },
@@ -23,6 +25,9 @@ const LATER = [
 ];
 
 for (const { load, ...view } of LATER) registerView({ ...view, mount: (root, ctx) => void mountLater(load, root, ctx) });
+
+// Most people go there next; a failure is told when they do.
+setTimeout(() => void import("./curves_view.js").catch(() => {}), AHEAD_MS);
 
 /** @param {() => Promise<Loaded>} load @param {HTMLElement} root @param {import("./views.js").Context} ctx */
 async function mountLater(load, root, ctx) {
