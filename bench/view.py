@@ -157,33 +157,36 @@ def _look_at_long(report: results.Report, folder: Path, cache: Path) -> None:
 
 
 def _look_at_crowds(report: results.Report, top: Path, cache: Path) -> None:
-    """Many runs: how long until all were found, and what the list costs from then on."""
+    """Many runs: the first server that sees them, one that is started after it, and what the list costs from then on."""
     rows = []
     for crowd, most_ms in zip(CROWDS, (300, 1000), strict=True):
         crowd.write(top / str(crowd.runs))
-        with _served(top / str(crowd.runs), cache) as (server, asking):
-            first_ms = _ms(asking.runs)
-            found_ms = first_ms + _ms(lambda asking=asking: _all_found(asking))
-            listed_ms = _median_ms(lambda asking=asking: asking.get("/view/api/runs"))
-            since = asking.runs()["version"]
-            poll_ms = _median_ms(lambda asking=asking, since=since: asking.runs(since))
-            seen = asking.curves(series=[])
-            idle = _idle_share(server, asking, {"series": []}, seen)
-            rss_mib = server.rss_bytes() / _MIB
-        rows.append(
-            {
-                "case": crowd.name,
-                "first_answer_ms": round(first_ms),
-                "all_found_ms": round(found_ms),
-                "list_ms": round(listed_ms, 1),
-                "poll_ms": round(poll_ms, 1),
-                "idle_percent": round(idle * 100, 2),
-                "rss_MiB": round(rss_mib),
-            }
-        )
-        report.judge(f"{crowd.name}: ms to list them", listed_ms, most_ms)
-        report.judge(f"{crowd.name}: percent of a core for an idle page", idle * 100, 2)
+        for name in (crowd.name, f"{crowd.name}, started again"):
+            with _served(top / str(crowd.runs), cache) as (server, asking):
+                rows.append(_crowd_row(report, server, asking, name, most_ms))
+        first_ms = float(str(rows[-1]["first_answer_ms"]))
+        report.judge(f"{crowd.name}, started again: ms to the first list", first_ms, most_ms)
     report.add("many runs", rows)
+
+
+def _crowd_row(report: results.Report, server: Server, asking: Asking, name: str, most_ms: float) -> dict[str, object]:
+    first_ms = _ms(asking.runs)
+    found_ms = first_ms + _ms(lambda: _all_found(asking))
+    listed_ms = _median_ms(lambda: asking.get("/view/api/runs"))
+    since = asking.runs()["version"]
+    poll_ms = _median_ms(lambda: asking.runs(since))
+    idle = _idle_share(server, asking, {"series": []}, asking.curves(series=[]))
+    report.judge(f"{name}: ms to list them", listed_ms, most_ms)
+    report.judge(f"{name}: percent of a core for an idle page", idle * 100, 2)
+    return {
+        "case": name,
+        "first_answer_ms": round(first_ms),
+        "all_found_ms": round(found_ms),
+        "list_ms": round(listed_ms, 1),
+        "poll_ms": round(poll_ms, 1),
+        "idle_percent": round(idle * 100, 2),
+        "rss_MiB": round(server.rss_bytes() / _MIB),
+    }
 
 
 CASES = {"many": _look_at_many, "long": _look_at_long, "crowds": _look_at_crowds}

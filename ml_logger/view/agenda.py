@@ -26,7 +26,7 @@ MOST_SHOWN = 200
 BESIDE_S = 2.0
 """How long one rests that has runs in it: the next one mostly comes beside them."""
 
-SHARE = 60.0
+SHARE = 80.0
 """Looking at what did not change is followed by a rest of so many times as long."""
 
 MOST_REST_S = 0.4
