@@ -186,6 +186,18 @@ def test_outliers_are_what_lies_far_from_nine_tenths(page: Page) -> None:
     assert run(page, script, [], False, True) == [0, 1]
 
 
+def test_points_without_a_logarithm_are_counted(page: Page) -> None:
+    """Those in sight at 0 and below; NaN and the infinities are marked elsewhere."""
+    script = """async (values, low, high) => {
+        const {countWithoutLogarithm} = await load("y_range");
+        const y = Float64Array.from(values, Number);
+        return countWithoutLogarithm([{x: y.map((_, i) => i), y}, {x: y.map((_, i) => i), y}], [low, high]); }"""
+    values = [0, -1, 1, "NaN", "-Infinity", -1e-9, -5]
+    assert run(page, script, values, 0, 6) == 2 * 4
+    assert run(page, script, values, 1, 5) == 2 * 2
+    assert run(page, script, [], 0, 1) == 0
+
+
 def test_dates_go_to_plotly_and_back(page: Page) -> None:
     """A zoom on wall time comes back as the seconds it was, whatever way plotly.js spells the dates."""
     script = """async () => {

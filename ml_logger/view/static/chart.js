@@ -17,7 +17,7 @@ import { figure } from "./figure.js";
 import { countText } from "./format.js";
 import { icon } from "./icons.js";
 import { isPlotlyThere, loadPlotly } from "./plotly_loader.js";
-import { yRange } from "./y_range.js";
+import { countWithoutLogarithm, yRange } from "./y_range.js";
 import { zoomAfter, zoomedAround } from "./zooming.js";
 
 /** @typedef {import("./axes.js").Range} Range */
@@ -252,7 +252,10 @@ export class Chart {
     const zoom = zoomIn(this.ctx.state, this.spec.id);
     const isEmpty = data?.isThere && picture && !picture.curves.some((curve) => curve.x.length);
     const trouble = data?.trouble && `No answer for this chart: ${data.trouble.message}.`;
-    fill(this.note, trouble || (this.isUndrawable ? "plotly.js could not be loaded." : isEmpty ? "No points here." : ""));
+    const said = trouble || (this.isUndrawable ? "plotly.js could not be loaded." : isEmpty ? "No points here." : "");
+    const missing = picture?.isLogY ? countWithoutLogarithm(picture.curves, picture.xRange) : 0;
+    fill(this.note, said || (missing ? `${countText(missing, "point")} at 0 or below: not on a log axis` : ""));
+    this.note.classList.toggle("aside", !said);
     this.note.hidden = !this.note.textContent;
     this.reset.hidden = !zoom.x && !zoom.y;
     this.plot.setAttribute("aria-label", `${this.spec.title}: ${countText(picture?.curves.length ?? 0, "curve")}. Arrow keys read the values, plus and minus zoom.`);

@@ -32,6 +32,12 @@ function inSight(curve, [low, high]) {
   return { curve, from, to: curve.x[to] === high ? to + 1 : to };
 }
 
+/** How many points between the ends of `xRange` a log axis has no place for: those at 0 and below. @param {Curve[]} curves @param {Range} xRange */
+export function countWithoutLogarithm(curves, xRange) {
+  const seen = curves.map((curve) => inSight(curve, xRange));
+  return seen.reduce((count, { curve, from, to }) => count + curve.y.subarray(from, to).filter((value) => Number.isFinite(value) && value <= 0).length, 0);
+}
+
 /** On a log axis the lower edge of a band may come near to 0, decades below all else: it doesn't count. @param {Curve} curve @param {boolean} isLog @param {boolean} isClipped */
 const columnsOf = ({ y, low, high }, isLog, isClipped) => (isClipped || !low || !high ? [y] : isLog ? [y, high] : [y, low, high]);
 
