@@ -50,5 +50,9 @@ def _kinds(entries: Iterable[Entry]) -> list[str]:
 
 def _media(files: Iterable[MediaFile]) -> Iterable[dict[str, Any]]:
     for (kind, key), found in groupby(files, key=lambda file: (file.kind, file.key)):
-        told = [{"step": file.step, "name": file.name, "path": file.path} for file in found]
-        yield {"kind": kind, "key": key, "files": told}
+        yield {"kind": kind, "key": key, "files": [_told(file) for file in found]}
+
+
+def _told(file: MediaFile) -> dict[str, Any]:
+    version = f"{file.size:x}-{file.mtime_ns:x}"
+    return {"step": file.step, "name": file.name, "path": file.path, "version": version}

@@ -20,9 +20,12 @@ export function urlOf(call, query = {}) {
   return call + (search && `?${search}`);
 }
 
-/** The URL of a run's file. @param {string} path @param {{download?: boolean}} [how] */
-export const fileUrl = (path, { download = false } = {}) =>
-  `view/files/${path.split("/").map(encodeURIComponent).join("/")}${download ? "?download=1" : ""}`;
+/** The URL of a run's file; with a `version` it is asked for again when that is another. @param {string} path @param {{download?: boolean, version?: string}} [how] */
+export const fileUrl = (path, { download = false, version } = {}) =>
+  urlOf(`view/files/${path.split("/").map(encodeURIComponent).join("/")}`, { download: download ? 1 : null, v: version });
+
+/** The URL of one of a run's media. @param {import("./steps.js").MediaFile} file */
+export const mediaUrl = ({ path, version }) => fileUrl(path, { version });
 
 /** @param {number} status @param {string} message @returns {Trouble} */
 function troubleOf(status, message) {

@@ -1,7 +1,7 @@
 // @ts-check
 /** One picture over the whole page: as large as fits or pixel by pixel, step by step with the arrow keys. */
 
-import { fileUrl } from "./api.js";
+import { fileUrl, mediaUrl } from "./api.js";
 import { el, fill, setText } from "./dom.js";
 import { icon } from "./icons.js";
 import { openDialog } from "./keys.js";
@@ -24,14 +24,14 @@ export function showFull(ctx, shown) {
     el("header", { class: "full-head" }, el("b", {}, el("bdi", {}, shown.title)), caption, link,
       tool("left", "Step before (←)", () => shown.move(-1)), tool("right", "Step behind (→)", () => shown.move(1)), tool("close", "Close (Esc)", () => dialog.close())),
     stage);
-  let path = "";
+  let drawn = "";
   const draw = () => {
     const file = shown.current()?.file;
     setText(caption, shown.caption());
-    if (!file || file.path === path) return;
-    path = file.path;
-    link.href = fileUrl(path, { download: true });
-    fill(stage, fullPicture(path, shown.title));
+    if (!file || mediaUrl(file) === drawn) return;
+    drawn = mediaUrl(file);
+    link.href = fileUrl(file.path, { download: true });
+    fill(stage, fullPicture(file, shown.title));
   };
   const closed = new AbortController();
   dialog.addEventListener("close", () => closed.abort());
@@ -42,10 +42,10 @@ export function showFull(ctx, shown) {
   openDialog(dialog);
 }
 
-/** @param {string} path @param {string} name */
-function fullPicture(path, name) {
-  if (/\.(mp4|webm|ogv)$/i.test(path)) return el("video", { class: "full-picture", src: fileUrl(path), controls: true, loop: true, autoplay: true });
-  const img = el("img", { class: "full-picture", src: fileUrl(path), alt: name, title: "Click: pixel by pixel" });
+/** @param {import("./steps.js").MediaFile} file @param {string} name */
+function fullPicture(file, name) {
+  if (/\.(mp4|webm|ogv)$/i.test(file.path)) return el("video", { class: "full-picture", src: mediaUrl(file), controls: true, loop: true, autoplay: true });
+  const img = el("img", { class: "full-picture", src: mediaUrl(file), alt: name, title: "Click: pixel by pixel" });
   const fit = () => {
     const room = /** @type {HTMLElement} */ (img.parentElement);
     const scale = Math.min(room.clientWidth / img.naturalWidth, room.clientHeight / img.naturalHeight);

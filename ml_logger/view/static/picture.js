@@ -1,7 +1,7 @@
 // @ts-check
 /** One key of one run as a picture: the file of the step, or the nearest earlier one; small ones enlarged with hard edges; full size on click. */
 
-import { fileUrl } from "./api.js";
+import { mediaUrl } from "./api.js";
 import { el, fill, setText } from "./dom.js";
 import { showFull } from "./full.js";
 import { pickAt } from "./steps.js";
@@ -60,8 +60,8 @@ export class Picture {
   /** @param {{file: MediaFile, isExact: boolean}} pick */
   #show({ file, isExact }) {
     this.button.disabled = false;
-    if (file.path !== this.shown) {
-      this.shown = file.path;
+    if (mediaUrl(file) !== this.shown) {
+      this.shown = mediaUrl(file);
       this.#load(file);
     }
     this.caption.classList.toggle("is-earlier", !isExact);
@@ -76,7 +76,7 @@ export class Picture {
     const name = `${this.title} of ${this.label}`;
     // The same element takes the next picture: the old one stays until the new one is there, so nothing flickers.
     if (first instanceof HTMLImageElement && !FILM.test(file.path)) {
-      first.src = fileUrl(file.path);
+      first.src = mediaUrl(file);
       first.alt = name;
       return;
     }
@@ -85,7 +85,7 @@ export class Picture {
 
   /** @param {MediaFile} file */
   #failed(file) {
-    if (this.shown !== file.path && this.shown) return;
+    if (this.shown !== mediaUrl(file) && this.shown) return;
     fill(this.button, el("span", { class: "picture-none" }, FRAMED.test(file.path) ? file.path.slice(file.path.lastIndexOf("/") + 1) : "can't be shown"));
   }
 
@@ -115,7 +115,7 @@ export class Picture {
 
 /** @param {MediaFile} file @param {string} alt @param {() => void} failed */
 function image(file, alt, failed) {
-  const img = el("img", { class: "picture-image", loading: "lazy", decoding: "async", alt, src: fileUrl(file.path), on: { error: failed } });
+  const img = el("img", { class: "picture-image", loading: "lazy", decoding: "async", alt, src: mediaUrl(file), on: { error: failed } });
   // Enlarged pixels are pixels; a picture that is made smaller is smoothed.
   img.addEventListener("load", () => img.classList.toggle("is-small", img.naturalWidth < img.clientWidth));
   return img;
@@ -123,7 +123,7 @@ function image(file, alt, failed) {
 
 /** @param {MediaFile} file @param {string} name */
 export function film(file, name) {
-  const video = el("video", { class: "picture-image", src: fileUrl(file.path), "aria-label": name, loop: true, autoplay: true, playsinline: true, preload: "metadata" });
+  const video = el("video", { class: "picture-image", src: mediaUrl(file), "aria-label": name, loop: true, autoplay: true, playsinline: true, preload: "metadata" });
   video.muted = true;
   return video;
 }

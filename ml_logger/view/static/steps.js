@@ -4,7 +4,7 @@
  * Pure.
  */
 
-/** @typedef {{step: number | null, name: string, path: string}} MediaFile  as `api/run` lists it */
+/** @typedef {{step: number | null, name: string, path: string, version: string}} MediaFile  as `api/run` lists it; written anew it has another version */
 /** @typedef {{kind: string, key: string, files: MediaFile[]}} Media */
 /** @typedef {{file: MediaFile, isExact: boolean}} Pick */
 

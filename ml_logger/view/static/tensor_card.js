@@ -1,7 +1,7 @@
 // @ts-check
 /** One key of one run as numbers: the array of the step or the nearest earlier one, what it is, and how it looks if it has two dimensions. */
 
-import { fileUrl } from "./api.js";
+import { fileUrl, mediaUrl } from "./api.js";
 import { cssColour, colourAt, pixelsOf, scaleFor } from "./colormap.js";
 import { el, fill, setText } from "./dom.js";
 import { asNumber, numberText } from "./format.js";
@@ -20,7 +20,8 @@ export class TensorCard {
   constructor(ctx, bar) {
     this.ctx = ctx;
     this.bar = bar;
-    this.path = "";
+    /** @type {import("./steps.js").MediaFile | null} */
+    this.file = null;
     this.shown = "";
     this.name = "";
     this.when = "";
@@ -35,7 +36,7 @@ export class TensorCard {
   /** @param {import("./media_grid.js").Cell<import("./steps.js").MediaFile[]>} cell */
   update(cell) {
     const pick = pickAt(cell.what, this.bar.step);
-    this.path = pick?.file.path ?? "";
+    this.file = pick?.file ?? null;
     this.caption.classList.toggle("is-earlier", Boolean(pick && !pick.isExact));
     if (!pick) {
       this.shown = "";
@@ -56,15 +57,16 @@ export class TensorCard {
 
   #askSoon() {
     clearTimeout(this.timer);
-    if (this.isNear && this.path && this.path !== this.shown) this.timer = setTimeout(() => void this.#ask(), this.shown ? PAUSE_MS : 0);
+    if (this.isNear && this.file && mediaUrl(this.file) !== this.shown) this.timer = setTimeout(() => void this.#ask(), this.shown ? PAUSE_MS : 0);
   }
 
   async #ask() {
-    const path = this.path;
+    const { file } = this;
+    if (!file) return;
     /** @type {import("./api.js").Result<Answer>} */
-    const { value, trouble } = await this.ctx.api.getJson("view/api/tensor", { path, name: this.name || null }, this.ctx.signal);
-    if (this.ctx.signal.aborted || path !== this.path) return;
-    this.shown = path;
+    const { value, trouble } = await this.ctx.api.getJson("view/api/tensor", { path: file.path, name: this.name || null }, this.ctx.signal);
+    if (this.ctx.signal.aborted || file !== this.file) return;
+    this.shown = mediaUrl(file);
     if (trouble) fill(this.content, el("span", { class: "picture-none" }, trouble.message));
     else this.#show(value);
   }
