@@ -11,7 +11,7 @@ DEMO_STAMP := $(DEMO_VENV)/.installed-demo
 
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --editable
 
-.PHONY: help demo test soak bench bench-shipping bench-view fuzz screenshots check check-page venv clean
+.PHONY: help demo test soak bench bench-shipping bench-view bench-profile fuzz screenshots check check-page venv clean
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
@@ -46,6 +46,10 @@ screenshots: venv  ## each view of the page as a picture in build/screenshots/; 
 
 bench-view: venv  ## the page beside TensorBoard, which is installed under build/: about 15 minutes, 1 GB of disk
 	$(BIN)/python -m bench.view_page
+
+bench-profile: venv  ## where the time goes in log(), in what is shipped and what is applied; numbers in build/bench/
+	@$(BIN)/python -c 'import importlib.metadata as m; m.version("py-spy")' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check 'py-spy>=0.4'
+	$(BIN)/python -m bench.profiles
 
 # for so many seconds; what it finds is kept in build/fuzz/
 FUZZ_SECONDS ?= 300
