@@ -2,6 +2,9 @@
 
 The truth is the receiver's file. A ledger that is deleted, corrupt, from another version or too old costs a re-check of each
 file, never a duplicate or a lost byte; so its writes need no fsync, and one that can't be read is moved aside.
+
+No page of it is mapped: on a full disk a store to a mapped page ends the process (SIGBUS) where a write fails. SQLite maps the
+index of its write-ahead log unless it has the database to itself, which the agent's lock grants it anyway.
 """
 
 from __future__ import annotations
@@ -125,6 +128,7 @@ class Ledger:
     def _connect(self, name: str | None = None) -> sqlite3.Connection:
         db = sqlite3.connect(name or self._file, isolation_level=None, check_same_thread=False)
         try:
+            db.execute("PRAGMA locking_mode = EXCLUSIVE")  # before the first look: it may find a WAL there already
             (version,) = db.execute("PRAGMA user_version").fetchone()
             if version not in (0, SCHEMA_VERSION):
                 raise ValueError(f"it has version {version}, this agent writes {SCHEMA_VERSION}")
@@ -273,8 +277,9 @@ class Ledger:
 
 
 def _is_of_the_disk(error: Exception) -> bool:
-    """Whether it is the disk that can't be used and not what is in the file (SQLITE_FULL, _IOERR, _READONLY, _CANTOPEN)."""
-    return any(part in str(error) for part in ("is full", "disk I/O error", "readonly", "unable to open"))
+    """Whether the file can't be used, whatever is in it (SQLITE_FULL, _IOERR, _READONLY, _CANTOPEN; _BUSY: somebody looks)."""
+    signs = ("is full", "disk I/O error", "readonly", "unable to open", "is locked")
+    return any(sign in str(error) for sign in signs)
 
 
 def peek(file: Path, prefix: str) -> dict[str, Entry] | None:

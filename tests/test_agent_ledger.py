@@ -2,9 +2,14 @@
 
 import os
 import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
+from small_disk import SmallDisk
 
 from ml_logger.agent.ledger import SCHEMA_VERSION, Entry, Ledger
 from ml_logger.agent.scanner import Signature
@@ -146,16 +151,69 @@ def reopened_entry(file: Path) -> Entry | None:
 
 
 def test_a_write_that_fails_is_kept_for_the_next(tmp_path, caplog):
-    """While another process blocks the database, entries stay in memory and are written later."""
+    """While the database takes no write, entries stay in memory and are written later."""
     ledger = Ledger(tmp_path / "l.sqlite")
-    ledger._db.execute("PRAGMA busy_timeout = 0")
-    blocker = sqlite3.connect(tmp_path / "l.sqlite", isolation_level=None)
-    blocker.execute("BEGIN IMMEDIATE")
+    ledger._db.execute("PRAGMA query_only = ON")
     ledger.put("a", ENTRY)
     ledger.save()
     ledger.save()
     assert [r.getMessage().count("can't be written") for r in caplog.records] == [1]
-    blocker.execute("ROLLBACK")
-    blocker.close()
+    ledger._db.execute("PRAGMA query_only = OFF")
     ledger.close()
+    assert reopened_entry(tmp_path / "l.sqlite") == ENTRY
+
+
+def test_no_page_of_it_is_mapped(tmp_path):
+    """What is read and written is no memory map, since on a full disk a store to one ends the process."""
+    ledger = Ledger(tmp_path / "l.sqlite")
+    ledger.put("a", ENTRY)
+    ledger.save()
+    assert (tmp_path / "l.sqlite-wal").stat().st_size > 0
+    assert "l.sqlite" not in Path("/proc/self/maps").read_text()
+    ledger.close()
+
+
+NEARLY_FULL = """
+import os, sys
+from pathlib import Path
+from ml_logger.agent.ledger import Entry, Ledger
+
+ledger, ballast = Path(sys.argv[1], "l.sqlite"), Path(sys.argv[1], ".ballast")
+for free_kib in range(64):
+    os.truncate(ballast, ballast.stat().st_size - (free_kib << 10))
+    one = Ledger(ledger)
+    one.put("a", Entry("a", None))
+    one.save()
+    with ballast.open("ab", buffering=0) as file:
+        try:
+            while file.write(bytes(1024)): pass
+        except OSError:
+            pass
+    one.close()
+"""
+
+
+def test_a_disk_with_any_room_left_stops_nothing(tmp_path):
+    """Opened, written and closed with no KiB to some free on a disk of small blocks, it never ends the agent."""
+    disk = SmallDisk(tmp_path / "state", "ext4")
+    try:
+        disk.fill()
+        command = [*disk.machine.enter, sys.executable, "-c", NEARLY_FULL, tmp_path / "state"]
+        assert subprocess.run(command, timeout=60, stderr=subprocess.DEVNULL).returncode == 0
+    finally:
+        disk.end()
+
+
+def test_while_somebody_reads_it_shipping_goes_on_from_memory(tmp_path, caplog, monkeypatch):
+    """A person who looks into the database in its own transaction costs neither the start nor what is remembered."""
+    written = Ledger(tmp_path / "l.sqlite")
+    written.put("a", ENTRY)
+    written.close()
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, timeout=0))
+    with closing(sqlite3.connect(tmp_path / "l.sqlite", isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM files").fetchall()
+        ledger = Ledger(tmp_path / "l.sqlite")
+        assert "shipping goes on from memory" in caplog.text
+        ledger.close()
     assert reopened_entry(tmp_path / "l.sqlite") == ENTRY
