@@ -139,15 +139,20 @@ class Commands:
     started: list[Running] = field(default_factory=list)
 
     def start(
-        self, command: str, *args: object, env: Mapping[str, str] | None = None, before: Sequence[str] = ()
+        self,
+        command: str,
+        *args: object,
+        env: Mapping[str, str] | None = None,
+        before: Sequence[str] = (),
+        name: str | None = None,
     ) -> Running:
         """Start an installed command, or the Python that runs the tests for ``python``.
 
-        `before` holds the words of a command that becomes it, such as nsenter's.
+        `before` holds the words of a command that becomes it, such as nsenter's. Its output goes to files called after
+        `name`, the command's own by default, with a number.
         """
-        number = len(self.started)
         program = sys.executable if command == "python" else str(BIN / command)
-        name = f"{command}-{number}"
+        name = f"{name or command}-{len(self.started)}"
         out, err = self.work_dir / f"{name}.out", self.work_dir / f"{name}.err"
         with out.open("wb") as stdout, err.open("wb") as stderr:
             process = subprocess.Popen(

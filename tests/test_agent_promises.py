@@ -1,7 +1,7 @@
 """The agent keeps its promise: real processes, real faults, and in the end the mirror holds the spool, once, byte for byte.
 
-Each fault is a test or a row. What takes minutes is marked `soak`; `make soak` runs it. The faults of single requests, and
-kills at fixed places in them, are in `test_end_to_end.py`; copies of either tree in `test_agent_copies.py`.
+Each fault is a test or a row. What takes minutes is marked `soak`; `make soak-tests` runs it. The faults of single requests,
+and kills at fixed places in them, are in `test_end_to_end.py`; copies of either tree in `test_agent_copies.py`.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from proxy import (
 )
 from relay import Relay
 from scene import SHORT_TIMEOUTS, Scene, scribble_at
+from shifted_clock import set_clock
 from small_disk import SmallDisk
 
 from ml_logger import ML_Logger
@@ -430,13 +431,6 @@ def test_the_clock_is_set_back_an_hour(scene: Scene, tmp_path: Path) -> None:
     scene.wait_equal(agent, 20)
     scene.assert_kept(agent)
     assert "Traceback" not in agent.stderr
-
-
-def set_clock(offset: Path, offset_s: float) -> None:
-    """Set the agent's clock in one step; it is looked at all the time."""
-    aside = offset.with_name("offset.new")
-    aside.write_text(str(offset_s), encoding="ascii")
-    aside.rename(offset)
 
 
 # --- two lanes
