@@ -11,7 +11,7 @@ DEMO_STAMP := $(DEMO_VENV)/.installed-demo
 
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --editable
 
-.PHONY: help demo test soak bench bench-shipping bench-view bench-profile fuzz screenshots check check-page venv clean
+.PHONY: help demo test soak soak-tests bench bench-shipping bench-view bench-profile fuzz screenshots check check-page venv clean
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
@@ -26,7 +26,12 @@ $(DEMO_STAMP): setup.py
 test: venv  ## all tests
 	$(BIN)/python -m pytest -n 2
 
-soak: venv  ## long faults of the agent, memory over a million records; about 40 minutes, 5 GB of disk and of memory
+# SEED= repeats a plan of faults; what a failed soak leaves is in build/soak/
+MINUTES ?= 10
+soak: venv  ## 20 trainers, 4 agents, a receiver and a fault every few seconds, for MINUTES=10; numbers in build/bench/
+	$(BIN)/python -m soak $(MINUTES) $(if $(SEED),--seed $(SEED))
+
+soak-tests: venv  ## the tests that `make test` leaves out: about 40 minutes, 5 GB of disk and of memory
 	$(BIN)/python -m pytest -m soak -v
 
 bench: venv  ## what client, reader, receiver, shipping, an idle agent and the page's server cost; numbers in build/bench/
