@@ -11,7 +11,7 @@ DEMO_STAMP := $(DEMO_VENV)/.installed-demo
 
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --editable
 
-.PHONY: help demo test soak soak-tests bench bench-shipping bench-view bench-profile fuzz screenshots check check-page venv clean
+.PHONY: help demo test soak soak-tests bench bench-peers bench-shipping bench-view bench-profile bench-report fuzz screenshots check check-page venv clean
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
@@ -43,6 +43,9 @@ bench: venv  ## what client, reader, receiver, shipping, an idle agent and the p
 	$(BIN)/python -m bench.idle
 	$(BIN)/python -m bench.view
 
+bench-peers: venv  ## a logged call beside W&B, TensorBoardX, MLflow, Aim, trackio and DVCLive, installed under build/: about 7 minutes, 2 GB of disk
+	$(BIN)/python -m bench.tracking
+
 bench-shipping: venv  ## shipping beside rsync, rclone and curl, as far as they are installed
 	$(BIN)/python -m bench.shipping --peers
 
@@ -55,6 +58,9 @@ bench-view: venv  ## the page beside TensorBoard, which is installed under build
 bench-profile: venv  ## where the time goes in log(), in what is shipped and what is applied; numbers in build/bench/
 	@$(BIN)/python -c 'import importlib.metadata as m; m.version("py-spy")' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check 'py-spy>=0.4'
 	$(BIN)/python -m bench.profiles
+
+bench-report: venv  ## write docs/BENCHMARKS.md and its plots anew, from docs/benchmarks/ and what is newer in build/bench/
+	$(BIN)/python -m bench.report
 
 # for so many seconds; what it finds is kept in build/fuzz/
 FUZZ_SECONDS ?= 300

@@ -133,11 +133,15 @@ def free_port() -> int:
 
 def family(pid: int) -> list[int]:
     """Return a process and all its living descendants."""
-    found = [pid]
+    return [pid, *(member for child in children(pid) for member in family(child))]
+
+
+def children(pid: int) -> list[int]:
+    """Return the living children of a process; none if it is gone."""
+    found: list[int] = []
     with contextlib.suppress(OSError):
         for task in Path(f"/proc/{pid}/task").iterdir():
-            for child in (task / "children").read_text(encoding="ascii").split():
-                found += family(int(child))
+            found += map(int, (task / "children").read_text(encoding="ascii").split())
     return found
 
 

@@ -1,0 +1,338 @@
+"""Tracking: what a call costs the training script, beside what a user would log with instead, and what a kill takes away.
+
+``python -m bench.tracking`` logs (A) one dict of ten floats and (B) one image of 256×256×3 with each tracker, back to back,
+each run in a new process of an environment of the tracker's own, the trackers taking turns round by round. *To the durable end*
+is from the first call until the run is closed and fsync has returned for every file of it. Then (C) each logs at the pace of a
+training, and is killed; what its own reader finds is compared with the calls that had returned. Trackers are installed under
+``build/trackers/``; one that can't be is left out, with a line. Numbers go to ``build/bench/tracking.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from . import results
+from .processes import Failed, children, family
+from .trackers import OURS, TORCH, TRACKERS, Held, Tracker
+from .trackers.drive import COUNTER, RECORDS_PER_S
+from .trackers.environments import is_there, python, variables, version
+
+_MIB = 1 << 20
+_DEADLINE_S = 120.0
+_LOOK_S = 0.001
+_END_S = 20.0
+_NO_TORCH = "not installed (too large)"
+_DIR_HELP = "where to write (default: the system's temporary directory); no Git repository: DVCLive would write into it"
+
+Answer = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is logged: rounds, the calls and seconds that bound a round, and the calls before a kill."""
+
+    rounds: int = 3
+    records: int = 2_000
+    images: int = 40
+    seconds: float = 1.5
+    before_kill: int = 300
+
+
+QUICK = Plan(rounds=1, records=300, images=5, seconds=0.5, before_kill=50)
+
+
+@dataclass
+class Place:
+    """A folder for one process of a tracker; the run is in one, its home, its output and its answer in others."""
+
+    root: Path
+
+    def __post_init__(self) -> None:
+        """Make the folders."""
+        for folder in (self.run, self.home):
+            folder.mkdir(parents=True)
+
+    @property
+    def run(self) -> Path:
+        """Where the run is kept."""
+        return self.root / "run"
+
+    @property
+    def home(self) -> Path:
+        """What the process takes for the user's home, and works in."""
+        return self.root / "home"
+
+    @property
+    def answer(self) -> Path:
+        """What the process found."""
+        return self.root / "answer"
+
+    def said(self) -> str:
+        """Return the end of what the process printed."""
+        return (self.root / "output").read_text(encoding="utf-8", errors="replace")[-2000:]
+
+
+@contextlib.contextmanager
+def driving(tracker: Tracker, case: str, place: Place, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a process for a case, see `drive`; what is left of it and of its helpers at the end of the block is killed."""
+    command = [str(python(tracker)), "-m", "bench.trackers.drive", case, tracker.module, *tracker.options]
+    command += ["--folder", str(place.run), "--answer", str(place.answer), *options]
+    with (place.root / "output").open("wb") as output:
+        process = subprocess.Popen(
+            command, cwd=place.home, env=variables(tracker, place.run, place.home), stdout=output, stderr=output
+        )
+    try:
+        yield process
+    finally:
+        _kill(family(process.pid))
+        process.wait()
+
+
+def _kill(pids: Sequence[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def ask(tracker: Tracker, case: str, place: Place, *options: str) -> Answer:
+    """Return what a process found for a case; raises `Failed` with the end of what it said."""
+    with driving(tracker, case, place, *options) as process:
+        try:
+            code = process.wait(_DEADLINE_S)
+        except subprocess.TimeoutExpired:
+            code = -signal.SIGKILL
+    if code != 0:
+        raise Failed(f"{tracker.name}, {case}: ended with {code}: {place.said()}")
+    answer: Answer = json.loads(place.answer.read_text(encoding="utf-8"))
+    return answer
+
+
+# --- (A) and (B): what calls cost
+
+
+@dataclass
+class Logged:
+    """All rounds of one tracker in one case."""
+
+    tracker: Tracker
+    answers: list[Answer] = field(default_factory=list)
+
+    def median(self, of: Callable[[Answer], float]) -> float:
+        """Return the median over the rounds."""
+        return statistics.median(map(of, self.answers))
+
+    def durations_us(self) -> list[float]:
+        """Return the durations of all calls of all rounds, in order of length."""
+        return sorted(duration for answer in self.answers for duration in answer["durations_us"])
+
+    def row(self) -> dict[str, object]:
+        """Return the numbers as they stand in the results; percentiles are over all calls, the rest medians over the rounds."""
+        durations_us = self.durations_us()
+        return {
+            "tracker": self.tracker.name,
+            "calls": len(durations_us),
+            "median_us": round(statistics.median(durations_us), 1),
+            "p999_us": round(durations_us[min(len(durations_us) - 1, int(len(durations_us) * 0.999))], 1),
+            "max_us": round(durations_us[-1], 1),
+            "calls_per_s": round(self.median(lambda a: len(a["durations_us"]) / a["durable_s"]), 1),
+            "cpu_us_per_call": round(self.median(lambda a: a["cpu_s"] / len(a["durations_us"]) * 1e6), 1),
+            "bytes_per_call": round(self.median(lambda a: a["bytes_per_call"])),
+            "rss_MiB": round(self.median(lambda a: a["rss_bytes"]) / _MIB),
+            "import_s": round(self.median(lambda a: a["import_s"]), 3),
+            "open_s": round(self.median(lambda a: a["open_s"]), 3),
+        }
+
+
+def log_once(tracker: Tracker, case: str, plan: Plan, place: Place) -> Answer:
+    """Log in one process, and have the tracker's reader find all of it; raises `Failed` otherwise."""
+    calls = plan.records if case == "records" else plan.images
+    answer = ask(tracker, case, place, "--calls", str(calls), "--seconds", str(plan.seconds))
+    found = Held(**ask(tracker, "held", place))
+    if getattr(found, case) != answer["logged"]:
+        raise Failed(f"{tracker.name}: of {answer['logged']} {case} its reader finds {found}")
+    return answer
+
+
+# --- (C): what a kill takes away
+
+
+@dataclass(frozen=True)
+class Killed:
+    """A run that was killed: how many calls had returned, how many records are found, and whether there were helpers."""
+
+    returned: int
+    found: int
+    had_helpers: bool
+
+    @property
+    def lost(self) -> int:
+        """How many records of calls that had returned are not there."""
+        return max(0, self.returned - self.found)
+
+
+def kill_once(tracker: Tracker, plan: Plan, place: Place, *, with_helpers: bool) -> Killed:
+    """Have a tracker log at a pace, kill it, and look. Helpers that are not killed get their time to end by themselves."""
+    with driving(tracker, "paced", place) as process:
+        end_s = time.monotonic() + _DEADLINE_S
+        while _returned(place) < plan.before_kill:
+            if process.poll() is not None or time.monotonic() > end_s:
+                raise Failed(f"{tracker.name}: does not log: {place.said()}")
+            time.sleep(_LOOK_S)
+        helpers = [member for child in children(process.pid) for member in family(child)]
+        _kill([process.pid, *(helpers if with_helpers else [])])
+        process.wait()
+        _wait_gone(helpers)
+    returned = _returned(place)
+    return Killed(returned, Held(**ask(tracker, "held", place)).records, bool(helpers))
+
+
+def _returned(place: Place) -> int:
+    content = place.answer.read_bytes() if place.answer.exists() else b""
+    return int(COUNTER.unpack(content)[0]) if len(content) == COUNTER.size else 0
+
+
+def _wait_gone(pids: Sequence[int]) -> None:
+    """Return once these processes have ended; those that have not after a while are killed."""
+    end_s = time.monotonic() + _END_S
+    while any(Path(f"/proc/{pid}").exists() for pid in pids) and time.monotonic() < end_s:
+        time.sleep(_LOOK_S)
+    _kill([pid for pid in pids if Path(f"/proc/{pid}").exists()])
+
+
+def _killed_row(tracker: Tracker, plan: Plan, new_place: Callable[[], Place]) -> dict[str, object]:
+    alone = kill_once(tracker, plan, new_place(), with_helpers=False)
+    row: dict[str, object] = {"tracker": tracker.name, "returned": alone.returned, "lost": alone.lost}
+    if not alone.had_helpers:
+        return {**row, "lost_with_its_helpers": "no helpers"}
+    return {**row, "lost_with_its_helpers": kill_once(tracker, plan, new_place(), with_helpers=True).lost}
+
+
+# --- all of it
+
+
+@dataclass
+class Bench:
+    """The trackers that are here and the folder for their runs; who fails once is left out from then on, with a line."""
+
+    trackers: list[Tracker]
+    folder: Path
+    left_out: dict[str, str] = field(default_factory=dict)
+    _used: int = 0
+
+    def new_place(self) -> Place:
+        """Return a place that nobody has used."""
+        self._used += 1
+        return Place(self.folder / f"{self._used:04d}")
+
+    def each(self, work: Callable[[Tracker], None]) -> None:
+        """Do `work` for each tracker in turn."""
+        for tracker in list(self.trackers):
+            self._try(work, tracker)
+
+    def _try(self, work: Callable[[Tracker], None], tracker: Tracker) -> None:
+        try:
+            work(tracker)
+        except (Failed, OSError, ValueError) as error:
+            if tracker is OURS:
+                raise
+            self.trackers.remove(tracker)
+            self.left_out[tracker.name] = str(error)
+            print(f"{tracker.name} is left out: {error}", flush=True)
+
+
+def log_in_turns(bench: Bench, plan: Plan) -> dict[str, dict[str, Logged]]:
+    """Log (A) and (B) with each tracker once a round; returns them by case and name."""
+    logged = {case: {tracker.name: Logged(tracker) for tracker in bench.trackers} for case in ("records", "images")}
+
+    def work(tracker: Tracker) -> None:
+        for case, by_name in logged.items():
+            by_name[tracker.name].answers.append(log_once(tracker, case, plan, bench.new_place()))
+
+    for _ in range(plan.rounds):
+        bench.each(work)
+    here = {tracker.name for tracker in bench.trackers}
+    return {case: {name: one for name, one in by_name.items() if name in here} for case, by_name in logged.items()}
+
+
+def kill_each(bench: Bench, plan: Plan) -> list[dict[str, object]]:
+    """Kill a run of each tracker (C)."""
+    rows: list[dict[str, object]] = []
+    bench.each(lambda tracker: rows.append(_killed_row(tracker, plan, bench.new_place)))
+    return rows
+
+
+def _judge(report: results.Report, records: Sequence[dict[str, Any]], killed: Sequence[dict[str, Any]]) -> None:
+    ours, peers = records[0], records[1:]
+    report.judge("records lost of calls that had returned, ML_Logger killed", killed[0]["lost"], 0)
+    if peers:
+        fastest = min(float(row["median_us"]) for row in peers)
+        report.judge("median of a call, over the fastest peer's", ours["median_us"] / fastest, 1.0)
+        report.judge(
+            "the slowest call, over that of the peer whose slowest is shortest", _over(ours, peers, "max_us"), 1.0
+        )
+        most = max(float(row["calls_per_s"]) for row in peers)
+        report.judge("time a call to the durable end, over the fastest peer's", most / ours["calls_per_s"], 1.0)
+        report.judge("CPU a call, over the thriftiest peer's", _over(ours, peers, "cpu_us_per_call"), 1.0)
+        report.judge("bytes a record, over the most compact peer's", _over(ours, peers, "bytes_per_call"), 1.0)
+
+
+def _over(ours: dict[str, Any], peers: Sequence[dict[str, Any]], key: str) -> float:
+    return float(ours[key]) / min(float(row[key]) for row in peers)
+
+
+def _with_torch(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return `rows` with one that says why torch is not among them, if it is not."""
+    if any(row["tracker"] == TORCH.name for row in rows):
+        return rows
+    return [*rows, dict.fromkeys(rows[0], "–") | dict(zip(rows[0], (TORCH.name, _NO_TORCH), strict=False))]
+
+
+def main() -> None:
+    """Log and kill, print the tables and what is met, write the JSON."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument(
+        "--quick", action="store_true", help="little of everything, to try it; writes tracking-quick.json"
+    )
+    parser.add_argument("--only", help="the trackers whose names begin like this, and ML_Logger")
+    parser.add_argument("--dir", help=_DIR_HELP)
+    options = parser.parse_args()
+    plan = QUICK if options.quick else Plan()
+    wanted = [*TRACKERS, *([TORCH] if find_spec("torch") else [])]
+    wanted = [t for t in wanted if t is OURS or not options.only or t.name.startswith(options.only)]
+    folder = tempfile.mkdtemp(prefix="ml-logger-bench-", dir=options.dir)
+    bench, report = Bench([tracker for tracker in wanted if is_there(tracker)], Path(folder)), results.Report()
+    missing = [tracker.name for tracker in wanted if tracker not in bench.trackers]
+    versions = {tracker.name: version(tracker) for tracker in bench.trackers}
+    began_s = time.monotonic()
+    try:
+        logged = log_in_turns(bench, plan)
+        records, images = ([one.row() for one in by_name.values()] for by_name in logged.values())
+        report.add("A: one dict of ten floats", _with_torch(records))
+        report.add("B: one image of 256×256×3", _with_torch(images))
+        killed = kill_each(bench, plan)
+        report.add(f"C: {RECORDS_PER_S:.0f} records a second, then kill -9", _with_torch(killed))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    _judge(report, records, killed)
+    extra = {"peers": versions, "missing": missing, "left_out": bench.left_out}
+    path = report.write("tracking-quick" if options.quick else "tracking", **extra)
+    print(results.verdicts(report.targets), f"written to {path} after {time.monotonic() - began_s:.0f} s", sep="\n\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
