@@ -213,14 +213,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="ml-logger-bench-", dir=options.dir) as folder:
         timings = take_turns(_cases(folder), options.rounds, folder)
     import_ms = _import_ms(options.rounds)
-    rows = [timing.summary() for timing in timings.values()]
-    targets = _targets(timings, import_ms)
-    sections = {"cases": rows, "import_ms": import_ms, "rss_bytes": resident_bytes()}
-    path = results.write("client", sections=sections, targets=targets)
-    print(
-        results.table(rows), f"imports, ms: {import_ms}   memory at the end: {resident_bytes() >> 20} MiB", sep="\n\n"
-    )
-    print(results.verdicts(targets), f"written to {path}", sep="\n\n")
+    report = results.Report(targets=_targets(timings, import_ms))
+    report.add("calls", [timing.summary() for timing in timings.values()])
+    report.add("imports, each in a new process", [{"module": module, "ms": ms} for module, ms in import_ms.items()])
+    print(f"memory at the end: {resident_bytes() >> 20} MiB", results.verdicts(report.targets), sep="\n\n")
+    print(f"written to {report.write('client', rss_bytes=resident_bytes())}")
 
 
 if __name__ == "__main__":

@@ -349,9 +349,9 @@ def main() -> None:
         for _ in range(options.rounds):
             for case in cases:
                 case.run(Path(folder))
-    rows, targets = [case.summary() for case in cases], _targets(cases)
-    path = results.write("receiver", sections={"cases": rows}, targets=targets)
-    print(results.table(rows), results.verdicts(targets), f"written to {path}", sep="\n\n")
+    report = results.Report(targets=_targets(cases))
+    report.add("cases", [case.summary() for case in cases])
+    print(results.verdicts(report.targets), f"written to {report.write('receiver')}", sep="\n\n")
 
 
 if __name__ == "__main__":

@@ -261,7 +261,7 @@ def main() -> None:
             _CASES[case](yard, options.rounds, report)
     finally:
         yard.clear()
-    path = report.write("receiver-http", disk=str(options.dir))
+    path = report.write("receiver-http", file_system=results.file_system(options.dir))
     print(results.verdicts(report.targets), f"written to {path}", sep="\n\n")
 
 

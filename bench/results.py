@@ -47,8 +47,13 @@ class Report:
         self.targets.append(Target(promise, measured, most))
 
     def write(self, name: str, **sections: Any) -> Path:
-        """Write all of it and return the path of the file; see `write`."""
-        return write(name, sections={**sections, "tables": self.tables}, targets=self.targets)
+        """Write all of it and return the path of the file; a later run replaces it."""
+        judged = [{**asdict(target), "is_met": target.is_met} for target in self.targets]
+        found = {"machine": machine(), **sections, "tables": self.tables, "targets": judged}
+        path = FOLDER / f"{name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        return path
 
 
 def machine() -> dict[str, Any]:
@@ -72,15 +77,14 @@ def _processor() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
 
 
-def write(name: str, *, sections: Mapping[str, Any], targets: Sequence[Target]) -> Path:
-    """Write the results of the benchmark `name` and return the path of the file; a later run replaces it."""
-    judged = [{**asdict(target), "is_met": target.is_met} for target in targets]
-    path = FOLDER / f"{name}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(
-        json.dumps({"machine": machine(), **sections, "targets": judged}, indent=1) + "\n", encoding="utf-8"
-    )
-    return path
+def file_system(path: Path) -> str:
+    """Return the type of the file system that holds `path`, such as ext4; "unknown" where the system does not tell."""
+    try:
+        mounts = [line.split()[1:3] for line in Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines()]
+    except OSError:
+        return "unknown"
+    holding = [(len(place), kind) for place, kind in mounts if path.resolve().is_relative_to(place)]
+    return max(holding)[1] if holding else "unknown"
 
 
 def table(rows: Sequence[Mapping[str, object]]) -> str:

@@ -4,7 +4,8 @@
 512 MiB of metric lines, (B) 10,000 images of 10 KB in 100 folders, also over a line of 50 ms; (C) is the lag of 200 streams
 (see `lag`). The time runs from the start of the shipping command to its end; the server is up before. Source and destination
 are on one disk; the source is in the page cache, and nothing waits to be written when the clock starts. Without ``--peers``
-nothing is needed that is not installed with the project. Numbers go to ``build/bench/shipping.json``.
+nothing is needed that is not installed with the project. Numbers go to ``build/bench/shipping.json``, without ``--peers`` to
+``shipping-alone.json``, which the report does not take.
 """
 
 from __future__ import annotations
@@ -293,8 +294,14 @@ def main() -> None:
             _CASES[case](yard, options, report)
     finally:
         yard.clear()
-    extra = {"start_up": started, "peers": _versions(options), "missing": missing, "disk": str(flags.dir)}
-    print(results.verdicts(report.targets), f"written to {report.write('shipping', **extra)}", sep="\n\n")
+    extra = {
+        "start_up": started,
+        "peers": _versions(options),
+        "missing": missing,
+        "file_system": results.file_system(flags.dir),
+    }
+    name = "shipping" if options.with_peers else "shipping-alone"
+    print(results.verdicts(report.targets), f"written to {report.write(name, **extra)}", sep="\n\n")
 
 
 def _versions(options: Options) -> dict[str, str]:
@@ -303,7 +310,7 @@ def _versions(options: Options) -> dict[str, str]:
     for program in sorted({program for peer in _present(options, PEERS) for program in peer.programs}):
         flag = {"nginx": "-v", "rclone": "version"}.get(program, "--version")
         said = subprocess.run([program, flag], capture_output=True, text=True, check=True)
-        found[program] = (said.stdout or said.stderr).splitlines()[0]
+        found[program] = (said.stdout or said.stderr).splitlines()[0].partition(" (")[0]
     return found
 
 

@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -40,20 +40,21 @@ _NO_TORCH = "not installed (too large)"
 _DIR_HELP = "where to write (default: the system's temporary directory); no Git repository: DVCLive would write into it"
 
 Answer = dict[str, Any]
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is logged: rounds, the calls and seconds that bound a round, and the calls before a kill."""
+    """How much is logged: rounds, the calls and seconds that bound a round, and the calls before each kill."""
 
     rounds: int = 3
-    records: int = 2_000
+    records: int = 1_000
     images: int = 40
     seconds: float = 1.5
-    before_kill: int = 300
+    before_kills: tuple[int, ...] = (150, 230)
 
 
-QUICK = Plan(rounds=1, records=300, images=5, seconds=0.5, before_kill=50)
+QUICK = Plan(rounds=1, records=300, images=5, seconds=0.5, before_kills=(50,))
 
 
 @dataclass
@@ -140,7 +141,7 @@ class Logged:
         """Return the durations of all calls of all rounds, in order of length."""
         return sorted(duration for answer in self.answers for duration in answer["durations_us"])
 
-    def row(self) -> dict[str, object]:
+    def row(self) -> Row:
         """Return the numbers as they stand in the results; percentiles are over all calls, the rest medians over the rounds."""
         durations_us = self.durations_us()
         return {
@@ -158,10 +159,12 @@ class Logged:
         }
 
 
-def log_once(tracker: Tracker, case: str, plan: Plan, place: Place) -> Answer:
-    """Log in one process, and have the tracker's reader find all of it; raises `Failed` otherwise."""
+def log_once(tracker: Tracker, case: str, plan: Plan, place: Place, *, is_read: bool = True) -> Answer:
+    """Log in one process, and if `is_read` have the tracker's reader find all of it; raises `Failed` otherwise."""
     calls = plan.records if case == "records" else plan.images
     answer = ask(tracker, case, place, "--calls", str(calls), "--seconds", str(plan.seconds))
+    if not is_read:
+        return answer
     found = Held(**ask(tracker, "held", place))
     if getattr(found, case) != answer["logged"]:
         raise Failed(f"{tracker.name}: of {answer['logged']} {case} its reader finds {found}")
@@ -185,11 +188,11 @@ class Killed:
         return max(0, self.returned - self.found)
 
 
-def kill_once(tracker: Tracker, plan: Plan, place: Place, *, with_helpers: bool) -> Killed:
-    """Have a tracker log at a pace, kill it, and look. Helpers that are not killed get their time to end by themselves."""
+def kill_once(tracker: Tracker, before: int, place: Place, *, with_helpers: bool) -> Killed:
+    """Have a tracker log at a pace, kill it after `before` calls, and look; helpers that are not killed get time to end."""
     with driving(tracker, "paced", place) as process:
         end_s = time.monotonic() + _DEADLINE_S
-        while _returned(place) < plan.before_kill:
+        while _returned(place) < before:
             if process.poll() is not None or time.monotonic() > end_s:
                 raise Failed(f"{tracker.name}: does not log: {place.said()}")
             time.sleep(_LOOK_S)
@@ -214,12 +217,16 @@ def _wait_gone(pids: Sequence[int]) -> None:
     _kill([pid for pid in pids if Path(f"/proc/{pid}").exists()])
 
 
-def _killed_row(tracker: Tracker, plan: Plan, new_place: Callable[[], Place]) -> dict[str, object]:
-    alone = kill_once(tracker, plan, new_place(), with_helpers=False)
-    row: dict[str, object] = {"tracker": tracker.name, "returned": alone.returned, "lost": alone.lost}
-    if not alone.had_helpers:
-        return {**row, "lost_with_its_helpers": "no helpers"}
-    return {**row, "lost_with_its_helpers": kill_once(tracker, plan, new_place(), with_helpers=True).lost}
+def _killed_row(tracker: Tracker, plan: Plan, new_place: Callable[[], Place]) -> Row:
+    def kill_all(*, with_helpers: bool) -> list[Killed]:
+        return [kill_once(tracker, n, new_place(), with_helpers=with_helpers) for n in plan.before_kills]
+
+    alone = kill_all(with_helpers=False)
+    row = {"tracker": tracker.name, "kills": len(alone), "returned": sum(one.returned for one in alone)}
+    row |= {"lost": sum(one.lost for one in alone), "lost_with_its_helpers": "no helpers"}
+    if any(one.had_helpers for one in alone):
+        row["lost_with_its_helpers"] = sum(one.lost for one in kill_all(with_helpers=True))
+    return row
 
 
 # --- all of it
@@ -261,7 +268,8 @@ def log_in_turns(bench: Bench, plan: Plan) -> dict[str, dict[str, Logged]]:
 
     def work(tracker: Tracker) -> None:
         for case, by_name in logged.items():
-            by_name[tracker.name].answers.append(log_once(tracker, case, plan, bench.new_place()))
+            answers = by_name[tracker.name].answers
+            answers.append(log_once(tracker, case, plan, bench.new_place(), is_read=not answers))
 
     for _ in range(plan.rounds):
         bench.each(work)
@@ -269,33 +277,34 @@ def log_in_turns(bench: Bench, plan: Plan) -> dict[str, dict[str, Logged]]:
     return {case: {name: one for name, one in by_name.items() if name in here} for case, by_name in logged.items()}
 
 
-def kill_each(bench: Bench, plan: Plan) -> list[dict[str, object]]:
+def kill_each(bench: Bench, plan: Plan) -> list[Row]:
     """Kill a run of each tracker (C)."""
-    rows: list[dict[str, object]] = []
+    rows: list[Row] = []
     bench.each(lambda tracker: rows.append(_killed_row(tracker, plan, bench.new_place)))
     return rows
 
 
-def _judge(report: results.Report, records: Sequence[dict[str, Any]], killed: Sequence[dict[str, Any]]) -> None:
-    ours, peers = records[0], records[1:]
+def _judge(report: results.Report, logged: Mapping[str, Sequence[Row]], killed: Sequence[Row]) -> None:
     report.judge("records lost of calls that had returned, ML_Logger killed", killed[0]["lost"], 0)
-    if peers:
-        fastest = min(float(row["median_us"]) for row in peers)
-        report.judge("median of a call, over the fastest peer's", ours["median_us"] / fastest, 1.0)
+    for case, rows in logged.items():
+        ours, peers = rows[0], rows[1:]
+        if not peers:
+            continue
+        report.judge(f"{case}: median call, over the fastest peer's", _over(ours, peers, "median_us"), 1.0)
         report.judge(
-            "the slowest call, over that of the peer whose slowest is shortest", _over(ours, peers, "max_us"), 1.0
+            f"{case}: longest call, over that of the peer with the shortest", _over(ours, peers, "max_us"), 1.0
         )
         most = max(float(row["calls_per_s"]) for row in peers)
-        report.judge("time a call to the durable end, over the fastest peer's", most / ours["calls_per_s"], 1.0)
-        report.judge("CPU a call, over the thriftiest peer's", _over(ours, peers, "cpu_us_per_call"), 1.0)
-        report.judge("bytes a record, over the most compact peer's", _over(ours, peers, "bytes_per_call"), 1.0)
+        report.judge(f"{case}: time to the durable end, over the fastest peer's", most / ours["calls_per_s"], 1.0)
+        report.judge(f"{case}: CPU, over the thriftiest peer's", _over(ours, peers, "cpu_us_per_call"), 1.0)
+        report.judge(f"{case}: bytes on disk, over the most compact peer's", _over(ours, peers, "bytes_per_call"), 1.0)
 
 
-def _over(ours: dict[str, Any], peers: Sequence[dict[str, Any]], key: str) -> float:
+def _over(ours: Row, peers: Sequence[Row], key: str) -> float:
     return float(ours[key]) / min(float(row[key]) for row in peers)
 
 
-def _with_torch(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _with_torch(rows: list[Row]) -> list[Row]:
     """Return `rows` with one that says why torch is not among them, if it is not."""
     if any(row["tracker"] == TORCH.name for row in rows):
         return rows
@@ -317,7 +326,7 @@ def main() -> None:
     folder = tempfile.mkdtemp(prefix="ml-logger-bench-", dir=options.dir)
     bench, report = Bench([tracker for tracker in wanted if is_there(tracker)], Path(folder)), results.Report()
     missing = [tracker.name for tracker in wanted if tracker not in bench.trackers]
-    versions = {tracker.name: version(tracker) for tracker in bench.trackers}
+    versions = {tracker.environment: version(tracker) for tracker in bench.trackers if tracker.packages}
     began_s = time.monotonic()
     try:
         logged = log_in_turns(bench, plan)
@@ -328,9 +337,9 @@ def main() -> None:
         report.add(f"C: {RECORDS_PER_S:.0f} records a second, then kill -9", _with_torch(killed))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    _judge(report, records, killed)
+    _judge(report, {"records": records, "images": images}, killed)
     extra = {"peers": versions, "missing": missing, "left_out": bench.left_out}
-    path = report.write("tracking-quick" if options.quick else "tracking", **extra)
+    path = report.write("tracking-quick" if options.quick or options.only else "tracking", **extra)
     print(results.verdicts(report.targets), f"written to {path} after {time.monotonic() - began_s:.0f} s", sep="\n\n")
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import re
 import shutil
 import statistics
 import subprocess
@@ -31,7 +32,7 @@ from playwright.sync_api import Page
 
 from . import results
 from .processes import Failed, Server, cpu_s, free_port, serving
-from .view_browser import looking, server_bytes
+from .view_browser import CHROMIUM, looking, server_bytes
 from .view_data import Sweep
 
 MANY = Sweep("100 runs of 10,000 points and 5 keys", 100, 10_000, ("loss", "accuracy", "grad/norm", "val/loss", "lr"))
@@ -274,7 +275,18 @@ def main() -> None:
     crowds = look_at_crowds(folder, options.rounds)
     report.add("runs listed", crowds)
     _judge(report, many, long, crowds)
-    print(results.verdicts(report.targets), f"written to {report.write('view_page')}", sep="\n\n")
+    name = "view_page-alone" if options.alone else "view_page"
+    path = report.write(name, peers=_versions(tensorboard), missing=[] if tensorboard else ["TensorBoard"])
+    print(results.verdicts(report.targets), f"written to {path}", sep="\n\n")
+
+
+def _versions(tensorboard: Site | None) -> dict[str, str]:
+    """Return what the browser and TensorBoard say of their versions."""
+    commands = {"chromium": [str(CHROMIUM), "--version"]}
+    if tensorboard:
+        commands["tensorboard"] = [str(_VENV / "bin/tensorboard"), "--version"]
+    said = {name: subprocess.run(one, capture_output=True, text=True, check=True) for name, one in commands.items()}
+    return {name: f"{name} {re.findall(r'[0-9][0-9.]+', one.stdout)[0]}" for name, one in said.items()}
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ TRACKERS = (
     Tracker("W&B offline", "wandb", (), ("wandb", "numpy", "pillow"), _WANDB),
     Tracker("TensorBoardX", "tensorboardx", (), ("tensorboardX", "tensorboard", "numpy", "pillow", "setuptools<81")),
     *(_mlflow(store, mode) for store in ("file", "sqlite") for mode in ("sync", "async")),
-    Tracker("Aim", "aim", (), ("aim", "numpy", "pillow"), {"AIM_ANALYTICS_DISABLED": "1"}),
+    Tracker("Aim", "aim", (), ("aim", "numpy", "pillow")),
     Tracker("trackio", "trackio", (), ("trackio", "numpy", "pillow"), _TRACKIO),
     Tracker("DVCLive", "dvclive", (), ("dvclive", "numpy", "pillow"), {"DVC_NO_ANALYTICS": "true"}),
 )

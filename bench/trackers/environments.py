@@ -54,8 +54,7 @@ def _run(command: Sequence[str | Path]) -> None:
 
 def version(tracker: Tracker) -> str:
     """Return the version of the tracker's package."""
-    name = tracker.environment or "ml-logger"
-    program = f"from importlib.metadata import version; print(version({name!r}))"
+    program = f"from importlib.metadata import version; print(version({tracker.environment!r}))"
     return subprocess.run([python(tracker), "-c", program], check=True, capture_output=True, text=True).stdout.strip()
 
 
