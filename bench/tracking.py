@@ -314,10 +314,8 @@ def _with_torch(rows: list[Row]) -> list[Row]:
 def main() -> None:
     """Log and kill, print the tables and what is met, write the JSON."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument(
-        "--quick", action="store_true", help="little of everything, to try it; writes tracking-quick.json"
-    )
-    parser.add_argument("--only", help="the trackers whose names begin like this, and ML_Logger")
+    parser.add_argument("--quick", action="store_true", help="little of everything, to try it; not for the report")
+    parser.add_argument("--only", help="ML_Logger and the trackers whose names begin like this; not for the report")
     parser.add_argument("--dir", help=_DIR_HELP)
     options = parser.parse_args()
     plan = QUICK if options.quick else Plan()
