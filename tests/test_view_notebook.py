@@ -113,6 +113,19 @@ def test_a_receiver_is_read_with_a_token(receiver: Receiver, monkeypatch: pytest
         assert runs_at(far.url) == ["team/one"]
 
 
+def test_what_one_token_saw_is_kept_for_no_other(
+    logs: Path, receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The list of runs is kept for later servers of a directory, and never of a receiver, where another token sees others."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with closing(frame(receiver.url, token=TOKEN)) as far:
+        assert len(requests.get(f"{far.url}view/api/runs", timeout=30).json()["runs"]) == 2
+    assert not [*tmp_path.rglob("lines-*")]
+    with closing(frame(logs)) as near:
+        assert len(requests.get(f"{near.url}view/api/runs", timeout=30).json()["runs"]) == 2
+    assert len([*tmp_path.rglob("lines-*")]) == 1
+
+
 def test_nothing_is_written_at_a_receiver(receiver: Receiver) -> None:
     """Notes are refused there: the frame lets everybody on this machine in, and may not lend them the token's rights."""
     with closing(frame(receiver.url, token=TOKEN)) as far:

@@ -18,7 +18,8 @@ from .visitor import Visitor
 class Place:
     """Where runs are: `title` names it to people, `shelf_of` a visitor is where their notes are put.
 
-    `agents_for` a visitor are the agents that were heard of, as ``GET /v1/agents`` lists them. Columns are kept in `cache`.
+    `agents_for` a visitor are the agents that were heard of, as ``GET /v1/agents`` lists them. Columns are kept in `cache`,
+    and the lines of runs for later servers of the same place if it `keeps_lines`.
     """
 
     files: Files
@@ -27,6 +28,7 @@ class Place:
     agents_for: Callable[[Visitor], list[dict[str, Any]]]
     cache: ColumnCache | None
     is_receiver: bool = False
+    keeps_lines: bool = True
 
 
 def columns_in(folder: Path) -> ColumnCache:
@@ -41,5 +43,8 @@ def local_place(files: Files, title: str) -> Place:
 
 
 def far_place(files: Files, title: str) -> Place:
-    """Return the place that a receiver is to somebody who only reads: nothing is put there, and no agent is heard."""
-    return Place(files, title, lambda _visitor: NoShelf(), lambda _visitor: [], user_cache())
+    """Return the place that a receiver is to somebody who only reads: nothing is put there, and no agent is heard.
+
+    Lines of runs are not kept: another token may see others.
+    """
+    return Place(files, title, lambda _visitor: NoShelf(), lambda _visitor: [], user_cache(), keeps_lines=False)

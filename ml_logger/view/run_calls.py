@@ -34,7 +34,7 @@ class RunCalls:
     def __init__(self, place: Place, workers: Workers) -> None:
         self._place, self._workers = place, workers
         self._open = OpenRuns(place.files, place.cache)
-        kept = None if place.cache is None else KeptLines(place.cache, place.files.place)
+        kept = KeptLines(place.cache, place.files.place) if place.cache is not None and place.keeps_lines else None
         self._index = RunIndex(place.files, self._open.columns, kept)
         self._watch = Watch(self._index)
         self.hurry = self._watch.hurry
