@@ -29,7 +29,7 @@ class ColumnStream:
         self._parts = {part.path: self._parts.get(part.path) or self._begun(part.path) for part in parts}
         read = [columns for part in parts if (columns := self._maybe_columns(part)) is not None]
         self._columns = Columns(in_order(read))
-        self._seen = tuple(parts)
+        self._seen = tuple(parts) if all(self._parts[part.path].seen == part for part in parts) else ()
         return self._columns
 
     def _begun(self, path: str) -> GrowingPart:

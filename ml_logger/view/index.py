@@ -167,7 +167,7 @@ class RunIndex:
         try:
             is_news = self._take(path, folder, self._files.list(path))
         except NotHeld:
-            return self._lose(path)
+            is_news = self._empty(path, folder)
         except (StoreError, OSError):  # it may be had later
             is_news = False
         except Exception as error:  # noqa: BLE001 - what nobody foresaw
@@ -179,6 +179,17 @@ class RunIndex:
         self._new -= was_new
         self._rest(path, folder)
         return is_news or was_new
+
+    def _empty(self, path: str, folder: _Folder) -> bool:
+        """Let go of what was in a folder that can't be had: it goes when that above it names it no more, or comes back."""
+        is_news = bool(folder.children)
+        for name in folder.children:
+            self._lose(joined(path, name))
+        folder.children, folder.line = {}, None
+        is_news |= self._listed.drop(path)
+        if is_news:
+            folder.changed_s = self._steady_s()
+        return is_news
 
     def _tell(self, path: str, folder: _Folder, trouble: str | None) -> None:
         if trouble is not None and not folder.is_told:
