@@ -49,10 +49,12 @@ class OpenFile(ABC):
 class Files(ABC):
     """A tree of files to look at. Thread-safe; every method may block.
 
-    `place` names it for people, and for whoever keeps what was computed from it.
+    `place` names it for people, and for whoever keeps what was computed from it. `is_of_this_machine` where processes that run
+    here write it, and nobody elsewhere does unseen.
     """
 
     place: str
+    is_of_this_machine = False
 
     @abstractmethod
     def list(self, folder: str) -> list[Entry]:
@@ -63,12 +65,14 @@ class Files(ABC):
         """Open a file for reading; raises `NotHeld`."""
 
     def is_being_written(self, path: str) -> bool | None:  # noqa: ARG002 (where nobody can know, it doesn't matter of what)
-        """Return whether the writer of a stream is seen alive; None where that can't be known from here."""
+        """Return True where the writer of a stream is seen alive, False where it is known to be gone, else None."""
         return None
 
 
 class LocalFiles(Files):
     """The files below a directory of this machine."""
+
+    is_of_this_machine = True
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
         self.root = Path(root)
@@ -106,8 +110,8 @@ class LocalFiles(Files):
             raise _not_held(path, error) from None
 
     def is_being_written(self, path: str) -> bool | None:
-        """Return whether somebody holds the lease of a stream: its writer lives, on this machine."""
-        return is_being_written(self._inside(path))
+        """Return True if somebody holds the lease of a stream: its writer lives, on this machine. Of a copy nobody does."""
+        return is_being_written(self._inside(path)) or None
 
     def _inside(self, path: str) -> str:
         """Return where `path` is on this machine; raises `NotHeld` if that is not below the root."""

@@ -13,8 +13,9 @@ from typing import Any
 import orjson
 import pytest
 
-from ml_logger.errors import StoreError
+from ml_logger.errors import NotHeld, StoreError
 from ml_logger.files import Entry, Files, LocalFiles, OpenFile
+from ml_logger.origin import host_name
 from ml_logger.reader import Columns
 from ml_logger.reader.cache import ColumnCache
 from ml_logger.view import index as index_module
@@ -36,16 +37,19 @@ class Counted(Files):
         self.listed: list[str] = []
         self.opened: list[str] = []
         self.alive: dict[str, bool] = {}
-        self.refused = ""
+        self.refused: str | None = None
+        self.why: Exception = StoreError("the disk is ill")
 
     def list(self, folder: str) -> list[Entry]:
         self.listed.append(folder)
+        if folder == self.refused:
+            raise self.why
         return self._files.list(folder)
 
     def open(self, path: str) -> OpenFile:
         self.opened.append(path)
         if path == self.refused:
-            raise StoreError("the disk is ill")
+            raise self.why
         return self._files.open(path)
 
     def is_being_written(self, path: str) -> bool | None:
@@ -369,6 +373,76 @@ def test_files_that_are_no_streams_hide_no_run(scene: Scene) -> None:
     (scene.root / "one" / ".notes.yml").write_bytes(b"\xff\xfe: [")
     scene.look()
     assert scene.news()[0] == {"one": 1}
+
+
+# --- what can't be had for a while
+
+
+@pytest.mark.parametrize("where", ["", "team", "team/run"])
+def test_what_was_away_comes_back(scene: Scene, where: str) -> None:
+    """A folder that can't be listed for a while takes its runs along, and brings them back without a change of its own."""
+    scene.write("team/run", 1)
+    scene.write("other", 1)
+    scene.look()
+    scene.files.refused, scene.files.why = where, NotHeld("Permission denied")
+    scene.look(10)
+    assert set(scene.lines()) == ({"other"} if where else set())
+    scene.files.refused = None
+    scene.look(10)
+    assert set(scene.lines()) == {"team/run", "other"}
+    assert not scene.index.is_scanning
+
+
+def test_a_top_that_is_deleted_and_made_anew_is_seen(scene: Scene) -> None:
+    """Whoever moves all runs away and back again need not restart the server."""
+    scene.write("one", 1)
+    scene.look()
+    away = scene.root.with_name("away")
+    scene.root.rename(away)
+    scene.look(10)
+    assert scene.lines() == {}
+    away.rename(scene.root)
+    scene.write("two", 1)
+    scene.look(10)
+    assert set(scene.lines()) == {"one", "two"}
+
+
+@pytest.mark.parametrize("stream", ["run.jsonl", "metrics.jsonl", "parameters.jsonl"])
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_stream_that_could_not_be_read_is_read_later(scene: Scene, stream: str, *, is_known: bool) -> None:
+    """It has not changed meanwhile; what was known of the run stands, and where nothing was the line says why."""
+    scene.write("run", 7)
+    (scene.root / "run/run.jsonl").write_bytes(b'{"event":"start","host":"a","pid":1,"_timestamp":1.8e9}\n')
+    (scene.root / "run/parameters.jsonl").write_bytes(b'{"lr":0.5}\n')
+    if is_known:
+        scene.look()
+        (scene.root / "run/note").touch()  # so that it is looked at again
+        before = scene.lines()["run"]
+    scene.files.refused, scene.files.why = f"run/{stream}", NotHeld("Permission denied")
+    if is_known:
+        with (scene.root / "run" / stream).open("ab") as file:
+            file.write(b'{"_timestamp":1.9e9}\n')
+    scene.look(5)
+    line = scene.lines()["run"]
+    assert line == before if is_known else "Permission denied" in line["trouble"]
+    scene.files.refused = None
+    scene.look(60)
+    line = scene.lines()["run"]
+    assert (line["step"], line["host"], line["params"], line.get("trouble")) == (7, "a", {"lr": 0.5}, None)
+
+
+@pytest.mark.parametrize(
+    ("host", "pid", "state"),
+    [("elsewhere", 1, "silent"), (host_name(), os.getpid(), "silent"), (host_name(), 2**22 + 1, "killed")],
+)
+def test_of_a_copy_nobody_says_that_it_was_killed(scene: Scene, host: str, pid: int, state: str) -> None:
+    """Nobody holds the lock of its file; it was killed only if its process ran here and is no more."""
+    scene.files.is_of_this_machine = True
+    scene.write("run", 1)
+    start = {"event": "start", "host": host, "pid": pid, "_timestamp": 1.8e9}
+    (scene.root / "run/run.jsonl").write_bytes(orjson.dumps(start) + b"\n")
+    scene.look()
+    assert scene.lines()["run"]["state"] == state
 
 
 # --- what is kept

@@ -11,7 +11,7 @@ class Once(Files):
 
     def __init__(self, files: Files) -> None:
         self._files = files
-        self.place = files.place
+        self.place, self.is_of_this_machine = files.place, files.is_of_this_machine
         self._listed: dict[str, tuple[Entry, ...] | NotHeld] = {}
 
     def list(self, folder: str) -> list[Entry]:

@@ -1,4 +1,4 @@
-"""Presence: whether the process that wrote a part of ``run.jsonl`` is known to be no more."""
+"""Presence: whether the process that wrote a part of ``run.jsonl`` lives, as far as that can be known."""
 
 from __future__ import annotations
 
@@ -6,8 +6,19 @@ import os
 import sys
 from collections.abc import Sequence
 
+from ..errors import NotHeld
+from ..files import Files
 from ..origin import host_name
 from .records import Record
+
+
+def maybe_alive(files: Files, path: str, events: Sequence[Record]) -> bool | None:
+    """Return whether the process lives that said these `events` in the part at `path`, and no end; None if nobody can know."""
+    try:
+        is_alive = files.is_being_written(path)
+    except NotHeld:  # deleted since it was listed
+        return None
+    return False if is_alive is None and files.is_of_this_machine and is_gone(events) else is_alive
 
 
 def is_gone(events: Sequence[Record]) -> bool:

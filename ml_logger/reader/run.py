@@ -23,7 +23,7 @@ from .histograms import Histogram, offsets_in, read_histograms
 from .html import card
 from .media import MediaFile, media_of
 from .parts import Part, listed, order_of, parts_of, time_of
-from .presence import is_gone
+from .presence import maybe_alive
 from .processes import Life, Process, State, life_of
 from .records import BAD, Record, as_numbers, values_of
 from .sections import flattened, merged
@@ -234,11 +234,7 @@ class Run:
         """Return whether the process that wrote `part` is seen alive; None where nobody can know."""
         if events and events[-1].get("event") == "end":  # it need not be asked: runs that ended are many
             return False
-        try:
-            is_alive = self.files.is_being_written(part.path)
-        except NotHeld:  # deleted since it was listed
-            return None
-        return None if is_alive is False and not is_gone(events) else is_alive
+        return maybe_alive(self.files, part.path, events)
 
     def _records(self, stream: str) -> Iterator[Record]:
         bad = 0

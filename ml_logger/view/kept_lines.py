@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -21,17 +21,19 @@ from ..reader.cache import ColumnCache
 from ..spool import write_whole
 from ..version import __version__
 
-_FORMAT = 1  # another one for lines that say something else
+_FORMAT = 2  # another one for lines that say something else
 _FORGOTTEN_S = 30 * 86_400.0
 
 
 class KeptLine(NamedTuple):
-    """The line of the run at `path`, and what it was made `of` (a digest); `unended` are its processes' parts without an end,
-    which were `alive` or not."""
+    """The line of the run at `path`, and what it was made `of` (a digest).
+
+    `unended` are the parts whose processes said no end, with what they said at their start; they were `alive` or not.
+    """
 
     path: str
     of: str
-    unended: tuple[str, ...]
+    unended: tuple[tuple[str, dict[str, Any]], ...]
     alive: tuple[bool | None, ...]
     state: str
     heard: float
@@ -80,7 +82,7 @@ def _maybe_bytes_of(line: KeptLine) -> bytes | None:
 def _line_of(kept: bytes) -> KeptLine:
     head, _, text = kept.partition(b"\t")
     path, of, unended, alive, state, heard = orjson.loads(head)
-    return KeptLine(path, of, tuple(unended), tuple(alive), state, heard, text)
+    return KeptLine(path, of, tuple(map(tuple, unended)), tuple(alive), state, heard, text)
 
 
 def _forget_beside(file: Path) -> None:

@@ -14,6 +14,7 @@ from ..layout import METRICS, PARAMETERS, RUN, is_hidden
 from ..reader import Columns, Record
 from ..reader.media import KINDS
 from ..reader.parts import Part, joined, order_of, part_number, time_of
+from ..reader.presence import maybe_alive
 from ..reader.processes import Life, Process, life_of
 from ..reader.records import records_of
 from ..reader.sections import flattened, merged
@@ -70,14 +71,16 @@ class RunLine:
         if of == self._of and self._alive == self._alive_now():
             return False
         parts = self._once("parts", entries, lambda: self._parts(entries))
-        self._unended = tuple(part.path for part in parts[RUN] if not self._has_ended(part))
+        self._unended = tuple(
+            (part.path, _start_of(self._events(part))) for part in parts[RUN] if not self._has_ended(part)
+        )
         self._alive = self._alive_now()
         self._make(parts, entries)
         self._of = of
         return True
 
     def _alive_now(self) -> tuple[bool | None, ...]:
-        return tuple(map(self._files.is_being_written, self._unended))
+        return tuple(maybe_alive(self._files, path, [start]) for path, start in self._unended)
 
     def _fail(self, error: Exception, entries: Sequence[Entry]) -> None:
         if self.trouble is None:
@@ -143,8 +146,14 @@ class RunLine:
     def _records(self, part: Part) -> list[Record]:
         try:
             return list(records_of(self._files, part.path))
-        except NotHeld:  # deleted since it was listed
+        except NotHeld:
+            self._require_gone(part)
             return []
+
+    def _require_gone(self, part: Part) -> None:
+        """Raise `NotHeld` for a part that can't be read, unless it was deleted since it was listed."""
+        if any(joined(self._folder, entry.name) == part.path for entry in self._files.list(self._folder)):
+            self._files.open(part.path).close()
 
     def _has_ended(self, part: Part) -> bool:
         return any(event.get("event") == "end" for event in self._events(part))
@@ -153,7 +162,7 @@ class RunLine:
         return life_of([Process(self._events(part), self._is_alive(part)) for part in parts])
 
     def _is_alive(self, part: Part) -> bool | None:
-        return False if self._has_ended(part) else self._files.is_being_written(part.path)
+        return False if self._has_ended(part) else maybe_alive(self._files, part.path, self._events(part))
 
     def _params(self, parts: Sequence[Part]) -> dict[str, Any]:
         return self._once("params", parts, lambda: flattened(merged(r for part in parts for r in self._records(part))))
@@ -166,7 +175,7 @@ class RunLine:
 
     def _make(self, parts: dict[str, list[Part]], entries: Sequence[Entry]) -> None:
         life = self._life(parts[RUN])
-        count, last = self._once("last", parts[METRICS], self._last)
+        count, last = self._once("last", parts[METRICS], lambda: self._last(parts[METRICS]))
         self.state, self.heard = life.state, _heard(entries)
         line = {
             "path": self._folder,
@@ -184,9 +193,18 @@ class RunLine:
         }
         self.text = json_of(line)
 
-    def _last(self) -> tuple[int, Record]:
+    def _last(self, parts: Sequence[Part]) -> tuple[int, Record]:
         columns = self._columns_of(self._folder)
+        read = {part.path for part in columns.parts}
+        for part in parts:
+            if part.size and part.path not in read:
+                self._require_gone(part)
         return columns.count, columns.last_values()
+
+
+def _start_of(events: Sequence[Record]) -> Record:
+    """Return what a process said at its start, nothing if it did not."""
+    return next((event for event in reversed(events) if event.get("event") == "start"), {})
 
 
 def _digest_of(seen: Signature) -> str:

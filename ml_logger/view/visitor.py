@@ -34,7 +34,7 @@ class SeenFiles(Files):
 
     def __init__(self, files: Files, visitor: Visitor) -> None:
         self._files, self._visitor = files, visitor
-        self.place = files.place
+        self.place, self.is_of_this_machine = files.place, files.is_of_this_machine
 
     def list(self, folder: str) -> list[Entry]:
         """See `Files.list`."""
