@@ -135,5 +135,17 @@ SECTIONS = (
             ),
         ),
     ),
+    Section(
+        "profiles",
+        "Where the time goes",
+        "make bench-profile",
+        tuple(
+            Panel(title, (title,), {"percent": "samples"}, "percent of the samples")
+            for title in (
+                "a silent log()",
+                *(f"{what}: the {end}" for what in ("small files", "one stream") for end in ("agent", "receiver")),
+            )
+        ),
+    ),
 )
 """All benchmarks; those beside peers first."""
