@@ -155,7 +155,7 @@ def _looked(long: Long) -> list[dict[str, Any]]:
     size = sum(path.stat().st_size for path in cache.rglob("*") if path.is_file())
     rows[0]["cache MiB"] = round(size / (1 << 20))
     shutil.rmtree(cache)
-    return [{"cache MiB": "", **row} | {"cache MiB": row.get("cache MiB", "")} for row in rows]
+    return [{**row, "cache MiB": row.get("cache MiB", "")} for row in rows]
 
 
 def _measure(rounds: int) -> int:

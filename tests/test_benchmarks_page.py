@@ -123,8 +123,8 @@ def test_the_first_measurement_is_taken(tmp_path):
 @pytest.mark.parametrize(
     ("key", "shown"),
     [
-        *(("p999_us", "p99.9, µs"), ("wall_s_min", "wall, s, least"), ("MiB_per_s", "MiB/s")),
-        *(("cpu_us_per_call", "cpu µs/call"), ("idle_cpu_%", "idle cpu, %"), ("keys ms", "keys ms")),
+        *(("p999_us", "p99.9, µs"), ("wall_s_min", "wall, s (least)"), ("MiB_per_s", "MiB/s")),
+        *(("cpu_us_per_call", "CPU µs/call"), ("idle_cpu_%", "idle CPU, %"), ("keys ms", "keys ms")),
     ],
 )
 def test_headings_name_their_unit(key, shown):

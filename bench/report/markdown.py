@@ -7,18 +7,21 @@ from collections.abc import Mapping, Sequence
 
 from .measured import Row
 
-_UNITS = {"percent": "%"}
+_UNITS = {"percent": "%", "us": "µs"}
 _UNIT = re.compile(r"_(ms|us|s|MiB|MB|percent|%)(_min|_max)?$")
-_EXTREMES = {"_min": ", least", "_max": ", most"}
+_EXTREMES = {None: "", "_min": " (least)", "_max": " (most)"}
+_WORDS = {"p999": "p99.9", "us": "µs", "cpu": "CPU", "rss": "memory", "mib": "MiB", "gib": "GiB"}
+_WORD = re.compile(r"[A-Za-z0-9]+")
 
 
 def heading(key: str) -> str:
     """Return a key of the JSON as people write it: ``p99_ms`` is "p99, ms", ``MiB_per_s`` is "MiB/s"."""
-    name, unit = key.replace("_per_", "/").replace("µ", "u"), ""
+    name, unit = key.replace("_per_", "/"), ""
     if "/" not in name and (found := _UNIT.search(name)):
         name = name[: found.start()]
-        unit = f", {_UNITS.get(found[1], found[1])}{_EXTREMES.get(found[2] or '', '')}"
-    return (name.replace("_", " ") + unit).replace(", us", ", µs").replace("us/", "µs/").replace("p999", "p99.9")
+        unit = f", {_UNITS.get(found[1], found[1])}{_EXTREMES[found[2]]}"
+    words = name.replace("_", " ")
+    return _WORD.sub(lambda word: _WORDS.get(word[0], word[0]), words) + unit
 
 
 def shown(value: object) -> str:
