@@ -187,7 +187,8 @@ def main() -> None:
             _judge(spool, idle, report)
     finally:
         yard.clear()
-    print(results.verdicts(report.targets), f"written to {report.write('idle')}", sep="\n\n")
+    name = "idle" if len(report.tables) == len(SPOOLS) else "idle-part"
+    print(results.verdicts(report.targets), f"written to {report.write(name)}", sep="\n\n")
 
 
 if __name__ == "__main__":

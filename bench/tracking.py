@@ -339,7 +339,7 @@ def main() -> None:
         shutil.rmtree(folder, ignore_errors=True)
     _judge(report, {"records": records, "images": images}, killed)
     extra = {"peers": versions, "missing": missing, "left_out": bench.left_out}
-    path = report.write("tracking-quick" if options.quick or options.only else "tracking", **extra)
+    path = report.write("tracking-part" if options.quick or options.only else "tracking", **extra)
     print(results.verdicts(report.targets), f"written to {path} after {time.monotonic() - began_s:.0f} s", sep="\n\n")
 
 

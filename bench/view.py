@@ -204,7 +204,7 @@ def main() -> int:
     for name, look in CASES.items():
         if options.only in (None, name):
             look(report, top / name if name != "crowds" else top, cache)
-    path = report.write("view")
+    path = report.write("view-part" if options.only else "view")
     print(results.verdicts(report.targets), path, sep="\n")
     return 0 if all(target.is_met for target in report.targets) else 1
 

@@ -275,7 +275,7 @@ def main() -> None:
     crowds = look_at_crowds(folder, options.rounds)
     report.add("runs listed", crowds)
     _judge(report, many, long, crowds)
-    name = "view_page-alone" if options.alone else "view_page"
+    name = "view_page-part" if options.alone else "view_page"
     path = report.write(name, peers=_versions(tensorboard), missing=[] if tensorboard else ["TensorBoard"])
     print(results.verdicts(report.targets), f"written to {path}", sep="\n\n")
 

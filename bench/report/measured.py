@@ -41,7 +41,11 @@ def read(path: Path) -> Measured:
 def take_newer(name: str, measured: Path, kept: Path) -> bool:
     """Copy ``name.json`` from `measured` over that in `kept` if it is the newer one, or the only one; say whether it was."""
     source, target = (folder / f"{name}.json" for folder in (measured, kept))
-    if not source.exists() or (target.exists() and read(source).date <= read(target).date):
+    if not source.exists() or (target.exists() and _date(source) <= _date(target)):
         return False
     shutil.copyfile(source, target)
     return True
+
+
+def _date(path: Path) -> str:
+    return str(json.loads(path.read_text(encoding="utf-8"))["machine"]["date"])
