@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import gc
 import json
-import mmap
 import os
 import random
 import signal
@@ -24,8 +24,8 @@ from ml_logger import ML_Logger
 from ml_logger.errors import TryAgain
 from ml_logger.reader import Run, news_since
 from ml_logger.reader.cache import ColumnCache
-from ml_logger.reader.far import _is_far_device
 from ml_logger.reader.growing import WORTH_BYTES
+from ml_logger.reader.held import HeldFile, HeldNumbers
 
 PER_LINE = 100
 
@@ -286,23 +286,87 @@ def test_rows_that_no_record_has_are_not_believed(folder, cache, monkeypatch):
         assert_same(Run(folder, cache=cache).metrics(), before)
 
 
-def test_far_files_are_not_mapped(folder, cache, monkeypatch):
-    """On a network file system cached columns are read: what another machine deletes can't be read from a mapping."""
+CUT_CODE = """
+import os, sys
+import numpy as np
+from ml_logger.errors import StoreBusy
+from ml_logger.reader import Run
+from ml_logger.reader.cache import ColumnCache
+cache = ColumnCache(sys.argv[2], min_free_bytes=0)
+run = Run(sys.argv[1], cache=cache)
+expected = 0.5 + np.arange(len(run.series("loss")))
+for number in range(3):
+    before = run.series("loss")
+    for path in cache.folder.rglob("*.npy"):
+        os.truncate(path, (4096, 0, path.stat().st_size - 8)[number])
+    try:
+        before.values
+        raise SystemExit("was not noticed")
+    except StoreBusy:
+        pass
+    assert (run.series("loss").values == expected).all()
+"""
+
+
+def test_a_cached_file_that_is_cut_while_it_is_used_ends_no_process(folder, cache):
+    """Who has asked before is told, and who asks then gets what is in the run: its lines are read anew."""
     append(folder, lines(0, 5 * MANY))
-    before = losses(Run(folder, cache=cache))
-    for kinds, is_mapped in ((("no such kind",), True), (("",), False)):  # every kind begins with nothing
-        monkeypatch.setattr("ml_logger.reader.far._KINDS", kinds)
-        _is_far_device.cache_clear()
-        run = Run(folder, cache=cache)
-        assert losses(run) == before
-        assert is_in_a_mapping(run.columns().parts[0].blocks[0].steps) == is_mapped
-    _is_far_device.cache_clear()
+    command = [sys.executable, "-c", CUT_CODE, str(folder), str(cache.folder)]
+    done = subprocess.run(command, capture_output=True, timeout=60)
+    assert (done.returncode, done.stderr.decode()) == (0, "")
 
 
-def is_in_a_mapping(array: np.ndarray) -> bool:
-    while isinstance(array.base, np.ndarray):
-        array = array.base
-    return isinstance(array, np.memmap) or isinstance(array.base, mmap.mmap)
+def test_bytes_written_into_a_cached_file_while_it_is_used_are_not_shown(folder, cache):
+    """A run that is open is read anew where somebody wrote into the cache meanwhile."""
+    append(folder, lines(0, 5 * MANY))
+    run = Run(folder, cache=cache)
+    assert losses(run) == expected(0, 5 * MANY)
+    for path in cache.folder.rglob("*.npy"):
+        with path.open("r+b") as file:
+            file.seek(path.stat().st_size // 2)
+            file.write(bytes(8000))
+        os.utime(path, (5, 5))
+    assert losses(run) == expected(0, 5 * MANY)
+
+
+def test_few_descriptors_are_taken(folder, cache, monkeypatch):
+    """What is past its share of them is read at once, and they come back when a run is let go of."""
+    monkeypatch.setattr("ml_logger.reader.stored.HELD_BYTES", 1 << 10)
+    monkeypatch.setattr("ml_logger.reader.held.most_streams", lambda: 1)
+    append(folder, lines(0, MANY))
+    open_before = len(os.listdir("/proc/self/fd"))
+    runs = [Run(folder, cache=cache) for _ in range(5)]
+    for run in runs:
+        assert losses(run) == expected(0, MANY)
+    assert len(os.listdir("/proc/self/fd")) <= open_before + 2
+    runs.clear()
+    del run
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) == open_before
+
+
+def test_numbers_in_a_file_are_taken_as_of_an_array(tmp_path):
+    """Indexes, slices and arrays of indexes give what they give of an array, and what is beyond is an error."""
+    array = np.arange(10.0)
+    (tmp_path / "file").write_bytes(b"head" + array.tobytes())
+    held = HeldNumbers(HeldFile(tmp_path / "file"), "<f8", 4, 10)
+    for key in (
+        3,
+        -1,
+        np.int64(2),
+        slice(2, 5),
+        slice(None, None, 3),
+        slice(8, 2),
+        slice(5, None, -2),
+        np.array([1, 1]),
+    ):
+        np.testing.assert_array_equal(held[key], array[key])
+    np.testing.assert_array_equal(held[array > 4], array[array > 4])
+    np.testing.assert_array_equal(np.concatenate([held, array]), [*array, *array])
+    assert (len(held), held.nbytes, np.asarray(held, dtype=np.int64).sum()) == (10, 80, 45)
+    for beyond in (10, -11):
+        with pytest.raises(IndexError):
+            held[beyond]
 
 
 def test_a_power_cut_may_have_taken_what_was_cached(folder, cache):

@@ -16,6 +16,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from .held import HeldNumbers
+
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
 _Value = TypeVar("_Value")
@@ -31,8 +33,8 @@ NO_ROWS: Rows = np.empty(0, dtype=np.int64)
 class Column:
     """The values of one key, float64, and the numbers of the records that have it, ascending (None: all of them)."""
 
-    rows: Rows | None
-    values: Floats
+    rows: Rows | HeldNumbers | None
+    values: Floats | HeldNumbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +66,8 @@ class Block:
     """
 
     count: int
-    steps: Floats
-    times: Floats
+    steps: Floats | HeldNumbers
+    times: Floats | HeldNumbers
     columns: Mapping[str, Column]
     span: Span
     last: Mapping[str, Any]
@@ -141,7 +143,7 @@ def _joined_rows(blocks: Sequence[Block], found: Sequence[Column | None], starts
     rows = []
     for block, column, start in zip(blocks, found, starts, strict=False):
         if column is not None:
-            rows.append((np.arange(block.count) if column.rows is None else column.rows) + start)
+            rows.append((np.arange(block.count) if column.rows is None else np.asarray(column.rows)) + start)
     return np.concatenate(rows)
 
 

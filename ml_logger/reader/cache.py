@@ -65,7 +65,7 @@ class ColumnCache:
         return None
 
     def save(self, part: str, stretch: Stretch, instead_of: Iterable[Stretch] = ()) -> Stretch | None:
-        """Write `stretch`, delete those it stands `instead_of`, and return it mapped from its files; None if that can't be."""
+        """Write `stretch`, delete those it stands `instead_of`, and return it as its files have it; None if that can't be."""
         folder = self._folder_of(part)
         try:
             if not stretch.block.count or not self.has_room():

@@ -24,7 +24,10 @@ class ColumnStream:
 
     def look(self, parts: Sequence[Part]) -> Columns:
         """Return the columns of `parts`, as they were listed just now, having read what is new in them."""
-        if tuple(parts) == self._seen:
+        are_whole = [
+            growing.is_whole() for growing in self._parts.values()
+        ]  # all are asked, as each lets go of what is not
+        if tuple(parts) == self._seen and all(are_whole):
             return self._columns
         self._parts = {part.path: self._parts.get(part.path) or self._begun(part.path) for part in parts}
         read = [columns for part in parts if (columns := self._maybe_columns(part)) is not None]

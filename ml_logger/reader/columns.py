@@ -217,15 +217,17 @@ def points(part: PartColumns, key: str, until: float = math.inf, start: int = 0)
 
 def _points(block: Block, column: Column, until: float, start: int) -> Points:
     if column.rows is None:
-        piece = Points(block.steps[start:], block.times[start:], column.values[start:])
+        parts = (block.steps, block.times, column.values)
+        piece = Points(*parts) if start == 0 else Points(*(numbers[start:] for numbers in parts))
     else:
-        first = int(np.searchsorted(column.rows, start))
+        first = int(np.searchsorted(column.rows, start)) if start else 0
         rows = column.rows[first:]
-        piece = Points(block.steps[rows], block.times[rows], column.values[first:])
+        piece = Points(block.steps[rows], block.times[rows], column.values[first:] if first else column.values)
     if math.isinf(until) or not (block.span.most_step >= until):
         return piece
-    kept = ~(piece.steps >= until)  # a point without a step stays
-    return Points(piece.steps[kept], piece.times[kept], piece.values[kept])
+    steps = piece.steps
+    kept = ~(steps >= until)  # a point without a step stays
+    return Points(steps[kept], piece.times[kept], piece.values[kept])
 
 
 def _rows(part: PartColumns, until: Mapping[str, float]) -> list[Floats]:
@@ -240,7 +242,7 @@ def _rows(part: PartColumns, until: Mapping[str, float]) -> list[Floats]:
         for filled, (key, step) in zip(columns, until.items(), strict=True):
             column = block.columns.get(key)
             if column is not None:
-                rows = np.arange(block.count) if column.rows is None else column.rows
+                rows = np.arange(block.count) if column.rows is None else np.asarray(column.rows)
                 kept = ~(block.steps[rows] >= step)
                 filled[start + rows[kept]] = column.values[kept]
                 had[start + rows], has[start + rows[kept]] = True, True

@@ -1,8 +1,8 @@
 """Growing: one part of a stream as columns, from where the last look ended.
 
 What was read is kept in stretches whose sizes fall, so that a record that comes alone costs no copy of those before it.
-Those of some size go to the cache and are mapped from there: what a long run holds takes the memory that the system can
-spare, and no other process reads its lines again.
+Those of some size go to the cache and are read from there when they are asked for: what a long run holds takes the memory that
+the system can spare, and no other process reads its lines again.
 """
 
 from __future__ import annotations
@@ -49,6 +49,14 @@ class GrowingPart:
         """Return what was read, or None if that is nothing."""
         blocks = (*(stretch.block for stretch in self._stretches), *self._fresh)
         return PartColumns(self._path, self._identity, blocks) if blocks else None
+
+    def is_whole(self) -> bool:
+        """Return whether what was read is still there; if somebody has changed it in the cache, the next look reads it anew."""
+        if all(stretch.is_whole() for stretch in self._stretches):
+            return True
+        self._begin([])
+        self.seen = None
+        return False
 
     def catch_up(self, file: OpenFile) -> None:
         """Read what is new, or everything if the file was written anew."""

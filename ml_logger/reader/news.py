@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 
+import numpy as np
+
 from .block import Block, Column, Rows, span_of
 from .columns import Columns, PartColumns, in_order, points
 from .series import Series
@@ -88,7 +90,7 @@ def _cut(block: Block, count: int) -> Block:
         rows = column.rows
         if rows is not None:
             if id(rows) not in supports:
-                supports[id(rows)] = rows[: rows.searchsorted(count)]
+                supports[id(rows)] = rows[: np.searchsorted(rows, count)]
             rows = supports[id(rows)]
         columns[key] = Column(rows, column.values[: count if rows is None else len(rows)])
     steps, times = block.steps[:count], block.times[:count]

@@ -9,18 +9,34 @@ from functools import cached_property
 import numpy as np
 
 from .block import NO_FLOATS, Floats
+from .held import HeldNumbers
 
 
 @dataclass(frozen=True, slots=True)
 class Points:
-    """Points that follow each other: step and time (NaN where there is none) and value, all float64 of one length."""
+    """Points that follow each other, all three float64 of one length; what is still in a file is read when it is asked for."""
 
-    steps: Floats
-    times: Floats
-    values: Floats
+    held_steps: Floats | HeldNumbers
+    held_times: Floats | HeldNumbers
+    held_values: Floats | HeldNumbers
 
     def __len__(self) -> int:
-        return len(self.values)
+        return len(self.held_values)
+
+    @property
+    def steps(self) -> Floats:
+        """The step of each point, NaN where none was given."""
+        return np.asarray(self.held_steps)
+
+    @property
+    def times(self) -> Floats:
+        """When each point was logged, in seconds since the epoch; NaN where that is not known."""
+        return np.asarray(self.held_times)
+
+    @property
+    def values(self) -> Floats:
+        """The values."""
+        return np.asarray(self.held_values)
 
 
 class Series:

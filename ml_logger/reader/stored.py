@@ -1,4 +1,4 @@
-"""Stored: one stretch as files, which are mapped when it is read, if they are large.
+"""Stored: one stretch as files, whose numbers stay there until they are asked for, if they are many.
 
 ``NAME.npy`` has all its numbers as float64, one column behind the other; ``NAME.rows.npy`` as int64 which records have a
 key, where not all do (keys of the same records share them); ``NAME.json`` says what is where, and is written last. Files
@@ -14,7 +14,6 @@ from __future__ import annotations
 import io
 import json
 import math
-import os
 import time
 import zlib
 from collections.abc import Sequence
@@ -25,19 +24,21 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import StoreBusy
 from ..spool import write_whole
-from .block import Block, Column, Rows, Span
-from .far import is_far
+from .block import Block, Column, Span
 from .follow import Place
+from .held import HeldFile, HeldNumbers, may_hold
 from .stretch import Stretch
 
-MAPPED_BYTES = 1 << 20
-"""Smaller files are read: a process may have some ten thousand mappings, and runs are many."""
+HELD_BYTES = 1 << 20
+"""Smaller files are read at once: a process may have some thousand open, and runs are many."""
 
 WHOLE_BYTES = 4 << 20
 """Larger files are compared in places only."""
 
 _FORMAT = 2
+_Numbers = NDArray[Any] | HeldNumbers
 _PAGE = 512  # numbers, of 8 bytes
 
 
@@ -83,7 +84,7 @@ def _check_of(said: dict[str, Any]) -> int:
     return zlib.crc32(json.dumps(facts).encode("utf-8", "surrogatepass"))
 
 
-def _write_arrays(path: Path, arrays: Sequence[NDArray[Any]], kind: str) -> tuple[int, int]:
+def _write_arrays(path: Path, arrays: Sequence[_Numbers], kind: str) -> tuple[int, int]:
     """Write `arrays` as one, and return the CRC-32 of all their bytes, and of some pages of each."""
     check = 0
 
@@ -106,7 +107,7 @@ def _header(kind: str, count: int) -> bytes:
     return header.getvalue()
 
 
-def _check_in_places(arrays: Sequence[NDArray[Any]], kind: str) -> int:
+def _check_in_places(arrays: Sequence[_Numbers], kind: str) -> int:
     """Return the CRC-32 of the first, middle and last page of each of `arrays`."""
     check = 0
     for array in arrays:
@@ -117,13 +118,13 @@ def _check_in_places(arrays: Sequence[NDArray[Any]], kind: str) -> int:
 
 
 def read_stretch(folder: Path, name: str) -> Stretch:
-    """Return the stretch whose files are called `name`, its arrays mapped; raises `NotStored`."""
+    """Return the stretch whose files are called `name`, its numbers still in them if they are many; raises `NotStored`."""
     try:
         said = json.loads((folder / f"{name}.json").read_bytes().decode("utf-8", "surrogatepass"))
         _require(said["format"] == _FORMAT and said["check"] == _check_of(said), "says something else now")
         stretch = _stretch(folder, name, said)
         _require(name_of(stretch) == name, "has the name of another")
-    except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, StoreBusy) as error:
         raise NotStored(f"{name}: {error}") from error
     return stretch
 
@@ -134,10 +135,10 @@ def _require(is_so: bool, trouble: str) -> None:
 
 
 def _stretch(folder: Path, name: str, said: dict[str, Any]) -> Stretch:
-    checks, count = said["checks"], said["count"]
+    checks, count, supports = said["checks"], said["count"], said["supports"]
     lengths = [count, count, *(length for _, length, _ in said["columns"])]
-    steps, times, *values = _arrays(folder / f"{name}.npy", "<f8", lengths, checks[0])
-    rows = _arrays(folder / f"{name}.rows.npy", "<i8", said["supports"], checks[1]) if said["supports"] else []
+    (steps, times, *values), file = _arrays(folder / f"{name}.npy", "<f8", lengths, checks[0])
+    rows, rows_file = _arrays(folder / f"{name}.rows.npy", "<i8", supports, checks[1]) if supports else ([], None)
     _require(all(_are_rows(some, count) for some in rows), "has rows that no record has")
     columns = {
         key: Column(None if support is None else _of_length(rows[support], length), found)
@@ -145,43 +146,48 @@ def _stretch(folder: Path, name: str, said: dict[str, Any]) -> Stretch:
     }
     span = Span(*(math.nan if number is None else float(number) for number in said["span"]))
     block = Block(count, steps, times, columns, span, said["last"], said["bad_lines"])
-    return Stretch(said["start"], Place(*said["place"]), said["identity"], block)
+    files = tuple(one for one in (file, rows_file) if one is not None)
+    return Stretch(said["start"], Place(*said["place"]), said["identity"], block, files)
 
 
-def _of_length(rows: Rows, length: int) -> Rows:
+def _of_length(rows: _Numbers, length: int) -> _Numbers:
     _require(len(rows) == length, "a key has not as many rows as values")
     return rows
 
 
-def _are_rows(rows: Rows, count: int) -> bool:
+def _are_rows(rows: _Numbers, count: int) -> bool:
     """Whether these can be the numbers of some of `count` records: they ascend, and none is beyond."""
     return not len(rows) or bool(rows[0] >= 0 and rows[-1] < count and (rows[1:] > rows[:-1]).all())
 
 
-def _arrays(path: Path, kind: str, lengths: Sequence[int], checks: tuple[int, int]) -> list[NDArray[Any]]:
-    """Return arrays of these lengths that lie one behind the other in a file, if it holds what was written."""
-    whole = _read(path, kind, sum(lengths))
-    ends = np.cumsum(lengths)
-    arrays = [whole[end - length : end] for end, length in zip(ends, lengths, strict=True)]
-    is_right = (
-        zlib.crc32(whole.data) == checks[0]
-        if whole.nbytes <= WHOLE_BYTES or _may_be_torn(path)
-        else _check_in_places(arrays, kind) == checks[1]
-    )
+def _arrays(
+    path: Path, kind: str, lengths: Sequence[int], checks: tuple[int, int]
+) -> tuple[Sequence[_Numbers], HeldFile | None]:
+    """Return arrays of these lengths that lie one behind the other in a file, if it holds what was written.
+
+    Of a large one the file is returned too, and they are still in it.
+    """
+    file, count = HeldFile(path), sum(lengths)
+    header = _header(kind, count)
+    is_right = file.size == len(header) + 8 * count and file.read(0, len(header)) == header
+    _require(is_right, f"{path.name} has another shape")
+    ends = len(header) + 8 * np.cumsum(lengths)
+    held = [
+        HeldNumbers(file, kind, end - 8 * length, length) for end, length in zip(ends.tolist(), lengths, strict=True)
+    ]
+    is_compared_whole = 8 * count <= WHOLE_BYTES or _may_be_torn(path)
+    is_right = _check_of_all(held) == checks[0] if is_compared_whole else _check_in_places(held, kind) == checks[1]
     _require(is_right, f"{path.name} holds something else now")
-    return arrays
+    if file.size >= HELD_BYTES and may_hold():
+        return held, file
+    return [numbers[:] for numbers in held], None
 
 
-def _read(path: Path, kind: str, count: int) -> NDArray[Any]:
-    """Return the `count` numbers that a file must hold, mapped if it is large."""
-    with path.open("rb") as file:
-        header = _header(kind, count)
-        size = len(header) + 8 * count
-        is_right = file.read(len(header)) == header and os.fstat(file.fileno()).st_size == size
-        _require(is_right, f"{path.name} has another shape")
-        if size >= MAPPED_BYTES and not is_far(path):
-            return np.asarray(np.memmap(file, dtype=kind, mode="r", offset=len(header), shape=(count,)))
-        return np.frombuffer(file.read(), dtype=kind)
+def _check_of_all(arrays: Sequence[HeldNumbers]) -> int:
+    check = 0
+    for array in arrays:
+        check = zlib.crc32(array[:].data, check)
+    return check
 
 
 def _may_be_torn(path: Path) -> bool:

@@ -53,7 +53,7 @@ def _values(block: Block, key: str, start: int, end: int, until: float) -> Itera
     rows = np.arange(block.count) if column.rows is None else column.rows
     low, high = np.searchsorted(rows, (start, end))
     chosen = rows[low:high]
-    kept = ~(block.steps[chosen] >= until)
+    kept = ~(block.steps[start:end][chosen - start] >= until)
     yield from zip(chosen[kept].tolist(), map(_number, column.values[low:high][kept].tolist()), strict=True)
 
 
