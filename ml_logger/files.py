@@ -19,12 +19,17 @@ from .spool import is_being_written
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One name in a folder; size in bytes and time of the last change in ns since the epoch (of a folder both may be 0)."""
+    """One name in a folder; size in bytes and time of the last change in ns since the epoch (of a folder both may be 0).
+
+    What `is_link` is what it leads to, which has a path of its own too. Who walks a tree must not follow one to a folder: that
+    may be one above, and the walk goes round and round.
+    """
 
     name: str
     kind: Literal["file", "dir"]
     size: int
     mtime_ns: int
+    is_link: bool = False
 
 
 class OpenFile(ABC):
@@ -91,15 +96,16 @@ class LocalFiles(Files):
 
     def _maybe_entry(self, folder: str, found: os.DirEntry[str]) -> Entry | None:
         try:
-            if found.is_symlink():
+            is_link = found.is_symlink()
+            if is_link:
                 self._inside(f"{folder}/{found.name}" if folder else found.name)
             status = found.stat()
         except (OSError, NotHeld):  # it is gone, or a link to nowhere or outside
             return None
         if stat.S_ISDIR(status.st_mode):
-            return Entry(found.name, "dir", 0, status.st_mtime_ns)
+            return Entry(found.name, "dir", 0, status.st_mtime_ns, is_link)
         if stat.S_ISREG(status.st_mode):
-            return Entry(found.name, "file", status.st_size, status.st_mtime_ns)
+            return Entry(found.name, "file", status.st_size, status.st_mtime_ns, is_link)
         return None
 
     def open(self, path: str) -> OpenFile:

@@ -7,9 +7,11 @@ import subprocess
 import sys
 
 import pytest
+from watched import MemoryFiles
 
 from ml_logger import ML_Logger
 from ml_logger.cli import main
+from ml_logger.files import LocalFiles
 from ml_logger.origin import host_name
 from ml_logger.reader import Run, as_numbers, find_runs, read_records
 from ml_logger.reader.records import MOST_DEPTH
@@ -249,6 +251,24 @@ def test_runs_are_found(tmp_path):
         (tmp_path / name / "metrics.2.jsonl").touch()
     (tmp_path / "a/other.jsonl").touch()
     assert [run.path.relative_to(tmp_path).as_posix() for run in find_runs(tmp_path)] == ["a/x", "b"]
+
+
+def test_runs_are_found_at_any_depth():
+    """Folders may lie deeper within each other than a program may call itself."""
+    deep = "/".join(["d"] * 1500)
+    assert [run.folder for run in find_runs(files=MemoryFiles({f"{deep}/metrics.jsonl": b""}))] == [deep]
+
+
+def test_links_to_folders_are_not_followed(tmp_path):
+    """A run is found once, by its own path, whatever links lead to it or above it; a link to a stream is that stream."""
+    (tmp_path / "team/run").mkdir(parents=True)
+    (tmp_path / "team/run/metrics.jsonl").write_bytes(b"{}\n")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/metrics.jsonl").symlink_to("../team/run/metrics.jsonl")
+    for link, target in (("self", "."), ("team/run/up", ".."), ("team/latest", "run"), ("other/team", "../team")):
+        (tmp_path / link).symlink_to(target)
+    assert [run.path.relative_to(tmp_path).as_posix() for run in find_runs(tmp_path)] == ["other", "team/run"]
+    assert {entry.name: entry.is_link for entry in LocalFiles(tmp_path).list("team")} == {"latest": True, "run": False}
 
 
 def test_a_series_is_the_records_that_have_the_key(tmp_path):

@@ -36,16 +36,22 @@ def find_runs(
 
 def run_folders(files: Files, folder: str = "") -> Iterator[str]:
     """Yield the path of every folder of a run at and under `folder`, as it is found."""
-    try:
-        entries = files.list(folder)
-    except NotHeld:  # not there, or gone since it was listed
-        return
-    is_run = has_streams(entries)
-    if is_run:
-        yield folder
-    for entry in entries:
-        if entry.kind == "dir" and not is_hidden(entry.name) and not (is_run and entry.name in KINDS):
-            yield from run_folders(files, joined(folder, entry.name))
+    waiting = [folder]
+    while waiting:
+        folder = waiting.pop()
+        try:
+            entries = files.list(folder)
+        except NotHeld:  # not there, or gone since it was listed
+            continue
+        is_run = has_streams(entries)
+        if is_run:
+            yield folder
+        waiting += [joined(folder, entry.name) for entry in entries if _is_looked_into(entry, is_run=is_run)]
+
+
+def _is_looked_into(entry: Entry, *, is_run: bool) -> bool:
+    is_folder = entry.kind == "dir" and not entry.is_link and not is_hidden(entry.name)
+    return is_folder and not (is_run and entry.name in KINDS)
 
 
 def has_streams(entries: Iterable[Entry]) -> bool:
