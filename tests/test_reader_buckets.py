@@ -99,11 +99,29 @@ def test_the_grid_covers_with_about_as_many(one, other, count):
 
 def test_the_grid_of_odd_ranges():
     """No span, a span of nothing that can be told apart, infinities: there is a grid all the same."""
-    for low, high in ((0, 0), (5.0, 5.0), (1e18, 1e18 + 128), (math.nan, math.nan), (-math.inf, math.inf), (0, 1e308)):
+    for low, high in (
+        (0, 0),
+        (5.0, 5.0),
+        (1e18, 1e18 + 128),
+        (2.0**60, 2.0**60),
+        (math.nan, math.nan),
+        (-math.inf, math.inf),
+        (0, 1e308),
+    ):
         origin, width = grid(low, high, 800)
         assert math.isfinite(origin)
         assert 0 < width < math.inf
+        assert origin < origin + width
         assert len(bucketed(np.array([float(low)]), np.array([1.0]), origin, width)) == math.isfinite(low)
+
+
+@pytest.mark.parametrize("step", [2.0**60, -(2.0**60), 1.7e308])
+def test_positions_that_no_float_tells_apart(step):
+    """Large steps that are one float lie in one bucket, also on a grid too narrow for them."""
+    x, values = np.full(10, step), np.arange(10.0)
+    for origin, width in (grid(step, step, 800), (step, 1.0)):
+        buckets = bucketed(x, values, origin, width)
+        assert (buckets.count.tolist(), buckets.max.tolist(), buckets.last.tolist()) == ([10], [9], [9])
 
 
 def test_a_curve_that_grows_stays_on_its_grid():

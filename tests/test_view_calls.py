@@ -616,6 +616,17 @@ def test_steps_of_any_size_are_drawn(site: Site, runs: Runs) -> None:
     shutil.rmtree(runs.root / "far")
 
 
+def test_steps_that_are_one_float_are_drawn(site: Site, runs: Runs) -> None:
+    """Ten steps past what a float tells apart are ten points of one bucket, whatever the values are."""
+    (runs.root / "one-float").mkdir()
+    lines = [f'{{"_step":{2**60 + n},"_timestamp":1.0,"loss":{n},"giant":1e400}}\n' for n in range(10)]
+    (runs.root / "one-float" / "metrics.jsonl").write_text("".join(lines))
+    head, (loss, giant) = asked(site, series=[["one-float", "loss"], ["one-float", "giant"]], buckets=100)
+    assert [one["points"] for one in head["series"]] == [10, 10]
+    assert (loss["count"].tolist(), loss["max"].tolist(), giant["above"].tolist()) == ([10], [9], [10])
+    shutil.rmtree(runs.root / "one-float")
+
+
 def test_no_agent_is_heard_without_a_receiver(site: Site) -> None:
     """A directory of this machine has no agents to tell of."""
     assert get(site, "view/api/agents").json() == {"agents": []}

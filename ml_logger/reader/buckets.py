@@ -63,11 +63,15 @@ def _float32(array: Floats) -> NDArray[np.float32]:
 def grid(low: float, high: float, buckets: int) -> tuple[float, float]:
     """Return origin and width of the grid on which about `buckets` cover low..high: at most so many and one, at least half."""
     if not (math.isfinite(low) and math.isfinite(high)) or high <= low or buckets < 1:
-        width = 1.0
+        width = _power_above(max(1.0, _finest(low))) if math.isfinite(low) else 1.0
     else:
-        finest = 4 * max(math.ulp(low), math.ulp(high))  # narrower ones can't be told apart
-        width = _power_above(max(finest, high / buckets - low / buckets, _NARROWEST))
+        width = _power_above(max(_finest(low), _finest(high), high / buckets - low / buckets, _NARROWEST))
     return (_multiple_below(low, width) if math.isfinite(low) else 0.0), width
+
+
+def _finest(number: float) -> float:
+    """Return a width at `number` below which the ends of a bucket can't be told apart."""
+    return 4 * math.ulp(number)
 
 
 def _multiple_below(number: float, width: float) -> float:
@@ -152,7 +156,9 @@ def _in_widths(x: Floats, origin: float, width: float) -> Floats:
 def _cut(x: Floats, origin: float, width: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return where in an ascending `x` each bucket begins, and which it is."""
     first, last = (int(index) for index in np.floor(_in_widths(x[[0, -1]], origin, width)))
-    if (last - first) * 4 > len(x):  # few points a bucket: it is cheaper to ask each where it belongs
+    are_told_apart = width >= _finest(max(abs(x[0]), abs(x[-1]), abs(origin)))
+    # where there are few points a bucket, it is cheaper to ask each where it belongs
+    if (last - first) * 4 > len(x) or not are_told_apart:
         return _changes(np.floor(_in_widths(x, origin, width)).astype(np.int64))
     buckets = np.arange(first - 1, last + 2)  # one more at either end, as the division above may have been rounded
     with np.errstate(over="ignore"):
