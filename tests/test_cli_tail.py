@@ -74,6 +74,19 @@ def test_last_records(logger: ML_Logger, tmp_path: Path, capsys: pytest.CaptureF
     assert capsys.readouterr().out == ""
 
 
+def test_records_without_a_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each is a table of its own, as it was printed."""
+    with ML_Logger(tmp_path / "run") as run:
+        for number in range(19):
+            run.log(loss=number, silent=True)
+    capsys.readouterr()
+    assert main(["tail", str(tmp_path / "run"), "-n", "5"]) == 0
+    out = capsys.readouterr().out
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in out.splitlines() if line.startswith("│")]
+    assert rows == [["loss", str(number)] for number in range(14, 19)]
+    assert out.count("╒") == 5
+
+
 def test_names_that_begin_with_an_underscore(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What somebody logged under such a name is shown, by tail as by ls; only step and time are the record's own."""
     with ML_Logger(tmp_path / "run") as run:

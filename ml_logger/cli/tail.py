@@ -145,7 +145,13 @@ def _records(lines: Iterable[bytes]) -> Iterator[Record]:
 
 
 def _by_step(records: Sequence[Record]) -> list[list[Record]]:
-    return [list(group) for _, group in groupby(records, key=lambda record: record.get("_step"))]
+    return [list(group) for _, group in groupby(records, key=_group_of)]
+
+
+def _group_of(record: Record) -> tuple[bool, Any]:
+    """Return what records of one table share: their step; one without a step stands alone."""
+    step = record.get("_step")
+    return step is None, id(record) if step is None else step
 
 
 def _print_tables(records: Sequence[Record]) -> None:
