@@ -190,3 +190,23 @@ def test_document(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     )
     assert found["x"][0] == 0
     assert found["max"][0] == 1.0
+
+
+@pytest.mark.parametrize("first", [0, 7, 2**60, 1.7e308])
+def test_a_document_has_points_where_they_are(first: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where there are no more points than buckets each x is that of a point, and else that of the last one of its bucket."""
+    (tmp_path / "metrics.jsonl").write_text("".join(f'{{"_step":{first + n},"loss":{n}}}\n' for n in range(50)))
+    assert main(["plot", str(tmp_path), "loss", "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)
+    assert found["x"] == sorted({float(first + n) for n in range(50)})
+    assert sum(found["count"]) == 50
+
+
+@pytest.mark.parametrize("x", ["time", "relative"])
+def test_records_without_a_time(x: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Over time there is nothing to draw of them, which is said, and no warning comes."""
+    (tmp_path / "metrics.jsonl").write_text('{"_step":1,"loss":1}\n{"_step":2,"loss":2}\n')
+    assert main(["plot", str(tmp_path), "loss", "--x", x]) == 0
+    shown = capsys.readouterr()
+    assert shown.out.splitlines()[0] == "no finite points to draw"
+    assert shown.err == ""

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..color import is_wanted, paint, terminal_width
 from ..errors import NotHeld
-from ..reader import Run, Series, bucketed
+from ..reader import Run, Series, bucketed, grid
 from .chart import COLORS, Curve, Style, chart, letter_of
 from .documents import add_json_argument, write_document
 from .places import Places, add_run_arguments
@@ -115,7 +115,7 @@ def _names(named: Sequence[str]) -> dict[str, str]:
 def _x(series: Series, kind: str) -> Any:
     if kind == "step":
         return series.steps if np.isfinite(series.steps).any() else np.arange(len(series), dtype=np.float64)
-    return series.times if kind == "time" or not len(series) else series.times - np.nanmin(series.times)
+    return series.times if kind == "time" or not len(series) else series.times - np.fmin.reduce(series.times)
 
 
 def _legend(number: int, curve: Curve, style: Style) -> str:
@@ -140,9 +140,9 @@ def _document(named: str, key: str, series: Series, kind: str) -> dict[str, Any]
     x = _x(series, kind)
     finite = x[np.isfinite(x)]
     low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 0.0)
-    width = (high - low) / (_DOCUMENT_BUCKETS - 1) or 1.0
-    found = bucketed(x, series.values, low - width / 2, width)
-    places = {"x": (low + found.index * width).tolist()}
+    origin, width = grid(low, high, _DOCUMENT_BUCKETS - 1)
+    found = bucketed(x, series.values, origin, width)
+    places = {"x": (origin + (found.index + found.at) * width).tolist()}  # exact, as the width is a power of two
     figures = {
         name: getattr(found, name).tolist() for name in ("count", "nan", "above", "below", "min", "max", "mean", "last")
     }
