@@ -70,7 +70,7 @@ _CROWDED = (errno.EMFILE, errno.ENFILE)
 
 
 class LocalStore(Store):
-    """Files below `data_dir`; raises `UsageError` if that can't be made or written.
+    """Files below `data_dir`; raises `UsageError` if that can't be made or written, `StoreFull` without room for a start.
 
     Nothing is written that would leave less than `min_free_bytes` on the file system. What is acknowledged may be durable in
     the redo log alone for `settle_s`, while there is room in it. A run (what is in one folder at the top) has at most
@@ -117,6 +117,8 @@ class LocalStore(Store):
             self._start()
         except (OSError, BadPath, StoreError) as error:
             self.close()
+            if isinstance(error, OSError) and error.errno in _FULL:
+                raise StoreFull(f"data directory {data_dir} has no room for what a start writes") from None
             raise UsageError(
                 f"data directory {data_dir} can't be written: {error}", hint="check its permissions"
             ) from None

@@ -7,13 +7,14 @@ import gc
 import logging
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from aiohttp import web
 
-from ..errors import UsageError
+from ..errors import StoreFull, UsageError
 from ..layout import RECEIVER_DIR
 from .app import CONNECTIONS, make_app, start_site
 from .auth import Door
@@ -33,6 +34,7 @@ from .viewing import COLUMNS_DIR
 
 _FIGURES_EVERY_S = 1.0
 _LOOK_S = 1.0
+_ROOM_LOOK_S = 5.0
 _log = logging.getLogger(__name__)
 
 
@@ -61,20 +63,33 @@ class Shared:
 
 @contextmanager
 def open_store(config: ServerConfig, must_be: Identity | None = None) -> Iterator[LocalStore]:
-    """Give the store of the data directory; raises `UsageError` if that can't be used, or is not the one it `must_be`."""
-    # Half of the slots and of the threads that read: a disk that stands still under one run leaves the others as many.
-    store = LocalStore(
-        config.data_dir,
-        min_free_bytes=config.min_free_bytes,
-        most_a_run=max(1, config.limits.max_requests_in_memory // 2),
-        most_reads_a_run=READ_THREADS // 2,
-        trash_keep_s=config.trash_keep_s,
-        must_be=must_be,
-    )
+    """Give the store of the data directory; raises `UsageError` if that can't be used, or is not the one it `must_be`.
+
+    Where the disk is too full for a start (what was acknowledged may have to be written once more), it is tried until there is
+    room: who starts a receiver again need not know for how long that takes.
+    """
+    while (store := _maybe_store(config, must_be)) is None:
+        time.sleep(_ROOM_LOOK_S)
     try:
         yield store
     finally:
         store.close()
+
+
+def _maybe_store(config: ServerConfig, must_be: Identity | None) -> LocalStore | None:
+    try:
+        # Half of the slots and of the threads that read: a disk that stands still under one run leaves the others as many.
+        return LocalStore(
+            config.data_dir,
+            min_free_bytes=config.min_free_bytes,
+            most_a_run=max(1, config.limits.max_requests_in_memory // 2),
+            most_reads_a_run=READ_THREADS // 2,
+            trash_keep_s=config.trash_keep_s,
+            must_be=must_be,
+        )
+    except StoreFull as error:
+        _log.error("%s: trying again every %g s", error, _ROOM_LOOK_S)  # no trace for a person
+        return None
 
 
 def work(shared: Shared, post: Post) -> int:

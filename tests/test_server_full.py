@@ -7,7 +7,7 @@ from pathlib import Path
 
 import requests
 from batches import append
-from processes import TOKEN, Commands, assert_trees_equal, wait_until
+from processes import TOKEN, Commands, assert_trees_equal, wait_first_line, wait_until
 from small_disk import SmallDisk
 
 from ml_logger import wire
@@ -39,6 +39,25 @@ def test_an_agent_waits_while_the_disk_is_at_its_floor(commands: Commands, tmp_p
         wait_until(lambda: (disk.seen / "data/run/model.pt").exists(), 60, f"the rest\n{agent.tail()}")
         assert agent.terminate() == 0
         assert_trees_equal(spool, disk.seen / "data")
+    finally:
+        commands.end_all()
+        disk.end()
+
+
+def test_a_receiver_that_starts_on_a_full_disk_waits_for_room(commands: Commands, tmp_path: Path) -> None:
+    """It says that there is none and neither ends nor answers; once there is some, it serves, with nobody's doing."""
+    disk = SmallDisk(tmp_path / "mirror", "ext4")
+    try:
+        (disk.seen / "data").mkdir()
+        disk.fill()
+        words = ("--data-dir", tmp_path / "mirror/data", "--port", 0, "--token-file", commands.token_file())
+        receiver = commands.start("ml-logger-server", *words, before=disk.machine.enter)
+        wait_until(lambda: "no room for what a start writes" in receiver.stderr, 30, "a word of the full disk")
+        assert receiver.is_alive
+        assert receiver.stdout == ""
+        disk.free()
+        assert wait_first_line(receiver, 60).startswith("http://")
+        assert receiver.terminate() == 0
     finally:
         commands.end_all()
         disk.end()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -618,6 +619,25 @@ def test_a_data_directory_that_cannot_be_used(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="data directory") as caught:
             make()
         assert caught.value.hint
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize("call", ["make_folder", "open_file", "write", "link_unnamed"])
+def test_a_start_without_room_is_no_ones_mistake(data_dir: Path, call: str, code: int) -> None:
+    """A full disk at the start, also when it redoes, is told from one that can't be used; with room all is redone."""
+    disk = FaultyDisk()
+    store = open_store(data_dir, disk)
+    disk.fault = lambda call, _number: Died() if call == "link_unnamed" else None
+    with pytest.raises(Died):
+        apply(store, commit("run/w", PICTURE))
+    let_go(data_dir)
+    if call == "make_folder":
+        shutil.rmtree(data_dir / "run")
+    with pytest.raises(StoreFull, match="no room for what a start writes"):
+        LocalStore(data_dir, disk=FaultyDisk(fails(call, code)), keeps_house=False)
+    again = open_store(data_dir)
+    assert tree_of(data_dir) == {"run/w": PICTURE}
+    again.close()
 
 
 def test_every_call_of_the_disk_can_fail() -> None:
