@@ -41,6 +41,14 @@ class Memory:
             series.ages_s.append(now_s - series.began_s)
             series.sizes_bytes.append(size)
 
+    def write(self, path: Path) -> None:
+        """Write all samples as a table: role, process, seconds since it began, MiB."""
+        with path.open("w", encoding="utf-8") as file:
+            for role, lives in self.lives.items():
+                for pid, series in lives.items():
+                    samples = zip(series.ages_s, series.sizes_bytes, strict=True)
+                    file.writelines(f"{role},{pid},{age_s:.1f},{size / (1 << 20):.2f}\n" for age_s, size in samples)
+
     def row(self, role: str) -> dict[str, object]:
         """Return the figures of one role: lives, the seconds that were looked at worn in, most MiB, and the slope."""
         lives = list(self.lives.get(role, {}).values())

@@ -19,6 +19,12 @@ from .plan import Fault
 
 WATCH_S = 0.05
 SAMPLE_S = 1.0
+START_DEADLINE_S = 300.0
+MOST_FINDINGS = 20
+
+
+class GivenUp(Exception):
+    """So much is wrong that going on shows nothing more."""
 
 
 @dataclass
@@ -60,16 +66,18 @@ class Soak:
     def _begin(self) -> None:
         """Start all; the time counts from when every trainer has logged, however long twenty starts take."""
         self.fleet.begin()
-        names = {role.name for role in self.fleet.of("t")}
-        while names - {path.name.partition(".")[0] for path in self.fleet.lists.iterdir() if path.stat().st_size}:
+        while silent := self.fleet.silent_trainers():
             self._watch()
             time.sleep(WATCH_S)
+            if self.now_s() > START_DEADLINE_S:
+                raise GivenUp(f"{', '.join(silent)} logged nothing within {START_DEADLINE_S:.0f} s")
         self.began_s = time.monotonic()
 
     def _watch_until(self, at_s: float) -> None:
+        self._watch()  # also when it is late: who is hit next may have ended by itself
         while self.now_s() < at_s:
-            self._watch()
             time.sleep(max(0.0, min(WATCH_S, at_s - self.now_s())))
+            self._watch()
 
     def _watch(self) -> None:
         """Find what ended by itself and start it again, and sample the memory."""
@@ -77,6 +85,8 @@ class Soak:
             if role.is_wanted and not role.running.is_alive:
                 self.find(f"{role.name} ended by itself with {role.running.process.returncode}\n{role.running.tail()}")
                 role.begin()
+        if len(self.findings) > MOST_FINDINGS:
+            raise GivenUp(f"{len(self.findings)} findings, the last: {self.findings[-1]}")
         if time.monotonic() - self._sampled_s >= SAMPLE_S:
             self._sampled_s = time.monotonic()
             for role in [*self.fleet.of("agent"), *self.fleet.of("receiver")]:
