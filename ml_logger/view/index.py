@@ -232,7 +232,7 @@ class RunIndex:
             self._put(path, -mtime_ns / 1e9)
 
     def _take_children(self, path: str, folder: _Folder, entries: Sequence[Entry], *, is_run: bool) -> bool:
-        children = {e.name: e.mtime_ns for e in entries if e.kind == "dir" and not is_hidden(e.name)}
+        children = {e.name: e.mtime_ns for e in entries if e.kind == "dir" and not e.is_link and not is_hidden(e.name)}
         if is_run:
             children = {name: mtime_ns for name, mtime_ns in children.items() if name not in KINDS}
         if children == folder.children:
