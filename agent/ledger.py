@@ -16,7 +16,7 @@ import shutil
 import sqlite3
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -78,10 +78,12 @@ class Ledger:
     """The entries of one spool, in memory and in SQLite.
 
     A failing disk is no reason to stop shipping: a write that fails is logged once, and tried again with the next one.
+    `connect` opens the database, as `sqlite3.connect` does.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, *, connect: Callable[..., sqlite3.Connection] = sqlite3.connect) -> None:
         self._file = file
+        self._open_database = connect
         self._entries: dict[str, Entry] = {}
         self._doubted: dict[str, Entry] = {}
         self._unsaved: set[str] = set()
@@ -126,7 +128,7 @@ class Ledger:
         return self._connect(":memory:")
 
     def _connect(self, name: str | None = None) -> sqlite3.Connection:
-        db = sqlite3.connect(name or self._file, isolation_level=None, check_same_thread=False)
+        db = self._open_database(name or self._file, isolation_level=None, check_same_thread=False)
         try:
             db.execute("PRAGMA locking_mode = EXCLUSIVE")  # before the first look: it may find a WAL there already
             (version,) = db.execute("PRAGMA user_version").fetchone()
