@@ -86,3 +86,10 @@ def test_a_stranger_reads_the_files(tmp_path):
     expected = "[0.5, nan, nan, 0.25, 2.0, 2.0, 10.0, 10.0] "
     expected += "[[1.0, 0.0], [0.0, 1.0]] [1.0, 1.0, 1.0] [1 1] [1. 1.5 2. ] [{'length': 12}]"
     assert " ".join(result.stdout.split()) == expected
+
+
+@pytest.mark.parametrize("code", blocks("docs/TESTING.md"))
+def test_faults_happen_as_described(tmp_path, code):
+    """The example of the page about testing runs as it stands."""
+    result = run_block(code, tmp_path)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")

@@ -19,7 +19,6 @@ import orjson
 import pytest
 import requests
 from batches import append, apply, commit, content_of, stage
-from faulty_disk import let_go
 from processes import BIN, TOKEN, Commands, read_mirror, wait_until
 
 from ml_logger import wire
@@ -29,6 +28,7 @@ from ml_logger.server.inspection import Inspection
 from ml_logger.server.local_store import STAGE_KEEP_S, LocalStore
 from ml_logger.server.store import Finding
 from ml_logger.server.tree import Tree
+from ml_logger.testing.disk import let_go
 from ml_logger.wire import Manifest
 
 LINES = b'{"_step":0}\n{"_step":1}\n'

@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 from batches import Part, append, apply, commit, content_of, held_of, names, results, stage
-from faulty_disk import CALLS, Died, FaultyDisk, PowerCutDisk, dies_at, fails, fails_at, let_go
 
 from ml_logger.errors import NotHeld, StoreBusy, StoreError, StoreFull, UsageError
 from ml_logger.server import local_round, local_store
 from ml_logger.server.disk import Disk
 from ml_logger.server.local_round import MIN_FREE_FILES, staged_path
 from ml_logger.server.local_store import LocalStore
+from ml_logger.testing.disk import CALLS, FaultyDisk, PowerCutDisk, let_go
+from ml_logger.testing.faults import Died, dies_at, fails, fails_at
 
 LINES = b"".join(b'{"_step":%d}\n' % n for n in range(100))
 HALF = len(LINES) // 2

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 from batches import append, apply, commit, content_of, held_of, results
-from faulty_disk import Died, FaultyDisk, dies_at, let_go
 
 from ml_logger.server.local_store import LocalStore
+from ml_logger.testing.disk import FaultyDisk, let_go
+from ml_logger.testing.faults import Died, dies_at
 
 LINES = b'{"_step":0}\n{"_step":1}\n'
 FIRST = 12

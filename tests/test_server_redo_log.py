@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 from batches import Part, append, apply, commit, content_of, held_of, results, stage
-from faulty_disk import Died, FaultyDisk, dies_at, fails, let_go
 from serving import serving
 
 from ml_logger import wire
@@ -29,6 +28,8 @@ from ml_logger.server.redo_record import Change, describe, encode_record, new_ge
 from ml_logger.server.stamp import Stamp
 from ml_logger.server.tree import Tree
 from ml_logger.server.turns import Turns
+from ml_logger.testing.disk import FaultyDisk, let_go
+from ml_logger.testing.faults import Died, dies_at, fails
 from ml_logger.wire import Manifest
 
 LINES = b"".join(b'{"_step":%d}\n' % n for n in range(100))

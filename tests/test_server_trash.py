@@ -15,7 +15,6 @@ from pathlib import Path
 import orjson
 import pytest
 from batches import append, apply, commit, held_of, results, stage
-from faulty_disk import Died, FaultyDisk, PowerCutDisk, dies_at, fails, fails_at, let_go
 
 from ml_logger.errors import Gone, NotHeld, StoreError, Undeletable, UsageError
 from ml_logger.server import local_round, local_store
@@ -27,6 +26,8 @@ from ml_logger.server.tombstones import Tombstones
 from ml_logger.server.trash import Trash
 from ml_logger.server.trash_cli import main as trash
 from ml_logger.server.tree import Tree
+from ml_logger.testing.disk import FaultyDisk, PowerCutDisk, let_go
+from ml_logger.testing.faults import Died, dies_at, fails, fails_at
 
 LINES = b"".join(b'{"_step":%d}\n' % n for n in range(100))
 HALF = len(LINES) // 2
