@@ -101,12 +101,31 @@ def test_attempts(tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]) ->
         assert [record["loss"] for record in json.loads(capsysbinary.readouterr().out)] == expected
 
 
+def test_a_place_that_can_not_be_written(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What was named is in the line, not a file of another name that is written first."""
+    assert main(["export", str(run), "-o", str(tmp_path / "no/a.csv")]) == 2
+    assert capsys.readouterr().err.startswith(f"ml-logger: there is no folder '{tmp_path}/no' to write 'a.csv' in")
+    assert main(["export", str(run), "-o", "/proc/x.csv"]) != 0  # there nobody may make a file
+    assert capsys.readouterr().err.startswith("ml-logger: /proc/x.csv: ")
+
+
+def test_a_link_is_written_through(run: Path, tmp_path: Path) -> None:
+    """What it leads to gets the table, whether that is there yet or not, and the link stays."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "link").symlink_to("data/x.csv")
+    for _ in range(2):
+        assert main(["export", str(run), "-o", str(tmp_path / "link")]) == 0
+        assert (tmp_path / "link").is_symlink()
+        assert (tmp_path / "data/x.csv").read_text().startswith("step,timestamp,")
+        (tmp_path / "data/x.csv").write_text("")
+
+
 def test_an_odd_place_to_write_to(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What is no plain file stays what it is; a folder that is not there is one line."""
     (tmp_path / "link").symlink_to("/dev/null")
     assert main(["export", str(run), "-o", str(tmp_path / "link")]) == 0
     assert (tmp_path / "link").is_symlink()
-    assert main(["export", str(run), "-o", str(tmp_path / "none/x.csv")]) == 3
+    assert main(["export", str(run), "-o", str(tmp_path / "none/x.csv")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 

@@ -8,6 +8,7 @@ error is one line there that names the thing and the mend.
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import os
 import sys
@@ -15,9 +16,10 @@ from collections.abc import Sequence
 
 from ..errors import MLLoggerError
 from ..settings import OneLineParser
-from ..table import printable
 from ..version import __version__
+from . import outputs
 from .exits import DONE, INTERRUPTED, exit_code, table_of_exits
+from .values import escaped
 
 COMMANDS = {
     "ls": ("ml_logger.cli.ls", "list runs: state, start, last values"),
@@ -36,6 +38,7 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with `arguments` (those of the process by default) and return its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    outputs.prepare()
     try:
         options = _parser(words[0] if words else "").parse_args(words)
         code = int(options.command(options))
@@ -43,18 +46,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:  # whoever read the output (`| head`) has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        outputs.finish()
         return DONE
     except (MLLoggerError, OSError) as error:
-        print(f"ml-logger: {printable(_line(error))}", file=sys.stderr)
+        print(f"ml-logger: {escaped(_line(error))}", file=sys.stderr)
+        outputs.finish()
         return exit_code(error)
     return code
+
+
+_OF_WRITING = (errno.EBADF, errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+"""What can't be read has other numbers, and who writes to a file says to which."""
 
 
 def _line(error: MLLoggerError | OSError) -> str:
     if isinstance(error, MLLoggerError):
         return error.one_line()
-    return f"{os.fsdecode(error.filename or 'input')}: {error.strerror or error}"
+    named = error.filename or ("standard output" if error.errno in _OF_WRITING else "input")
+    return f"{os.fsdecode(named)}: {error.strerror or error}"
 
 
 def _parser(chosen: str) -> argparse.ArgumentParser:

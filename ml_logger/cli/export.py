@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import os
 import secrets
 import sys
 from collections.abc import Iterator, Mapping
@@ -26,6 +27,7 @@ from ..layout import temporary_name
 from ..reader.block import Floats
 from ..reader.columns import Columns
 from .documents import add_json_argument
+from .outputs import naming
 from .places import Places, add_run_arguments
 
 _FORMATS = ("csv", "parquet", "json")
@@ -74,10 +76,19 @@ def _output(path: Path | None) -> Iterator[BinaryIO]:
         sys.stdout.flush()
         yield sys.stdout.buffer
         return
-    if path.exists() and not path.is_file():  # /dev/null, a pipe: what is named is to stay what it is
-        with path.open("wb") as file:
-            yield file
-        return
+    with naming(path, always=True):
+        if path.exists() and not path.is_file():  # /dev/null, a pipe: what is named is to stay what it is
+            with path.open("wb") as file:
+                yield file
+        else:
+            with _aside(Path(os.path.realpath(path))) as file:  # a link stays one, and what it leads to is written
+                yield file
+
+
+@contextmanager
+def _aside(path: Path) -> Iterator[BinaryIO]:
+    if not path.parent.is_dir():
+        raise UsageError(f"there is no folder {str(path.parent)!r} to write {path.name!r} in", hint="make it first")
     aside = path.with_name(temporary_name(path.name, secrets.token_hex(4)))
     try:
         with aside.open("xb") as file:

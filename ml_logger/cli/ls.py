@@ -17,6 +17,7 @@ from .aligned import Column, aligned
 from .documents import add_json_argument, write_document
 from .places import Place, Places, add_receiver_arguments
 from .progress import counted
+from .quantities import whole_number
 from .summaries import NEWEST_FIRST, OWN, Summary, keys_of, ordered, summary_of
 from .values import age_text, text_of
 
@@ -33,7 +34,7 @@ def add_arguments(ls: argparse.ArgumentParser) -> None:
     ls.add_argument("--filter", action="append", default=[], metavar="TEXT", help=_FILTER_HELP)
     ls.add_argument("--sort", default=NEWEST_FIRST, metavar="KEY", help=_SORT_HELP)
     ls.add_argument("-r", "--reverse", action="store_true", help="the other way round")
-    ls.add_argument("-n", "--most", type=int, metavar="N", help="so many runs at most")
+    ls.add_argument("-n", "--most", type=whole_number(1), metavar="N", help="so many runs at most")
     add_json_argument(ls)
     add_receiver_arguments(ls)
 

@@ -17,6 +17,7 @@ from ..reader import Run, Series, bucketed, grid
 from .chart import COLORS, Curve, Style, chart, letter_of
 from .documents import add_json_argument, write_document
 from .places import Places, add_run_arguments
+from .quantities import number_within, whole_number
 from .values import text_of
 
 _WIDTH, _HEIGHT = 80, 16
@@ -32,25 +33,17 @@ def add_arguments(plot: argparse.ArgumentParser) -> None:
     plot.add_argument("--with", dest="others", action="append", default=[], metavar="RUN", help="another run beside it")
     plot.add_argument("--x", choices=("step", "time", "relative"), default="step", help="what to draw over")
     plot.add_argument("--log", action="store_true", help="logarithmic y")
-    plot.add_argument("--smooth", type=_weight, default=0.0, metavar="W", help="moving average, 0 to 0.999; as in 0.9")
-    plot.add_argument("--width", type=_size, metavar="N", help="columns (default: those of the terminal)")
-    plot.add_argument("--height", type=_size, default=_HEIGHT, metavar="N", help=f"rows of the field ({_HEIGHT})")
+    plot.add_argument(
+        "--smooth", type=number_within(0, 0.999), default=0.0, metavar="W", help="moving average, 0 to 0.999; as in 0.9"
+    )
+    plot.add_argument(
+        "--width", type=whole_number(4, 1000), metavar="N", help="columns (default: those of the terminal)"
+    )
+    plot.add_argument(
+        "--height", type=whole_number(4, 1000), default=_HEIGHT, metavar="N", help=f"rows of the field ({_HEIGHT})"
+    )
     add_json_argument(plot)
     add_run_arguments(plot)
-
-
-def _weight(text: str) -> float:
-    weight = float(text)
-    if not 0 <= weight <= 0.999:
-        raise argparse.ArgumentTypeError(f"{text} is not from 0 to 0.999")
-    return weight
-
-
-def _size(text: str) -> int:
-    size = int(text)
-    if not 4 <= size <= 1000:
-        raise argparse.ArgumentTypeError(f"{text} is not from 4 to 1000")
-    return size
 
 
 def run(options: argparse.Namespace) -> int:

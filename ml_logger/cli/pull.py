@@ -19,6 +19,7 @@ from ..remote_files import RemoteFiles
 from ..retries import Retries
 from .documents import add_json_argument, write_document
 from .exits import DIFFERS, DONE, INTERRUPTED
+from .outputs import naming
 from .places import Places, add_receiver_arguments, is_url
 from .values import text_of
 
@@ -52,7 +53,8 @@ def run(options: argparse.Namespace) -> int:
         folder = _folder(top, options.run)
         destination = options.destination or Path(_name_for(folder, files))
         try:
-            outcome = _pulled(files, folder, destination, options)
+            with naming(destination):
+                outcome = _pulled(files, folder, destination, options)
         except KeyboardInterrupt:
             _leave()
     if options.json:

@@ -10,7 +10,7 @@ from ..table import Cell, params_table, step_table
 from .documents import add_json_argument, write_document
 from .places import Places, add_run_arguments
 from .summaries import Summary, summary_of
-from .values import age_text, text_of, time_text
+from .values import age_text, escaped, text_of, time_text
 
 
 def add_arguments(show: argparse.ArgumentParser) -> None:
@@ -30,9 +30,12 @@ def run(options: argparse.Namespace) -> int:
         write_document(summary.document())
         return 0
     is_colored = is_wanted(sys.stdout)
-    texts = {title: {key: str(value) for key, value in section.items()} for title, section in sections.items()}
+    texts = {
+        escaped(title): {escaped(key): escaped(str(value)) for key, value in section.items()}
+        for title, section in sections.items()
+    }
     print(params_table(texts, is_colored=is_colored), end="")
-    cells = {key: Cell(text_of(value)) for key, value in summary.last.items()}
+    cells = {escaped(key): Cell(text_of(value)) for key, value in summary.last.items()}
     print(step_table(cells, width=terminal_width(sys.stdout), is_colored=is_colored), end="")
     print(", ".join(_facts(summary)))
     return 0

@@ -26,7 +26,8 @@ from ..table import Cell, step_table
 from .documents import add_json_argument, write_document
 from .places import Places, add_run_arguments, is_url
 from .progress import Notice
-from .values import text_of
+from .quantities import whole_number
+from .values import escaped, text_of
 from .waiting import wait_or_end
 
 Record = dict[str, Any]
@@ -41,7 +42,7 @@ def add_arguments(tail: argparse.ArgumentParser) -> None:
     tail.add_argument("run", metavar="RUN", help="a directory, or a receiver's URL and the run's path behind it")
     tail.add_argument("-f", "--follow", action="store_true", help="go on with what comes, until Ctrl-C")
     tail.add_argument(
-        "-n", "--records", type=int, default=_RECORDS, metavar="N", help=f"the last N records ({_RECORDS})"
+        "-n", "--records", type=whole_number(0), default=_RECORDS, metavar="N", help=f"the last N records ({_RECORDS})"
     )
     add_json_argument(tail)
     add_run_arguments(tail)
@@ -52,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
     show = _write_lines if options.json else _print_tables
     with Places(options) as places:
         following = Following(places.find(options.run, is_growing=True).run())
-        held = following.last(max(0, options.records))
+        held = following.last(options.records)
         if not options.follow:
             show(held)
             return 0
@@ -159,7 +160,7 @@ def _print_tables(records: Sequence[Record]) -> None:
     for group in _by_step(records):
         merged = {key: value for record in group for key, value in record.items()}
         step = {"step": Cell(text_of(merged["_step"]), "yellow")} if "_step" in merged else {}
-        cells = {key: Cell(text_of(value)) for key, value in merged.items() if key not in OWN_KEYS}
+        cells = {escaped(key): Cell(text_of(value)) for key, value in merged.items() if key not in OWN_KEYS}
         print(step_table({**step, **cells}, width=width, is_colored=is_colored), end="")
 
 

@@ -17,8 +17,13 @@ _AGES = ((60.0, 1.0, "s"), (3600.0, 60.0, "min"), (48 * 3600.0, 3600.0, "h"))
 
 def text_of(value: Any, *, most: int | None = None) -> str:
     """Return a logged value as text in at most so many columns of a terminal; a number has six digits."""
-    text = printable(f"{value:.6g}" if isinstance(value, float) else str(value)).translate(_TURNS_AROUND)
+    text = escaped(f"{value:.6g}" if isinstance(value, float) else str(value))
     return text if most is None or columns(text) <= most else cut(text, most)
+
+
+def escaped(text: str) -> str:
+    """Return `text` with everything in it that would steer a terminal as escapes."""
+    return printable(text).translate(_TURNS_AROUND)
 
 
 def age_text(seconds: float) -> str:
