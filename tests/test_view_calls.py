@@ -354,7 +354,7 @@ def test_raw_data_comes_as_csv(site: Site) -> None:
     assert answer.headers["Content-Type"] == "text/csv; charset=utf-8"
     assert lines[0] == "step,timestamp,train/loss,val/loss"
     assert len(lines) == 1 + STEPS + STEPS // 10 + 1
-    assert lines[-1].split(",")[2:] == ["nan", "inf"]
+    assert lines[-1].split(",")[2:] == ["NaN", "Infinity"]
     assert lines[1].endswith(",")
     head = get(site, "view/api/csv?run=" + quote("sweep/lr=0.1")).text.splitlines()[0].split(",")
     assert head[:2] == ["step", "timestamp"]

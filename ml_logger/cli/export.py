@@ -26,13 +26,13 @@ from ..errors import UsageError
 from ..layout import temporary_name
 from ..reader.block import Floats
 from ..reader.columns import Columns
+from ..reader.records import as_word
 from .documents import add_json_argument
 from .outputs import naming
 from .places import Places, add_run_arguments
 
 _FORMATS = ("csv", "parquet", "json")
 _ROWS = 4096
-_WORDS = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 Missing = NDArray[np.bool_]
 
 
@@ -141,9 +141,7 @@ def _write_csv(file: BinaryIO, table: Mapping[str, Floats], missing: Mapping[str
     writer = csv.writer(lines, lineterminator="\n")
     writer.writerow(list(table))
     for columns in _rows(table, missing):
-        texts = [
-            ["" if value is None else _WORDS.get(repr(value), repr(value)) for value in column] for column in columns
-        ]
+        texts = [["" if value is None else as_word(value) for value in column] for column in columns]
         writer.writerows(zip(*texts, strict=True))
 
 

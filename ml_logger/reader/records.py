@@ -38,6 +38,7 @@ BAD: Any = object()
 """What a line that is no JSON value is read as."""
 
 _SPECIAL = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+_INFINITIES = ("-Infinity", "Infinity")
 _LONG_NUMBER = re.compile(
     rb"[0-9]{19}"
 )  # orjson reads integers past 64 bits as floats; the standard library keeps them
@@ -110,6 +111,11 @@ def as_numbers(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: as_numbers(element) for key, element in value.items()}
     return value
+
+
+def as_word(number: float) -> str:
+    """Return the word for NaN or an infinity, as the files have it, and of any other number its shortest exact digits."""
+    return repr(number) if math.isfinite(number) else "NaN" if number != number else _INFINITIES[number > 0]
 
 
 def whole_lines(file: OpenFile, start: int) -> Iterator[tuple[bytes, int]]:

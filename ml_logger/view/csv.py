@@ -1,7 +1,7 @@
 """CSV: the raw data of some keys of a run, a row for each record that has any of them.
 
-What a record doesn't have is empty; NaN and the infinities that were logged stand as ``nan`` and ``inf``, as most programs read
-them. Of steps that a newer attempt replaced the older values are left out.
+What a record doesn't have is empty; NaN and the infinities that were logged stand as ``NaN`` and ``Infinity``, as in the files
+and in what ``ml-logger export`` writes. Of steps that a newer attempt replaced the older values are left out.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 
 from ..reader import Columns
 from ..reader.block import Block, Floats
+from ..reader.records import as_word
 
 ROWS_A_PIECE = 20_000
 
@@ -62,4 +63,4 @@ def _numbers(numbers: Floats) -> list[str]:
 
 
 def _number(number: float) -> str:
-    return str(int(number)) if number.is_integer() and abs(number) < 2**53 else repr(number)
+    return str(int(number)) if number.is_integer() and abs(number) < 2**53 else as_word(number)
