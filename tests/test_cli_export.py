@@ -101,6 +101,44 @@ def test_attempts(tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]) ->
         assert [record["loss"] for record in json.loads(capsysbinary.readouterr().out)] == expected
 
 
+def test_whole_numbers_have_every_digit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Those past what a float holds are written as they were logged, of resumed runs and among bad lines too."""
+    big = 2**60
+    lines = [f'{{"_step":{big + n},"_timestamp":{n},"loss":{2**53 + n},"giant":1{"0" * 400}}}\n' for n in range(10)]
+    (tmp_path / "metrics.jsonl").write_text("".join(lines[:5]) + "bad\n" + "".join(lines[5:]))
+    again = f'{{"_step":{big + 5000},"_timestamp":20,"loss":-{2**70 + 1},"half":0.5}}\n'
+    (tmp_path / "metrics.1.jsonl").write_text('{"_step":3,"_timestamp":19,"other":1}\n' + again)
+    for words in ([], ["--attempts"]):
+        rows = list(csv.DictReader(io.StringIO(exported(tmp_path, *words, capsys=capsys))))
+        assert [row["step"] for row in rows] == [*(str(big + n) for n in range(10)), "3", str(big + 5000)]
+        assert [row["loss"] for row in rows] == [*(str(2**53 + n) for n in range(10)), "", str(-(2**70) - 1)]
+        assert {row["giant"] for row in rows[:10]} == {"1" + "0" * 400}
+        records = json.loads(exported(tmp_path, "--json", *words, capsys=capsys))
+        assert [record["step"] for record in records] == [int(row["step"]) for row in rows]
+        assert records[-1]["loss"] == -(2**70) - 1
+
+
+def test_of_a_replaced_attempt_nothing_comes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What a newer attempt wrote anew has the newer digits, each in its row."""
+    first = [f'{{"_step":{n},"_timestamp":{n},"id":{2**60 + n}}}\n' for n in range(4)]
+    second = [f'{{"_step":{n},"_timestamp":{10 + n},"id":{2**61 + n}}}\n' for n in range(2, 4)]
+    (tmp_path / "metrics.jsonl").write_text("".join(first))
+    (tmp_path / "metrics.1.jsonl").write_text("".join(second))
+    rows = list(csv.DictReader(io.StringIO(exported(tmp_path, capsys=capsys))))
+    assert [int(row["id"]) for row in rows] == [2**60, 2**60 + 1, 2**61 + 2, 2**61 + 3]
+
+
+def test_what_is_not_written_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A key that is called like a column, and, of Parquet, numbers that are rounded."""
+    (tmp_path / "metrics.jsonl").write_text(f'{{"_step":1,"timestamp":5,"id":{2**60 + 1}}}\n')
+    assert main(["export", str(tmp_path)]) == 0
+    told = capsys.readouterr().err
+    assert told == "ml-logger: a key is called 'timestamp' like a column, and was left out: 'tail --json' has all\n"
+    pytest.importorskip("pyarrow")
+    assert main(["export", str(tmp_path), "-o", str(tmp_path / "x.parquet")]) == 0
+    assert "1 whole numbers past 2**53 are rounded in 'id'" in capsys.readouterr().err
+
+
 def test_a_place_that_can_not_be_written(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What was named is in the line, not a file of another name that is written first."""
     assert main(["export", str(run), "-o", str(tmp_path / "no/a.csv")]) == 2

@@ -1,7 +1,8 @@
 """``ml-logger export``: the numbers of a run as one table, for other programs.
 
 A row for each record, ``step``, ``timestamp`` and a column a key. What a record did not have is empty (CSV), null (Parquet) or
-left out (JSON); a NaN that was logged is a NaN.
+left out (JSON); a NaN that was logged is a NaN. Whole numbers have every digit in CSV and JSON; what is left out or rounded
+is told.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import secrets
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,16 +26,43 @@ from ..color import is_terminal
 from ..encode import plain
 from ..errors import UsageError
 from ..layout import temporary_name
+from ..reader import Run
 from ..reader.block import Floats
 from ..reader.columns import Columns
 from ..reader.records import as_word
+from .digits import Digits, digits_of
 from .documents import add_json_argument
 from .outputs import naming
 from .places import Places, add_run_arguments
+from .values import escaped
 
 _FORMATS = ("csv", "parquet", "json")
 _ROWS = 4096
+OWN_COLUMNS = ("step", "timestamp")
 Missing = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Columns of equal length, which of their rows have nothing, and whole numbers that no float holds."""
+
+    numbers: Mapping[str, Floats]
+    missing: Mapping[str, Missing]
+    digits: Digits
+
+    def rows(self) -> Iterator[list[list[Any]]]:
+        """Yield some rows at a time as one list a column, None where nothing is; whole steps as integers."""
+        for start in range(0, len(self.numbers["step"]), _ROWS):
+            yield [self._values(key, range(start, start + _ROWS)) for key in self.numbers]
+
+    def _values(self, key: str, rows: range) -> list[Any]:
+        values: list[Any] = self.numbers[key][rows.start : rows.stop].tolist()
+        missing, digits = self.missing[key][rows.start : rows.stop].tolist(), self.digits.get(key, {})
+        if key == "step":
+            values = [int(value) if value.is_integer() else value for value in values]
+        if digits:
+            values = [digits.get(row, value) for row, value in zip(rows, values, strict=False)]
+        return [None if is_missing else value for value, is_missing in zip(values, missing, strict=True)]
 
 
 def add_arguments(export: argparse.ArgumentParser) -> None:
@@ -52,12 +81,31 @@ def run(options: argparse.Namespace) -> int:
     if options.output is None and write is _write_parquet and is_terminal(sys.stdout):
         raise UsageError("parquet is nothing for a terminal", hint="give -o FILE")
     with Places(options) as places:
-        columns = places.find(options.run).run().columns()
-    table = columns.table(attempts=options.attempts)
-    missing = {key: _missing(columns, key, table, options.attempts) for key in table}
+        found = places.find(options.run).run()
+        columns = found.columns()
+        table = _table(found, columns, attempts=options.attempts)
     with _output(options.output) as file:
-        write(file, table, missing)
+        write(file, table)
+    for trouble in _losses(columns, table, is_rounded=write is _write_parquet):
+        print(f"ml-logger: {escaped(trouble)}", file=sys.stderr)
     return 0
+
+
+def _table(found: Run, columns: Columns, *, attempts: bool) -> _Table:
+    numbers = columns.table(attempts=attempts)
+    missing = {key: _missing(columns, key, numbers, attempts) for key in numbers}
+    return _Table(numbers, missing, digits_of(found, columns, numbers, attempts=attempts))
+
+
+def _losses(columns: Columns, table: _Table, *, is_rounded: bool) -> Iterator[str]:
+    """Yield a line for whatever of the numbers is not in what was written, or not as it was logged."""
+    hint = "'tail --json' has all"
+    for key in OWN_COLUMNS:
+        if key in columns.keys():  # noqa: SIM118 - a method
+            yield f"a key is called {key!r} like a column, and was left out: {hint}"
+    if is_rounded:
+        for key, digits in table.digits.items():
+            yield f"{len(digits)} whole numbers past 2**53 are rounded in {key!r}: CSV and JSON have all digits"
 
 
 def _format(options: argparse.Namespace) -> str:
@@ -103,7 +151,7 @@ def _aside(path: Path) -> Iterator[BinaryIO]:
 def _missing(columns: Columns, key: str, table: Mapping[str, Floats], attempts: bool) -> Missing:
     """Return which rows have nothing of `key`: those that are NaN and of no record that logged one."""
     found: Missing = np.isnan(table[key])
-    if key in ("step", "timestamp"):
+    if key in OWN_COLUMNS:
         return found
     series = columns.series(key, attempts=attempts)
     logged = np.isnan(series.values)
@@ -119,30 +167,17 @@ def _words(steps: Floats) -> list[Any]:
     return [None if step != step else step for step in steps.tolist()]
 
 
-def _rows(table: Mapping[str, Floats], missing: Mapping[str, Missing]) -> Iterator[list[list[Any]]]:
-    """Yield some rows at a time as one list a column, None where nothing is; whole steps as integers."""
-    count = len(table["step"])
-    for start in range(0, count, _ROWS):
-        yield [
-            _values(key, column[start : start + _ROWS], missing[key][start : start + _ROWS])
-            for key, column in table.items()
-        ]
-
-
-def _values(key: str, column: Floats, missing: Missing) -> list[Any]:
-    values = column.tolist()
-    if key == "step":
-        values = [int(value) if value.is_integer() else value for value in values]
-    return [None if is_missing else value for value, is_missing in zip(values, missing.tolist(), strict=True)]
-
-
-def _write_csv(file: BinaryIO, table: Mapping[str, Floats], missing: Mapping[str, Missing]) -> None:
+def _write_csv(file: BinaryIO, table: _Table) -> None:
     lines = _Lines(file)
     writer = csv.writer(lines, lineterminator="\n")
-    writer.writerow(list(table))
-    for columns in _rows(table, missing):
-        texts = [["" if value is None else as_word(value) for value in column] for column in columns]
+    writer.writerow(list(table.numbers))
+    for columns in table.rows():
+        texts = [["" if value is None else _cell(value) for value in column] for column in columns]
         writer.writerows(zip(*texts, strict=True))
+
+
+def _cell(value: float) -> str:
+    return str(value) if isinstance(value, int) else as_word(value)
 
 
 class _Lines:
@@ -156,24 +191,24 @@ class _Lines:
         return self._file.write(text.encode("utf-8", "backslashreplace"))
 
 
-def _write_json(file: BinaryIO, table: Mapping[str, Floats], missing: Mapping[str, Missing]) -> None:
+def _write_json(file: BinaryIO, table: _Table) -> None:
     """Write one array, a record a line."""
     before = b"[\n"
-    for columns in _rows(table, missing):
+    for columns in table.rows():
         for row in zip(*columns, strict=True):
-            record = {key: value for key, value in zip(table, row, strict=True) if value is not None}
+            record = {key: value for key, value in zip(table.numbers, row, strict=True) if value is not None}
             file.write(before + orjson.dumps(plain(record)))
             before = b",\n"
     file.write(b"\n]\n" if before == b",\n" else b"[]\n")
 
 
-def _write_parquet(file: BinaryIO, table: Mapping[str, Floats], missing: Mapping[str, Missing]) -> None:
+def _write_parquet(file: BinaryIO, table: _Table) -> None:
     try:
         import pyarrow as pa  # type: ignore[import-untyped]  # an extra
         from pyarrow import parquet
     except ModuleNotFoundError:
         raise UsageError("parquet needs pyarrow", hint="pip install 'ml-logger[parquet]'") from None
-    arrays = {key: pa.array(column, mask=missing[key]) for key, column in table.items()}
+    arrays = {key: pa.array(column, mask=table.missing[key]) for key, column in table.numbers.items()}
     parquet.write_table(pa.table(arrays), file)
 
 

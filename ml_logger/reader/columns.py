@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..layout import undiverged
 from .attempts import Attempt, attempts_among, by_end, replaced_from
@@ -146,11 +147,19 @@ class Columns:
         Of older attempts the records are left of which any value is, unless all `attempts` are wanted. A key that is called
         like one of the first two columns is left out.
         """
+        names, pieces = self._table(attempts)
+        whole = [np.concatenate([piece[column] for piece, _ in pieces]) for column in range(len(names) + 2) if pieces]
+        return dict(zip(["step", "timestamp", *names], whole or [NO_FLOATS, NO_FLOATS], strict=True))
+
+    def rows(self, *, attempts: bool = False) -> list[NDArray[np.bool_]]:
+        """Return for each part which of its records are rows of `table`."""
+        return [is_left for _, is_left in self._table(attempts)[1]]
+
+    def _table(self, attempts: bool) -> tuple[list[str], list[tuple[list[Floats], NDArray[np.bool_]]]]:
+        """Return the keys that have columns, and for each part its rows."""
         names = [name for name in self.keys(attempts=attempts) if name not in ("step", "timestamp")]
         until = {name: self.replaced_from(name, attempts=attempts) for name in names}
-        pieces = [_rows(part, {name: until[name][number] for name in names}) for number, part in enumerate(self.parts)]
-        whole = [np.concatenate([piece[column] for piece in pieces]) for column in range(len(names) + 2) if pieces]
-        return dict(zip(["step", "timestamp", *names], whole or [NO_FLOATS, NO_FLOATS], strict=True))
+        return names, [_rows(part, {name: until[name][n] for name in names}) for n, part in enumerate(self.parts)]
 
     def last_values(self) -> dict[str, Any]:
         """Return the last value of every key, text and all, ``_step`` and ``_timestamp`` among them."""
@@ -230,8 +239,8 @@ def _points(block: Block, column: Column, until: float, start: int) -> Points:
     return Points(steps[kept], piece.times[kept], piece.values[kept])
 
 
-def _rows(part: PartColumns, until: Mapping[str, float]) -> list[Floats]:
-    """Return steps, times and one column for each key of `until`, of those records of which anything is left."""
+def _rows(part: PartColumns, until: Mapping[str, float]) -> tuple[list[Floats], NDArray[np.bool_]]:
+    """Return steps, times and one column for each key of `until`, of those records of which anything is left, and which are."""
     steps, times = (
         np.concatenate([NO_FLOATS, *(getattr(b, name) for b in part.blocks)]) for name in ("steps", "times")
     )
@@ -249,4 +258,4 @@ def _rows(part: PartColumns, until: Mapping[str, float]) -> list[Floats]:
         start += block.count
     is_left = has | (~had & ~(steps >= min(until.values(), default=math.inf)))
     found = [steps, times, *columns]
-    return found if is_left.all() else [column[is_left] for column in found]
+    return (found if is_left.all() else [column[is_left] for column in found]), is_left
