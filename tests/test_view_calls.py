@@ -859,3 +859,24 @@ def test_the_runs_that_calls_name_are_those_that_pages_show(
     assert shown == ["failed"]
     assert get(site, "view/api/run?run=killed").status_code == 200
     assert shown == ["failed", "killed"]
+
+
+@pytest.mark.parametrize("name", ["back\\slash", "tab\there", "new\nline", "caf\udce9", "\\udc41", "50%2f"])
+def test_a_run_may_have_any_name_that_a_folder_may(tmp_path: Path, name: str) -> None:
+    """Its line, numbers, files and notes are there under the path in its line; a name that is none costs no other its curve."""
+    with ML_Logger(tmp_path / name) as logger:
+        logger.log(0, loss=1.0, silent=True)
+        logger.log_image(0, sample=np.eye(4))
+    with looking(tmp_path) as site:
+        ((path, line),) = listed(site).items()
+        run = get(site, "view/api/run?run=" + quote(path)).json()
+        series = [[path, "loss"], ["a/../b", "loss"], ["x" * 3000, "loss"]]
+        head, (loss,) = asked(site, series=series)
+        assert (line["last"], run["path"], loss["last"].tolist()) == ({"loss": 1.0}, path, [1.0])
+        _, again = asked(site, series=series, seen=head["cursors"], origin=head["origin"], width=head["width"])
+        assert not again
+        picture = run["media"][0]["files"][0]["path"]
+        assert get(site, "view/files/" + quote(picture)).content.startswith(b"\x89PNG")
+        assert get(site, "view/api/csv?run=" + quote(path)).text.startswith("step,timestamp,loss\n")
+        assert put(site, "view/api/notes?run=" + quote(path), {"note": "odd"}).json()["note"] == "odd"
+    assert (tmp_path / name / ".notes.yml").exists()

@@ -9,8 +9,9 @@ import orjson
 from aiohttp import web
 
 from ..errors import BadPath
-from ..layout import check_path
+from ..layout import check_path, remote_path
 from .answers import Refused
+from .words import path_of
 
 BODY_TIMEOUT_S = 20.0
 MOST_NUMBER = 2**53
@@ -25,13 +26,17 @@ def path_in(request: web.Request, name: str, *, may_be_empty: bool = False) -> s
 
 
 def checked_path(path: Any, *, may_be_empty: bool = True) -> str:
-    """Return `path` if it is the relative path of something; raises `BadPath`."""
+    """Return the relative path that the page calls `path`; raises `BadPath`.
+
+    Names may hold whatever they may on this machine, not only what a receiver may store: a directory here is looked at too.
+    """
     if path == "" and may_be_empty:
         return ""
-    path = check_path(path)
-    if path.endswith("/"):
-        raise BadPath(f"path {path[:80]!a} ends in /")
-    return str(path)
+    if not isinstance(path, str) or "\0" in path or path.endswith("/"):
+        raise BadPath(f"path {str(path)[:80]!a} is none")
+    there = path_of(path)
+    check_path(remote_path(there))
+    return there
 
 
 def maybe_number_in(request: web.Request, name: str, *, most: int = MOST_NUMBER) -> int | None:

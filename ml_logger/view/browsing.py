@@ -103,7 +103,7 @@ def type_of(path: str) -> str:
 
 def attachment(name: str) -> str:
     """Return the ``Content-Disposition`` of a download that is to be called `name`."""
-    return f"attachment; filename*=UTF-8''{quote(name, safe='')}"
+    return f"attachment; filename*=UTF-8''{quote(name, safe='', errors='surrogateescape')}"
 
 
 async def send_file(request: web.Request, files: Files, workers: Workers) -> web.StreamResponse:

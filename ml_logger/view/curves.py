@@ -15,7 +15,6 @@ from ..reader import Buckets, Columns, Series, bucketed, news_since
 from ..reader import grid as bucket_grid
 from ..reader.block import Floats
 from .answers import Refused, Reply
-from .asked import checked_path
 
 Axis = Literal["step", "time", "relative"]
 MOST_SERIES = 2000
@@ -48,7 +47,7 @@ class Asked:
 
     @classmethod
     def of(cls, body: dict[str, Any]) -> Asked:
-        """Return what the JSON object of a request asks for; raises `Refused` (400) or `BadPath`."""
+        """Return what the JSON object of a request asks for; raises `Refused` (400) ."""
         x = body.get("x", "step")
         if x not in ("step", "time", "relative"):
             raise Refused(400, "x must be step, time or relative")
@@ -73,7 +72,7 @@ def _series(body: dict[str, Any]) -> tuple[tuple[str, str], ...]:
 def _pair(pair: Any) -> tuple[str, str]:
     if not (isinstance(pair, list) and len(pair) == 2 and all(isinstance(part, str) for part in pair)):
         raise Refused(400, "each of series must be a pair of run and key")
-    return checked_path(pair[0]), pair[1]
+    return pair[0], pair[1]
 
 
 def _maybe_float(body: dict[str, Any], name: str) -> float | None:

@@ -67,7 +67,7 @@ class Page:
             "/view/api/text": files.text,
             "/view/api/readme": files.readme,
             "/view/api/list": files.list_folder,
-            "/view/files/{path:.*}": files.file,
+            r"/view/files/{path:[\s\S]*}": files.file,
             "/view/api/notes": kept.notes,
             "/view/api/charts": kept.charts,
             "/view/api/agents": self.agents,

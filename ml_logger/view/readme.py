@@ -11,6 +11,7 @@ from ..errors import NotHeld
 from ..files import Files
 from ..layout import RECEIVER_DIR
 from .answers import Refused, Reply, json_reply
+from .words import word_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,4 +98,4 @@ def _file_of(link: str, folder: str) -> str | None:
     path = normpath(f"{folder}/{unquote(parts.path)}" if folder else unquote(parts.path))
     if path.startswith("..") or path.partition("/")[0].casefold() == RECEIVER_DIR:
         return None
-    return f"view/files/{quote(path)}"
+    return f"view/files/{quote(word_of(path))}"

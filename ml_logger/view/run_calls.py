@@ -12,7 +12,7 @@ from ..errors import NotHeld
 from ..reader import Columns
 from . import csv, curves, histograms, runs
 from .answers import HEADERS, Reply, add_missing, json_reply
-from .asked import json_body, maybe_number_in, path_in
+from .asked import checked_path, json_body, maybe_number_in, path_in
 from .browsing import attachment
 from .index import RunIndex
 from .kept_lines import KeptLines
@@ -91,7 +91,7 @@ class RunCalls:
     def _columns_or_trouble(self, visitor: Visitor, path: str) -> Columns | Exception:
         """Return the numbers of a run, or why there are none: one that can't be read takes no other with it."""
         try:
-            return self._columns(visitor, path)
+            return self._columns(visitor, checked_path(path))
         except Exception as error:  # noqa: BLE001 - of files that anybody may have written
             return error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import orjson
@@ -14,6 +15,8 @@ MOST_DEPTH = 100
 """What is nested deeper than this is told as `DEEPER`; writers of JSON bear some 250 levels, readers differ."""
 
 DEEPER = "…"
+
+_LONE_BYTE = re.compile(r"\\u(dc[89a-f][0-9a-f])")
 
 
 def word_of(value: Any, depth: int = 0) -> Any:
@@ -35,6 +38,11 @@ def word_of(value: Any, depth: int = 0) -> Any:
     if isinstance(value, dict):
         return {_encodable(str(key)): word_of(inner, depth + 1) for key, inner in value.items()}
     return [word_of(inner, depth + 1) for inner in value]
+
+
+def path_of(word: str) -> str:
+    """Return the path that `word` is the word of: escapes of the bytes that are no UTF-8 become what Python has for them."""
+    return _LONE_BYTE.sub(lambda found: chr(int(found[1], 16)), word)
 
 
 def json_of(value: Any) -> bytes:
