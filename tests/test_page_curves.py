@@ -90,6 +90,19 @@ def test_each_metric_has_a_chart_in_the_group_of_its_name(site: Site, open_page:
     assert set(lines(chart(page, "train/loss"))) == {f"seeds/s{seed}" for seed in SEEDS}
 
 
+def test_a_metric_that_ends_with_a_word_or_nothing_has_its_curve(tmp_path: Path, open_page: Opened) -> None:
+    """Its numbers are drawn whatever was logged behind them; a key that never had numbers has no chart."""
+    with ML_Logger(tmp_path / "run") as logger:
+        for step in range(20):
+            logger.log(step, loss=float(step), gain=step, silent=True)
+        logger.log(20, loss="diverged", gain=None, word="never a number", silent=True)
+    with looking(tmp_path) as served:
+        page = open_page(curves(served))
+        for key in ("gain", "loss"):
+            assert [y for _, y in lines(chart(page, key))["run"]] == list(range(20))
+        assert page.locator(".chart").count() == 2
+
+
 def test_as_many_points_as_there_are_pixels_are_drawn_where_they_are(site: Site, open_page: Opened) -> None:
     """A short run is drawn point by point, without a band."""
     card = chart(open_page(curves(site, metrics="train/loss")), "train/loss")

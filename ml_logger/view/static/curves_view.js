@@ -5,9 +5,10 @@ import { Chart } from "./chart.js";
 import { controls } from "./curve_controls.js";
 import { ALL_RUNS, FOLDED, LOOKS, METRICS, WIDE, X, ZOOMS } from "./curve_settings.js";
 import { el, fill } from "./dom.js";
-import { asNumber, countText } from "./format.js";
+import { countText } from "./format.js";
 import { filtered, grouped, pinnedCharts } from "./metric_groups.js";
 import { loading, notice } from "./notice.js";
+import { NumericKeys } from "./numeric_keys.js";
 
 /** @typedef {import("./chart_data.js").DrawnRun} DrawnRun */
 /** @typedef {import("./metric_groups.js").ChartSpec} ChartSpec */
@@ -23,6 +24,7 @@ class Curves {
     this.ctx = ctx;
     /** By the chart's id. @type {Map<string, Chart>} */
     this.charts = new Map();
+    this.numeric = new NumericKeys(ctx, () => this.#follow());
     /** @type {ChartSpec[]} */
     this.pinned = [];
     /** @type {string | null} */
@@ -93,8 +95,17 @@ class Curves {
 
   /** Every key that one of the drawn runs has numbers of. */
   #keys() {
-    const runs = this.#runs().map(({ path }) => this.ctx.runs.get(path));
-    return new Set(runs.flatMap((run) => Object.keys(run?.last ?? {}).filter((key) => hasNumbers(run, key))));
+    const runs = this.#runs().flatMap(({ path }) => this.ctx.runs.get(path) ?? []);
+    void this.numeric.ask(runs);
+    return new Set(runs.flatMap((run) => Object.keys(run.last).filter((key) => this.numeric.has(run, key))));
+  }
+
+  /** The drawn runs that have numbers of one of `keys`. @param {string[]} keys */
+  #runsWith(keys) {
+    return this.#runs().filter(({ path }) => {
+      const run = this.ctx.runs.get(path);
+      return run && keys.some((key) => this.numeric.has(run, key));
+    });
   }
 
   /** Put the charts in their places; those that are there stay as they are. */
@@ -147,15 +158,12 @@ class Curves {
 
   /** @param {ChartSpec} spec */
   #chart(spec) {
-    const chart = this.charts.get(spec.id) ?? new Chart(this.ctx, spec, (keys) => this.#runs().filter(({ path }) => keys.some((key) => hasNumbers(this.ctx.runs.get(path), key))));
+    const chart = this.charts.get(spec.id) ?? new Chart(this.ctx, spec, (keys) => this.#runsWith(keys));
     this.charts.set(spec.id, chart);
     chart.setWide(this.ctx.state.get(WIDE) === spec.id);
     return chart;
   }
 }
-
-/** @param {import("./runs.js").Run | undefined} run @param {string} key */
-const hasNumbers = (run, key) => run !== undefined && Object.hasOwn(run.last, key) && asNumber(run.last[key]) !== null;
 
 /** @type {Record<string, (ctx: Context) => Node>} */
 const EMPTY = {
