@@ -162,6 +162,24 @@ def test_texts_are_read_from_where_one_was(site: Site) -> None:
     assert (more["text"], more["offset"]) == ("", end["end"])
 
 
+def test_a_text_that_took_the_place_of_another_is_told_from_it(tmp_path: Path) -> None:
+    """Who goes on with a mark hears of other bytes before that place, shorter or longer, and of none where the text grew."""
+    log, lines = tmp_path / "app.log", "".join(f"line {number}\n" for number in range(500))
+    log.write_text(lines)
+    with looking(tmp_path) as site:
+        end = get(site, "view/api/text?path=app.log").json()
+        call = f"view/api/text?path=app.log&offset={end['end']}&mark={end['mark']}"
+        assert not get(site, call).json()["is_other"]
+        log.write_text(lines + "more\n")
+        more = get(site, call).json()
+        assert (more["is_other"], more["text"]) == (False, "more\n")
+        assert more["mark"] == get(site, "view/api/text?path=app.log").json()["mark"]
+        for other in (lines.replace("line", "LINE") + "more\n", "L" + lines[1:] + "more\n", "short\n", ""):
+            log.write_text(other)
+            found = get(site, call).json()
+            assert (found["is_other"], found["text"]) == (True, "")
+
+
 def test_a_file_of_a_run_is_served_in_a_sandbox(site: Site) -> None:
     """Neither a page nor a picture with scripts can run as the site."""
     for name in ("page.html", "picture.svg", "text.log"):

@@ -6,6 +6,7 @@ run as the site; only what a browser shows safely has its own type, all else is 
 
 from __future__ import annotations
 
+import zlib
 from contextlib import closing
 from urllib.parse import quote, unquote_to_bytes
 
@@ -20,6 +21,7 @@ from .work import Workers
 
 MOST_TEXT_BYTES = 1 << 20
 SANDBOX = "sandbox; default-src 'none'; img-src 'self' data:; media-src 'self'; style-src 'unsafe-inline'"
+_MARK_BYTES = 1024
 _CHUNK_BYTES = 1 << 18
 
 _SHOWN = {
@@ -56,12 +58,22 @@ def list_folder(files: Files, folder: str) -> Reply:
     return json_reply({"entries": entries})
 
 
-def text(files: Files, path: str, offset: int | None) -> Reply:
-    """Return what a text has from `offset` on, at most 1 MiB; without it its end. It is cut at whole characters."""
+def text(files: Files, path: str, offset: int | None, mark: str | None = None) -> Reply:
+    """Return what a text has from `offset` on, at most 1 MiB; without it its end. It is cut at whole characters.
+
+    Where the bytes before `offset` are not those that `mark` is of, it is another text by now: nothing of it but that is told.
+    """
     with closing(files.open(path)) as file:
         size = file.size
         start = max(0, size - MOST_TEXT_BYTES) if offset is None else min(offset, size)
-        data = file.read(start, min(MOST_TEXT_BYTES, size - start))
+        before = min(start, _MARK_BYTES)
+        head = file.read(0, min(size, _MARK_BYTES))
+        data = file.read(start - before, before + min(MOST_TEXT_BYTES, size - start))
+    if mark is not None and (start != offset or mark != _mark(head, data[:before], start)):
+        return json_reply(
+            {"text": "", "offset": 0, "end": 0, "size": size, "is_cut": False, "is_other": True, "mark": ""}
+        )
+    near, data = data[:before], data[before:]
     if offset is None and start:
         start, data = _from_whole_character(start, data)
     data = _to_whole_character(data)
@@ -73,8 +85,15 @@ def text(files: Files, path: str, offset: int | None) -> Reply:
             "end": end,
             "size": size,
             "is_cut": start > 0 if offset is None else False,
+            "is_other": False,
+            "mark": _mark(head, near + data, end),
         }
     )
+
+
+def _mark(head: bytes, near: bytes, end: int) -> str:
+    """Return what tells a text from another one up to `end`: a CRC of its first KiB and of the one before there."""
+    return f"{zlib.crc32(near[-_MARK_BYTES:], zlib.crc32(head[:end])):08x}"
 
 
 def _from_whole_character(start: int, data: bytes) -> tuple[int, bytes]:

@@ -30,7 +30,8 @@ class FileCalls:
     async def text(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
         """Answer ``GET view/api/text``."""
         path, offset = path_in(request, "path"), maybe_number_in(request, "offset")
-        return await self._workers.answer(request, browsing.text, SeenFiles(self._place.files, visitor), path, offset)
+        files, mark = SeenFiles(self._place.files, visitor), request.query.get("mark")
+        return await self._workers.answer(request, browsing.text, files, path, offset, mark)
 
     async def list_folder(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
         """Answer ``GET view/api/list``."""

@@ -3,7 +3,7 @@
 
 import { poll } from "./api.js";
 
-/** @typedef {{text: string, offset: number, end: number, size: number, is_cut: boolean}} Piece  as `api/text` answers */
+/** @typedef {{text: string, offset: number, end: number, size: number, is_cut: boolean, is_other: boolean, mark: string}} Piece  as `api/text` answers */
 /** @typedef {{clear: () => void, write: (text: string) => void, mostLines: number}} Lines */
 /** @typedef {{size: number, shownFrom: number, trouble: import("./api.js").Trouble | null}} Told  sizes in bytes */
 
@@ -11,7 +11,7 @@ const EVERY_MS = 1000;
 const MOST_BYTES = 8 << 20; // further back nothing is asked for, however long the lines are
 
 /**
- * Write the end of the text at `path` into `lines`, and go on as it grows; a text that became shorter is shown anew.
+ * Write the end of the text at `path` into `lines`, and go on as it grows; where another text is in its place, that is shown from its beginning on.
  * @param {import("./api.js").Api} api @param {string} path
  * @param {Lines} lines
  * @param {(told: Told) => void} tell called after each answer
@@ -20,19 +20,21 @@ const MOST_BYTES = 8 << 20; // further back nothing is asked for, however long t
 export function followLog(api, path, lines, tell, signal) {
   /** @type {number | null} */
   let end = null;
+  /** What tells the text that is shown from another. @type {string | null} */
+  let mark = null;
   let shownFrom = 0;
   let isWithinLine = false;
   poll(async () => {
     /** @type {import("./api.js").Result<Piece>} */
-    const { value, trouble } = await api.getJson("view/api/text", { path, offset: end }, signal);
+    const { value, trouble } = await api.getJson("view/api/text", { path, offset: end, mark }, signal);
     if (signal.aborted) return true;
     if (trouble) {
       tell({ size: end ?? 0, shownFrom, trouble });
       return false;
     }
-    if (end !== null && value.size < end) {
+    if (value.is_other) {
       lines.clear();
-      end = null;
+      end = mark = null;
       return 0;
     }
     if (end === null) {
@@ -44,6 +46,7 @@ export function followLog(api, path, lines, tell, signal) {
       if (begin < value.offset) return 0;
     }
     end = value.end;
+    mark = value.mark;
     if (value.text) lines.write(isWithinLine ? value.text.slice(value.text.indexOf("\n") + 1) : value.text);
     isWithinLine = false;
     tell({ size: value.size, shownFrom, trouble: null });
