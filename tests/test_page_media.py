@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from browser import PHONE, Opened
 from playwright.sync_api import Locator, Page, Route, expect
+from runs_table import write_run
 from serving import serving
 from viewing import SCRIPT, Runs, looking, make_runs
 
@@ -422,6 +423,48 @@ def test_a_log_is_searched_and_wrapped(open_page: Opened, site: Site) -> None:
     page.get_by_label("Wrap").check()
     expect(page.locator(".log-line").first).to_have_css("white-space", "pre-wrap")
     expect(page).to_have_url(re.compile("find=LINE.*wrap=1"))
+
+
+def test_the_newest_part_of_a_resumed_run_is_followed(open_page: Opened, tmp_path: Path) -> None:
+    """The part with the highest number is shown, and a newer one as it comes; who reads further up goes on when at the end."""
+
+    def resume(text: str) -> None:
+        with ML_Logger(tmp_path) as logger:
+            logger.log_text(text, silent=True)
+
+    for attempt in range(11):
+        resume(f"attempt {attempt}")
+    resume("\n".join(f"attempt 11, {line}" for line in range(300)))
+    with looking(tmp_path) as site:
+        page = open_page(f"{site.url}#text")
+        last = page.locator(".log-line").last
+        expect(last).to_have_text("attempt 11, 299")
+        page.locator(".log").evaluate("log => { log.scrollTop -= 900; }")
+        expect(page.get_by_role("button", name="To the end")).to_be_visible()
+        resume("attempt 12")
+        expect(page.get_by_label("Text", exact=True).locator("option")).to_have_count(13)
+        expect(last).to_have_text("attempt 11, 299")
+        page.get_by_role("button", name="To the end").click()
+        expect(last).to_have_text("attempt 12")
+        resume("attempt 13")
+        expect(last).to_have_text("attempt 13")
+
+
+def test_a_log_that_is_rotated_is_shown_anew(open_page: Opened, tmp_path: Path) -> None:
+    """Nothing of the old one stays where a longer one took its place between two looks."""
+    write_run(tmp_path / "run", 0)
+    log = tmp_path / "run/app.log"
+    log.write_text("".join(f"old {line}\n" for line in range(1000)))
+    with looking(tmp_path) as site:
+        page = open_page(f"{site.url}#text")
+        expect(page.locator(".log-line").last).to_have_text("old 999")
+        passing = tmp_path / "run/.new"
+        passing.write_text("".join(f"new {line}\n" for line in range(1500)))
+        log.rename(log.with_suffix(".log.1"))
+        passing.rename(log)
+        expect(page.locator(".log-line").last).to_have_text("new 1499")
+        expect(page.locator(".log-line").first).to_have_text("new 0")
+        assert page.locator(".log-line").count() == 1500
 
 
 # --- params, overview

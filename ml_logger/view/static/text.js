@@ -26,7 +26,7 @@ class Text {
     this.ctx = ctx;
     this.run = new ChosenRun(ctx, () => this.details?.refresh());
     this.streams = new SelectField("Text", (name) => ctx.state.set(LOG, name));
-    this.lines = new LogLines(() => this.#drawTools());
+    this.lines = new LogLines(() => this.#draw()); // at its end again, one is led on to the newest part
     this.found = el("output", { class: "log-found" });
     this.size = el("span", { class: "hint log-size" });
     this.download = el("a", { class: "tool", download: true, title: "Download all of it" }, icon("download"), el("span", {}, "Download"));
@@ -38,6 +38,7 @@ class Text {
     this.stage = el("div", { class: "log-stage" }, this.lines.element, this.follow);
     root.append(this.tools, this.rest, this.stage);
     this.path = "";
+    this.wish = ""; // that it was opened by
     this.stop = new AbortController();
     ctx.signal.addEventListener("abort", () => {
       this.stop.abort();
@@ -50,7 +51,7 @@ class Text {
   #draw() {
     const whole = this.details.list()[0];
     const texts = whole?.texts ?? [];
-    const path = chosenText(texts, whole?.path ?? "", this.ctx.state.get(LOG));
+    const path = this.#pathOf(texts, whole?.path ?? "");
     this.tools.hidden = this.stage.hidden = !path;
     fill(this.rest, !path && this.#nothing());
     if (whole) this.streams.show(texts.map((one) => [inRun(one, whole.path), inRun(one, whole.path)]), inRun(path, whole.path));
@@ -60,9 +61,17 @@ class Text {
     this.#drawTools();
   }
 
+  /** Which text to show; who reads further up in a part is not torn away by a newer one. @param {string[]} texts @param {string} run */
+  #pathOf(texts, run) {
+    const wish = this.ctx.state.get(LOG);
+    const isReading = !wish && !this.wish && !this.lines.isFollowing && texts.includes(this.path);
+    return isReading ? this.path : chosenText(texts, run, wish);
+  }
+
   /** @param {string} path */
   #open(path) {
     this.stop.abort();
+    this.wish = this.ctx.state.get(LOG);
     this.stop = new AbortController();
     this.path = path;
     this.lines.clear();
@@ -100,8 +109,14 @@ class Text {
 
 /** Which text to show: the one that was asked for, else the newest part of `text.log`, else the first. @param {string[]} texts @param {string} run @param {string} wish */
 function chosenText(texts, run, wish) {
-  const own = texts.filter((path) => /^text(~[0-9a-f]{8})?(\.\d+)?\.log$/.test(inRun(path, run)));
-  return texts.find((path) => inRun(path, run) === wish) ?? own[own.length - 1] ?? texts[0] ?? "";
+  const newest = texts.filter((path) => partOf(inRun(path, run)) !== null).sort((a, b) => Number(partOf(inRun(b, run))) - Number(partOf(inRun(a, run))))[0];
+  return texts.find((path) => inRun(path, run) === wish) ?? newest ?? texts[0] ?? "";
+}
+
+/** Which part of `text.log` a file is, the first is 0; null for what is none. @param {string} name */
+function partOf(name) {
+  const found = /^text(?:~[0-9a-f]{8})?(?:\.(\d+))?\.log$/.exec(name);
+  return found && Number(found[1] ?? 0);
 }
 
 /** @param {string} path @param {string} run */
