@@ -77,6 +77,9 @@ def test_the_table_is_filtered_while_one_types(site: Site, open_page: Opened) ->
         ("state=failed", {"failed"}),
         ("lr>=0.05 -failed", {SWEEP[0], "running", "killed"}),
         ("model.layers=2", {"killed"}),
+        ("constructor=2", {"hostile"}),
+        ("__proto__=1", {"hostile"}),
+        ("valueOf>0", set()),
         ("/^sweep.*1$/", {*SWEEP}),
         ("/(/", {*SWEEP, "failed", "killed", "running", "hostile"}),
     ):

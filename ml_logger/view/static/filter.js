@@ -71,7 +71,7 @@ function isOrdered(value, operator, wanted) {
 /** What a run has under a name: one of its facts, a param or a last value, by the whole key or by its last part. @param {Run} run @param {string} name @returns {unknown[]} */
 function valuesOf(run, name) {
   const facts = { state: [run.state], host: [run.host], tag: run.notes.tags, step: [run.step], path: [run.path], pid: [run.pid] };
-  if (name in facts) return facts[/** @type {keyof typeof facts} */ (name)];
+  if (Object.hasOwn(facts, name)) return facts[/** @type {keyof typeof facts} */ (name)];
   const named = [run.params, run.last].filter((values) => Object.hasOwn(values, name)).map((values) => values[name]);
   if (named.length) return named;
   return [...Object.entries(run.params), ...Object.entries(run.last)].flatMap(([key, value]) => (/[./]/.test(key) && key.split(/[./]/).at(-1) === name ? [value] : []));

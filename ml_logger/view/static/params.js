@@ -94,7 +94,7 @@ export function rowsOf(runs) {
   // What is in no section comes first: below one it would seem to belong to it.
   const place = (/** @type {string} */ name) => (name === sectionOf(name) ? -1 : sections.indexOf(sectionOf(name)));
   return [...names].sort((a, b) => place(a) - place(b)).map((name) => {
-    const texts = runs.map((run) => (name in run.params ? valueText(run.params[name], 12) : null));
+    const texts = runs.map((run) => (Object.hasOwn(run.params, name) ? valueText(run.params[name], 12) : null));
     return { name, texts, differs: new Set(texts).size > 1, usual: mostOften(texts) };
   });
 }

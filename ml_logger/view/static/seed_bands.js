@@ -57,7 +57,7 @@ function identityOf({ path, params }) {
  */
 function differingParams(params) {
   const names = new Set(params.flatMap((one) => Object.keys(one)));
-  const spelled = (/** @type {Params} */ one, /** @type {string} */ name) => JSON.stringify(one[name] ?? null);
+  const spelled = (/** @type {Params} */ one, /** @type {string} */ name) => JSON.stringify((Object.hasOwn(one, name) && one[name]) ?? null);
   return [...names].filter((name) => !isSeed(name) && new Set(params.map((one) => spelled(one, name))).size > 1);
 }
 
@@ -68,7 +68,7 @@ function differingParams(params) {
 function nameOf(members, telling) {
   const [first] = members;
   if (members.length === 1) return first.path;
-  const values = telling.filter((name) => name in first.params).map((name) => `${lastPart(name)}=${first.params[name]}`);
+  const values = telling.filter((name) => Object.hasOwn(first.params, name)).map((name) => `${lastPart(name)}=${first.params[name]}`);
   return `${values.join(" ") || first.path} · ${members.length} seeds`;
 }
 
