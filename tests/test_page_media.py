@@ -50,6 +50,9 @@ def log_early_run(directory: Path) -> None:
         logger.log_image(loose=np.eye(8))
         logger.log_histogram(10, bins=[0.0, 1.0, 2.0], known=[0.5, 1.5, 1.5])
         logger.log_histogram(20, bins=[0.0, 1.0, 2.0], known=[0.5, 0.5, 0.5, 1.5])
+    (directory / "README.md").write_text(
+        "![p](images/sample/0040.png) [log](long.log#end) [out](../../x)", encoding="utf-8"
+    )
     (directory / "long.log").write_text("".join(f"line {i}\n" for i in range(LONG)), encoding="utf-8")
 
 
@@ -560,6 +563,15 @@ def test_nothing_of_a_hostile_run_runs(open_page: Opened, site: Site) -> None:
 
 def site_title(page: Page) -> str:
     return page.locator(".place").inner_text()
+
+
+def test_a_readme_has_its_pictures_and_leads_to_its_files(open_page: Opened, site: Site) -> None:
+    """What it names relatively to itself is loaded or led to, and what lies outside is no link."""
+    page = open_tab(open_page, site, "overview", "early")
+    readme = page.frame_locator(".readme-frame")
+    expect(readme.locator("img")).to_have_js_property("naturalWidth", 8)
+    expect(readme.locator("a", has_text="log")).to_have_attribute("href", "view/files/early/long.log")
+    expect(readme.locator("a", has_text="out")).not_to_have_attribute("href", re.compile(""))
 
 
 def test_where_there_is_nothing_the_page_says_what_logs_it(open_page: Opened, tmp_path: Path) -> None:

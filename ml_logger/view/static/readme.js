@@ -1,11 +1,10 @@
 // @ts-check
 /**
- * README.md of a folder, rendered. The server makes its HTML with all HTML in it as text; here it stands in a frame where no
- * script runs and no form is sent, whatever is in it. The frame keeps this page's origin only so that its pictures and style
- * sheet may be loaded and its height be known.
+ * README.md of a folder, rendered. The server makes its HTML, with all HTML in it as text, and leads links and pictures to the
+ * folder's files; here it stands in a frame where no script runs and no form is sent, whatever is in it. The frame keeps this
+ * page's origin only so that its pictures and style sheet may be loaded and its height be known.
  */
 
-import { fileUrl } from "./api.js";
 import { el } from "./dom.js";
 
 export class Readme {
@@ -48,24 +47,11 @@ export class Readme {
   #loaded() {
     const inner = this.frame.contentDocument;
     if (!inner?.body) return;
-    for (const image of inner.querySelectorAll("img")) this.#place(image, "src");
-    for (const link of inner.querySelectorAll("a")) {
-      this.#place(link, "href");
-      link.target = "_blank";
-      link.rel = "noopener noreferrer";
-    }
+    for (const link of inner.querySelectorAll("a")) if (isNowhere(link.getAttribute("href") ?? "")) link.removeAttribute("href");
     for (const image of inner.querySelectorAll("img")) image.addEventListener("load", () => this.#fit());
     this.#fit();
   }
 
-  /** Let what is named relatively to the folder be the folder's file. @param {Element} element @param {"src" | "href"} name */
-  #place(element, name) {
-    const address = element.getAttribute(name) ?? "";
-    if (/^([a-z][a-z0-9+.-]*:|\/|#)/i.test(address) || !address) return;
-    const path = relativeTo(this.folder ?? "", address);
-    if (path === null) element.removeAttribute(name);
-    else element.setAttribute(name, fileUrl(path));
-  }
 
   #fit() {
     const inner = this.frame.contentDocument;
@@ -73,23 +59,5 @@ export class Readme {
   }
 }
 
-/** The path that `address` names in `folder`; null if it leads out of everything. @param {string} folder @param {string} address */
-export function relativeTo(folder, address) {
-  const parts = folder ? folder.split("/") : [];
-  for (const part of decoded(address.split(/[?#]/)[0]).split("/")) {
-    if (part === "..") {
-      if (!parts.length) return null;
-      parts.pop();
-    } else if (part && part !== ".") parts.push(part);
-  }
-  return parts.join("/");
-}
-
-/** @param {string} text */
-function decoded(text) {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return text;
-  }
-}
+/** Whether a link leads out of all folders: what is in one the server has led to its file. @param {string} address */
+const isNowhere = (address) => !/^([a-z][a-z0-9+.-]*:|\/|#|view\/files\/)/i.test(address);
