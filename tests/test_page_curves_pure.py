@@ -222,10 +222,15 @@ def test_zooms_are_written_and_read_back(page: Page) -> None:
         ["a,b@c~1%", {"x": [1, 2.5], "y": None}],
         ["y", {"x": None, "y": [-1e-9, 1e9]}],
         ["z", {"x": [0, 1], "y": [0, 2]}],
+        ["now", {"x": [1_795_363_200.125, 1_795_363_200.25], "y": None}],
+        ["far", {"x": [2**53 - 4, 2**53 - 1], "y": [1 / 3, 1 / 3 + 2**-40]}],
     ]
     written, back, odd = run(page, script, zooms, "loss@2~1,@@~,%E0%A4%A,good@1~2")
-    assert back == zooms
-    assert written.count(",") == 2
+    assert back[:4] == zooms[:4]
+    (left, right), (low, high) = back[4][1]["x"], back[4][1]["y"]
+    assert (left, right) == (2**53 - 4, 2**53 - 1)
+    assert high - low == pytest.approx(2**-40, rel=1e-4)
+    assert written.count(",") == 4
     assert odd == [["good", {"x": [1, 2], "y": None}]]
 
 

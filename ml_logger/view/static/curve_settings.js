@@ -78,5 +78,10 @@ function writeZooms(zooms) {
   return [...zooms].map(([chart, { x, y }]) => `${chart.replace(/[%,]/g, encodeURIComponent)}@${ends(x)}${y ? `~${ends(y)}` : ""}`).join(",");
 }
 
-/** @param {Range | null} range */
-const ends = (range) => (range ? range.map((end) => Number(end.toPrecision(9))).join("~") : "~");
+/** With as many digits as tell places in the range apart, however far from 0 it is. @param {Range | null} range */
+function ends(range) {
+  if (!range) return "~";
+  const distance = Math.max(...range.map(Math.abs)) / (range[1] - range[0]);
+  const digits = Math.min(17, Math.max(9, Math.ceil(Math.log10(distance)) + 6)); // 17 tell any two numbers apart
+  return range.map((end) => Number(end.toPrecision(digits))).join("~");
+}
