@@ -103,6 +103,22 @@ def test_a_metric_that_ends_with_a_word_or_nothing_has_its_curve(tmp_path: Path,
         assert page.locator(".chart").count() == 2
 
 
+def test_a_run_without_steps_leads_to_wall_time(tmp_path: Path, open_page: Opened) -> None:
+    """Its chart says that it has no steps, alone as beside one that has, and shows it over time at a click."""
+    for name, first in (("none", None), ("steps", 0)):
+        with ML_Logger(tmp_path / name) as logger:
+            for value in range(9):
+                logger.log(None if first is None else value, {"loss": value, name: value}, silent=True)
+    with looking(tmp_path) as served:
+        page = open_page(curves(served))
+        alone, both = chart(page, "none"), chart(page, "loss")
+        expect(both.locator(".chart-note.aside")).to_contain_text("1 run logged without steps")
+        expect(alone.locator(".chart-note:not(.aside)")).to_contain_text("1 run logged without steps")
+        alone.get_by_role("button", name="show over wall time").click()
+        wait_for(lambda: set(lines(both)), lambda names: names == {"none", "steps"})
+        expect(page.locator(".chart-note:visible")).to_have_count(0)
+
+
 def test_as_many_points_as_there_are_pixels_are_drawn_where_they_are(site: Site, open_page: Opened) -> None:
     """A short run is drawn point by point, without a band."""
     card = chart(open_page(curves(site, metrics="train/loss")), "train/loss")

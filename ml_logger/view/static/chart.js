@@ -8,7 +8,7 @@ import { xScale } from "./axes.js";
 import { ChartData } from "./chart_data.js";
 import { csvOf, csvUrl, pngOf, save, saveBlob } from "./chart_export.js";
 import { Crosshair } from "./crosshair.js";
-import { WIDE, setZoom, settingsIn, zoomIn } from "./curve_settings.js";
+import { WIDE, X, setZoom, settingsIn, zoomIn } from "./curve_settings.js";
 import { extentOf } from "./curves.js";
 import { el, fill } from "./dom.js";
 import { drawSoon } from "./draw_queue.js";
@@ -252,13 +252,25 @@ export class Chart {
     const zoom = zoomIn(this.ctx.state, this.spec.id);
     const isEmpty = data?.isThere && picture && !picture.curves.some((curve) => curve.x.length);
     const trouble = data?.trouble && `No answer for this chart: ${data.trouble.message}.`;
-    const said = trouble || (this.isUndrawable ? "plotly.js could not be loaded." : isEmpty ? "No points here." : "");
+    const without = this.#withoutX();
+    const said = trouble || (this.isUndrawable ? "plotly.js could not be loaded." : isEmpty && !without.length ? "No points here." : "");
     const missing = picture?.isLogY ? countWithoutLogarithm(picture.curves, picture.xRange) : 0;
-    fill(this.note, said || (missing ? `${countText(missing, "point")} at 0 or below: not on a log axis` : ""));
-    this.note.classList.toggle("aside", !said);
+    fill(this.note, ...(said ? [said] : without.length ? without : [missing ? `${countText(missing, "point")} at 0 or below: not on a log axis` : ""]));
+    this.note.classList.toggle("aside", !said && !isEmpty);
     this.note.hidden = !this.note.textContent;
     this.reset.hidden = !zoom.x && !zoom.y;
     this.plot.setAttribute("aria-label", `${this.spec.title}: ${countText(picture?.curves.length ?? 0, "curve")}. Arrow keys read the values, plus and minus zoom.`);
+  }
+
+  /** What to say of runs that have no place on this x, and the way to one where they have. @returns {import("./dom.js").Child[]} */
+  #withoutX() {
+    const { data, spec } = this;
+    const count = data?.isThere ? data.countWithoutX(this.runs(), spec.keys) : 0;
+    if (!data || !count) return [];
+    const { state } = this.ctx;
+    if (settingsIn(state).x !== "step") return [`${countText(count, "run")} logged without times`];
+    return [`${countText(count, "run")} logged without steps: `,
+      el("button", { class: "button small", type: "button", on: { click: () => state.set(X, "time") } }, "show over wall time")];
   }
 
   // --- its tools

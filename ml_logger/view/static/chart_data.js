@@ -75,6 +75,14 @@ export class ChartData {
     return feeds.length > 0;
   }
 
+  /** How many of the runs have points but none with a place on this x: logged without steps, or without times. @param {DrawnRun[]} runs @param {string[]} keys */
+  countWithoutX(runs, keys) {
+    return runs.filter(({ path }) => {
+      const found = keys.flatMap((key) => this.whole.get(path, key) ?? []);
+      return found.length > 0 && found.every(({ buckets }) => !buckets.index.length);
+    }).length;
+  }
+
   /** Whether what is there of the zoom is of this one, and not of the one before. */
   get #isFine() {
     return this.zoom !== null && String(this.part.held?.range) === String(this.zoom);
