@@ -10,36 +10,29 @@ training, and is killed; what its own reader finds is compared with the calls th
 from __future__ import annotations
 
 import argparse
-import contextlib
-import json
-import os
 import shutil
-import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from . import results
-from .processes import Failed, children, family
+from .processes import Failed
 from .trackers import OURS, TORCH, TRACKERS, Held, Tracker
-from .trackers.drive import COUNTER, RECORDS_PER_S
-from .trackers.environments import is_there, python, variables, version
+from .trackers.drive import RECORDS_PER_S
+from .trackers.environments import is_there, version
+from .trackers.kills import Killed, kill_once
+from .trackers.runs import Answer, Place, ask
 
 _MIB = 1 << 20
-_DEADLINE_S = 120.0
-_LOOK_S = 0.001
-_END_S = 20.0
 _NO_TORCH = "not installed (too large)"
 _DIR_HELP = "where to write (default: the system's temporary directory); no Git repository: DVCLive would write into it"
 
-Answer = dict[str, Any]
 Row = dict[str, Any]
 
 
@@ -55,72 +48,6 @@ class Plan:
 
 
 QUICK = Plan(rounds=1, records=300, images=5, seconds=0.5, before_kills=(50,))
-
-
-@dataclass
-class Place:
-    """A folder for one process of a tracker; the run is in one, its home, its output and its answer in others."""
-
-    root: Path
-
-    def __post_init__(self) -> None:
-        """Make the folders."""
-        for folder in (self.run, self.home):
-            folder.mkdir(parents=True)
-
-    @property
-    def run(self) -> Path:
-        """Where the run is kept."""
-        return self.root / "run"
-
-    @property
-    def home(self) -> Path:
-        """What the process takes for the user's home, and works in."""
-        return self.root / "home"
-
-    @property
-    def answer(self) -> Path:
-        """What the process found."""
-        return self.root / "answer"
-
-    def said(self) -> str:
-        """Return the end of what the process printed."""
-        return (self.root / "output").read_text(encoding="utf-8", errors="replace")[-2000:]
-
-
-@contextlib.contextmanager
-def driving(tracker: Tracker, case: str, place: Place, *options: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a process for a case, see `drive`; what is left of it and of its helpers at the end of the block is killed."""
-    command = [str(python(tracker)), "-m", "bench.trackers.drive", case, tracker.module, *tracker.options]
-    command += ["--folder", str(place.run), "--answer", str(place.answer), *options]
-    with (place.root / "output").open("wb") as output:
-        process = subprocess.Popen(
-            command, cwd=place.home, env=variables(tracker, place.run, place.home), stdout=output, stderr=output
-        )
-    try:
-        yield process
-    finally:
-        _kill(family(process.pid))
-        process.wait()
-
-
-def _kill(pids: Sequence[int]) -> None:
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-
-
-def ask(tracker: Tracker, case: str, place: Place, *options: str) -> Answer:
-    """Return what a process found for a case; raises `Failed` with the end of what it said."""
-    with driving(tracker, case, place, *options) as process:
-        try:
-            code = process.wait(_DEADLINE_S)
-        except subprocess.TimeoutExpired:
-            code = -signal.SIGKILL
-    if code != 0:
-        raise Failed(f"{tracker.name}, {case}: ended with {code}: {place.said()}")
-    answer: Answer = json.loads(place.answer.read_text(encoding="utf-8"))
-    return answer
 
 
 # --- (A) and (B): what calls cost
@@ -174,49 +101,6 @@ def log_once(tracker: Tracker, case: str, plan: Plan, place: Place, *, is_read: 
 # --- (C): what a kill takes away
 
 
-@dataclass(frozen=True)
-class Killed:
-    """A run that was killed: how many calls had returned, how many records are found, and whether there were helpers."""
-
-    returned: int
-    found: int
-    had_helpers: bool
-
-    @property
-    def lost(self) -> int:
-        """How many records of calls that had returned are not there."""
-        return max(0, self.returned - self.found)
-
-
-def kill_once(tracker: Tracker, before: int, place: Place, *, with_helpers: bool) -> Killed:
-    """Have a tracker log at a pace, kill it after `before` calls, and look; helpers that are not killed get time to end."""
-    with driving(tracker, "paced", place) as process:
-        end_s = time.monotonic() + _DEADLINE_S
-        while _returned(place) < before:
-            if process.poll() is not None or time.monotonic() > end_s:
-                raise Failed(f"{tracker.name}: does not log: {place.said()}")
-            time.sleep(_LOOK_S)
-        helpers = [member for child in children(process.pid) for member in family(child)]
-        _kill([process.pid, *(helpers if with_helpers else [])])
-        process.wait()
-        _wait_gone(helpers)
-    returned = _returned(place)
-    return Killed(returned, Held(**ask(tracker, "held", place)).records, bool(helpers))
-
-
-def _returned(place: Place) -> int:
-    content = place.answer.read_bytes() if place.answer.exists() else b""
-    return int(COUNTER.unpack(content)[0]) if len(content) == COUNTER.size else 0
-
-
-def _wait_gone(pids: Sequence[int]) -> None:
-    """Return once these processes have ended; those that have not after a while are killed."""
-    end_s = time.monotonic() + _END_S
-    while any(Path(f"/proc/{pid}").exists() for pid in pids) and time.monotonic() < end_s:
-        time.sleep(_LOOK_S)
-    _kill([pid for pid in pids if Path(f"/proc/{pid}").exists()])
-
-
 def _killed_row(tracker: Tracker, plan: Plan, new_place: Callable[[], Place]) -> Row:
     def kill_all(*, with_helpers: bool) -> list[Killed]:
         return [kill_once(tracker, n, new_place(), with_helpers=with_helpers) for n in plan.before_kills]
@@ -258,7 +142,7 @@ class Bench:
             if tracker is OURS:
                 raise
             self.trackers.remove(tracker)
-            self.left_out[tracker.name] = str(error)
+            self.left_out[tracker.name] = str(error).strip().splitlines()[-1]  # of a traceback what it says in the end
             print(f"{tracker.name} is left out: {error}", flush=True)
 
 

@@ -69,7 +69,7 @@ def document(date: str = "2026-11-25T10:00:00+00:00", lost: int = 0) -> dict:
         "tables": tables,
         "targets": [target],
         "missing": ["Aim"],
-        "left_out": {"W&B": "boom\nat"},
+        "left_out": {"W&B": "boom"},
     }
 
 

@@ -6,7 +6,9 @@ import pytest
 
 from bench.processes import Failed
 from bench.trackers import OURS, Held, Tracker
-from bench.tracking import Bench, Killed, Place, Plan, kill_once, log_once
+from bench.trackers.kills import Killed, kill_once
+from bench.trackers.runs import Place
+from bench.tracking import Bench, Plan, log_once
 
 PLAN = Plan(rounds=1, records=20, images=2, seconds=30.0)
 
@@ -43,7 +45,7 @@ def test_a_tracker_that_fails_is_left_out_and_ours_is_not(tmp_path):
 
     bench.each(work)
     assert bench.trackers == [OURS]
-    assert "No module named 'bench.trackers.no_such_module'" in bench.left_out["broken"]
+    assert bench.left_out == {"broken": "ModuleNotFoundError: No module named 'bench.trackers.no_such_module'"}
     with pytest.raises(Failed):
         Bench([OURS], tmp_path).each(lambda _tracker: _fail())
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from .markdown import table, verdicts
 from .measured import Measured
@@ -55,12 +54,8 @@ def _how(section: Section, one: Measured) -> str:
         f"load {machine['load_1_min']} at the end; {machine['system']}, Python {machine['python']}, {_listed(versions)}."
     ]
     absent = {**dict.fromkeys(one.notes.get("missing", []), "not installed here"), **one.notes.get("left_out", {})}
-    lines += [f"Left out: {name} ({_first_line(why)})." for name, why in absent.items()]
+    lines += [f"Left out: {name} ({why})." for name, why in absent.items()]
     return "\n".join(lines)
-
-
-def _first_line(text: Any) -> str:
-    return str(text).strip().partition("\n")[0][:200]
 
 
 def _listed(versions: Mapping[str, str]) -> str:

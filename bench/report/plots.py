@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .markdown import number
 from .measured import Measured, Row
 from .sections import Panel, Section
 
@@ -79,10 +80,11 @@ def draw(shown: Sequence[Bars], path: Path) -> None:
 
 def _draw_panel(one: Bars, axis: Any) -> None:
     thickness = 0.8 / len(one.series)
-    for number, ((name, values), colour) in enumerate(zip(one.series.items(), _COLOURS, strict=False)):
-        places = [place + thickness * (number - (len(one.series) - 1) / 2) for place in range(len(values))]
+    for place, ((name, values), colour) in enumerate(zip(one.series.items(), _COLOURS, strict=False)):
+        shift = thickness * (place - (len(one.series) - 1) / 2)
+        places = [bar + shift for bar in range(len(values))]
         drawn = axis.barh(places, [value or 0.0 for value in values], thickness, label=name, color=colour)
-        axis.bar_label(drawn, ["" if value is None else f"{value:,.4g}" for value in values], padding=2, fontsize=7.5)
+        axis.bar_label(drawn, ["" if value is None else number(value) for value in values], padding=2, fontsize=7.5)
     axis.set_yticks(range(len(one.labels)), one.labels)
     axis.invert_yaxis()
     axis.set_xlabel(one.axis)
