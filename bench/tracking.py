@@ -43,7 +43,7 @@ class Plan:
     rounds: int = 3
     records: int = 1_000
     images: int = 40
-    seconds: float = 1.5
+    seconds: float = 1.0
     before_kills: tuple[int, ...] = (120, 246)  # drawn by lot once: a writer of blocks loses what its last one holds
 
 
