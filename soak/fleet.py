@@ -165,10 +165,11 @@ class Fleet:
         """Return the roles of trainers (``t``) or agents (``agent``), by the beginning of their names."""
         return [role for role in self.roles.values() if role.name.rstrip("-0123456789") == kind]
 
-    def silent_trainers(self) -> list[str]:
-        """Return the names of the trainers that have logged nothing yet."""
+    def silent(self) -> list[str]:
+        """Return the names of the trainers that have logged nothing, and of the agents that have said nothing yet."""
         heard = {path.name.partition(".")[0] for path in self.lists.iterdir() if path.stat().st_size}
-        return [role.name for role in self.of("t") if role.name not in heard]
+        heard |= {role.name for role in self.of("agent") if role.running.stderr}
+        return [role.name for role in [*self.of("t"), *self.of("agent")] if role.name not in heard]
 
     def victims(self) -> list[Victim]:
         """Return whom faults can hit."""

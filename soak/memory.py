@@ -8,8 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-WARM_UP_S = 20.0
-"""A process that has just begun grows into its work: that is no slope."""
+WARM_UP_S = 60.0
+"""A process that has just begun grows into its work: that is no slope. One that lives no longer has none."""
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 

@@ -64,13 +64,13 @@ class Soak:
         self._watch_until(self.duration_s)
 
     def _begin(self) -> None:
-        """Start all; the time counts from when every trainer has logged, however long twenty starts take."""
+        """Start all; the time counts from when all are at work, however long two dozen starts take."""
         self.fleet.begin()
-        while silent := self.fleet.silent_trainers():
+        while silent := self.fleet.silent():
             self._watch()
             time.sleep(WATCH_S)
             if self.now_s() > START_DEADLINE_S:
-                raise GivenUp(f"{', '.join(silent)} logged nothing within {START_DEADLINE_S:.0f} s")
+                raise GivenUp(f"{', '.join(silent)} are not at work within {START_DEADLINE_S:.0f} s")
         self.began_s = time.monotonic()
 
     def _watch_until(self, at_s: float) -> None:
