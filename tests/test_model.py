@@ -16,15 +16,19 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from world import HOSTILE_PATHS, World, small_scale
 
 from ml_logger.testing.disk import Left
+from ml_logger.testing.line import Mishap
 
 STREAMS = ("run/metrics.jsonl", "run/histograms.jsonl")
 FOREIGN = ("run/text.log", "events.out.tfevents.1")
 WHOLES = ("run/w.npy", "deep/er/picture.png", "model.pt")
-MISHAPS = ("none", "lost", "unanswered", "doubled", "late", "old answer", "damaged", "cut off")
+MISHAPS: tuple[Mishap, ...] = ("lost", "unanswered", "doubled", "late", "old answer", "damaged", "cut off")
 
 # B less often: most runs have one machine at a time at a name
 names = st.sampled_from("AAB")
-maybe_dies = st.none() | st.integers(1, 40)
+maybe_dies = st.none() | st.integers(1, 60)
+client_dies = st.none() | st.integers(1, 6)
+some_news = st.sampled_from(["nothing", "line", "lines", "small", "large"])
+some_mishap = st.sampled_from(MISHAPS)
 lefts: st.SearchStrategy[Left] = st.sampled_from(("nothing", "names", "sizes"))
 
 
@@ -67,7 +71,7 @@ class Events(RuleBasedStateMachine):
     def log(self, name: str, path: str, lengths: list[int], dies_in: int | None) -> None:
         self.world.machines[name].log(path, lengths, dies_in)
 
-    @rule(name=names, path=st.sampled_from(WHOLES), size=st.integers(8, 1500), dies_in=st.none() | st.integers(1, 8))
+    @rule(name=names, path=st.sampled_from(WHOLES), size=st.integers(8, 1500), dies_in=client_dies)
     def save(self, name: str, path: str, size: int, dies_in: int | None) -> None:
         self.world.machines[name].save(path, size, dies_in)
 
@@ -95,18 +99,38 @@ class Events(RuleBasedStateMachine):
 
     # --- the agents
 
-    @rule(
-        name=names,
-        mishaps=st.lists(st.sampled_from(MISHAPS), max_size=6),
-        agent_dies_in=maybe_dies,
-        receiver_dies_in=maybe_dies,
-    )
-    def ship(self, name: str, mishaps: list, agent_dies_in: int | None, receiver_dies_in: int | None) -> None:
-        self.world.ship(name, mishaps, agent_dies_in, receiver_dies_in)
+    def _make(self, name: str, news: str) -> None:
+        """Let there be something to ship."""
+        machine = self.world.machines[name]
+        if news == "line":
+            machine.log(STREAMS[0], [10])
+        elif news == "lines":
+            machine.log(STREAMS[1], [150, 150, 300])
+        elif news != "nothing":
+            machine.save(WHOLES[1], 100 if news == "small" else 1100)
 
     @rule(name=names)
-    def ship_well(self, name: str) -> None:
+    def ship(self, name: str) -> None:
         self.world.ship(name)
+
+    @rule(
+        name=names, news=some_news, goes_well=st.integers(0, 2), mishaps=st.lists(some_mishap, min_size=1, max_size=4)
+    )
+    def ship_by_a_bad_line(self, name: str, news: str, goes_well: int, mishaps: list[Mishap]) -> None:
+        self._make(name, news)
+        self.world.ship(name, [*["none"] * goes_well, *mishaps], is_told=True)
+
+    @rule(name=names, news=some_news, dies_in=st.integers(1, 20))
+    def ship_until_the_agent_dies(self, name: str, news: str, dies_in: int) -> None:
+        self._make(name, news)
+        self.world.ship(name, agent_dies_in=dies_in, is_told=True)
+
+    @rule(name=names, news=some_news, dies_in=st.integers(1, 60), left=st.none() | lefts)
+    def ship_until_the_receiver_dies(self, name: str, news: str, dies_in: int, left: Left | None) -> None:
+        self._make(name, news)
+        self.world.ship(name, receiver_dies_in=dies_in, is_told=True)
+        if left is not None:
+            self.world.receiver.cut_power(left)
 
     @rule(seconds=st.sampled_from([3.0, 70.0]))
     def wait(self, seconds: float) -> None:
@@ -167,10 +191,11 @@ class Events(RuleBasedStateMachine):
         world = self.world
         try:
             self.drain()
-            for left in ("nothing", "sizes"):
-                world.receiver.cut_power(left)
-                world.receiver.start()
-                self.drain()
+            world.receiver.cut_power("nothing")
+            self.drain()
+            world.receiver.cut_power("sizes")
+            world.receiver.start()
+            world.check()
         finally:
             self._stack.close()
 

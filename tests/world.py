@@ -23,7 +23,7 @@ from ml_logger.agent.delivery import Delivery
 from ml_logger.agent.ledger import Ledger
 from ml_logger.agent.settling import Clock
 from ml_logger.agent.shipper import Shipper
-from ml_logger.errors import MLLoggerError, UsageError
+from ml_logger.errors import MLLoggerError, StoreFull
 from ml_logger.server import local_round
 from ml_logger.server.lineage import Marks
 from ml_logger.server.local_store import LocalStore
@@ -111,7 +111,7 @@ class Receiver:
             self.disk.die_in(dies_in)
         try:
             self._store = LocalStore(self.data_dir, disk=self.disk, settle_s=0.0, keeps_house=False)
-        except (Died, UsageError):
+        except (Died, StoreFull):
             self._end_process()
             return
         self._marks = Marks(self.data_dir, steady_s=self._world.read_clock)
@@ -379,15 +379,18 @@ class Machine:
         for part in self._state_dir.iterdir():
             part.unlink()
 
-    def ship(self, dies_in: int | None = None) -> bool:
-        """Do one round of the agent, started if need be, which may die at any of its calls; return whether all is shipped."""
+    def ship(self, dies_in: int | None = None, *, is_told: bool = False) -> bool:
+        """Do one round of the agent, started if need be, which may die at any of its calls; return whether all is shipped.
+
+        If it `is_told` that all files are whole, as the system tells by inotify, it need not wait until they settle.
+        """
         before = self.agent.fault
         if dies_in is not None:
             self.agent.die_in(dies_in)
         try:
             self.start_agent()
             assert self._shipper is not None
-            done = self._shipper.ship_once()
+            done = self._shipper.ship_once([f"{self.spool}/{path}" for path in self.tree()] if is_told else ())
             return not done.has_backlog and not self._shipper.unshipped()
         except Died:
             self.kill_agent()
@@ -417,16 +420,23 @@ class World:
         mishaps: Sequence[Mishap] = (),
         agent_dies_in: int | None = None,
         receiver_dies_in: int | None = None,
+        *,
+        is_told: bool = False,
     ) -> None:
-        """Let a second pass and one agent do a round, while something goes wrong on the line or with either side."""
+        """Let a second pass and one agent do a round, while something goes wrong on the line or with either side.
+
+        A receiver that is down is started first.
+        """
         receiver = self.receiver
+        if not receiver.is_up:
+            receiver.start()
         self.now_s += 1.0
         receiver.line.mishaps = iter(mishaps)
         before = receiver.disk.fault
         if receiver_dies_in is not None and receiver.is_up:
             receiver.disk.die_in(receiver_dies_in)
         try:
-            self.machines[name].ship(agent_dies_in)
+            self.machines[name].ship(agent_dies_in, is_told=is_told)
         finally:
             receiver.line.mishaps = iter(())
             if receiver.is_up:
