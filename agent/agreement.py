@@ -27,19 +27,22 @@ def agree_on_stream(
     """Return the name and position to go on from, or None if every name holds other bytes.
 
     The candidates follow from the stream's first lines, the last one from the sender (`layout.other_names`).
-    `refused` is a name the receiver has already answered `diverged` for: the search goes on behind it.
+    `refused` is a name the receiver has already answered `diverged` for: the search goes on behind it. The last name
+    comes before one that is free if it holds a beginning of this stream, which went there before its first line was whole.
     """
     content = local_file.read_range(fd, 0, min(file.signature.size, layout.NAME_WINDOW_BYTES))
     names = [plain, *layout.other_names(plain, content, source)]
     if refused in names:
         names = list(dropwhile(lambda name: name != refused, names))[1:]
-    for name in names:
-        entry = try_agree(file, fd, name, stat([name])[0])
-        if entry is not None:
-            if name != plain:
-                log.warning("%s holds other bytes on the receiver: shipping as %s", ascii(plain), ascii(name))
-            return entry
-    return None
+    found = [try_agree(file, fd, name, held) for name, held in zip(names, stat(names) if names else (), strict=True)]
+    agreed = [entry for entry in found if entry is not None]
+    if not agreed:
+        return None
+    own = found[-1]
+    entry = own if own is not None and agreed[0].held is None and own.acked.size > 0 else agreed[0]
+    if entry.remote != plain:
+        log.warning("%s holds other bytes on the receiver: shipping as %s", ascii(plain), ascii(entry.remote))
+    return entry
 
 
 def try_agree(file: LocalFile, fd: int, name: str, held: Held | None) -> Entry | None:

@@ -293,15 +293,14 @@ def diverged_names(path: str, content: bytes) -> Iterator[str]:
     """Yield the names to try, in order, for a stream whose plain name holds other bytes.
 
     The digest is of the first line, then of the first 2, 4, 8, … lines of `content`: whatever grows behind them, the same
-    bytes give the same names, so nothing has to be remembered. Ends when `content` has no further line.
+    bytes give the same names, so nothing has to be remembered. Ends when `content` has no further line; of an unfinished first
+    line there is no name, since it would be another one a moment later.
     """
     end, wanted, seen = 0, 1, 0
     while True:
         while seen < wanted:
             newline = content.find(b"\n", end)
             if newline < 0:
-                if seen == 0 and content:
-                    yield digest_name(path, content)
                 return
             end, seen = newline + 1, seen + 1
         yield digest_name(path, content[:end])

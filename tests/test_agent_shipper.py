@@ -311,6 +311,24 @@ def test_two_machines_with_one_run_name_keep_both(tmp_path):
     second.ledger.close()
 
 
+def test_an_unfinished_first_line_is_kept_once(tmp_path):
+    """A stream whose plain name is taken, and that was shipped before its first line was whole, goes on where it began."""
+    first, second = Pair(tmp_path / "1"), Pair(tmp_path / "2")
+    second.transport = first.transport
+    second.source = "the second machine"
+    second.open_agent()
+    first.append("run/text.log", b"of the first\n")
+    first.drain()
+    for part in (b"of the ", b"seco", b"nd\nand more\n"):
+        second.append("run/text.log", part)
+        second.drain()
+        second.restart_agent(lose_ledger=True)
+    second.drain()
+    assert sorted(read_mirror(first.data_dir).values()) == [b"of the first\n", b"of the second\nand more\n"]
+    first.close()
+    second.ledger.close()
+
+
 def test_many_machines_with_the_same_first_line(tmp_path):
     """A CSV header that all have in common does not stop any of them from being kept."""
     store = None

@@ -298,10 +298,10 @@ def test_streams_that_part_later_part_in_a_later_name() -> None:
     assert one[3] != two[3]
 
 
-def test_an_unfinished_only_line_has_one_name_and_nothing_has_none() -> None:
-    """A stream that ends without a newline can still be kept apart; an empty one never diverges."""
-    assert list(layout.diverged_names("a.log", b"torn")) == [layout.digest_name("a.log", b"torn")]
-    assert list(layout.diverged_names("a.log", b"")) == []
+def test_an_unfinished_first_line_names_nothing() -> None:
+    """A stream that has no whole line yet has only the sender's name, which stays the same as it grows."""
+    assert list(layout.diverged_names("a.log", b"torn")) == list(layout.diverged_names("a.log", b"")) == []
+    assert layout.other_names("a.log", b"torn", "me") == [layout.own_name("a.log", "me")]
 
 
 @pytest.mark.parametrize(
