@@ -436,6 +436,7 @@ def test_a_stream_that_could_not_be_read_is_read_later(scene: Scene, stream: str
 @pytest.mark.parametrize(
     ("host", "pid", "state"),
     [("elsewhere", 1, "silent"), (host_name(), os.getpid(), "silent"), (host_name(), 2**22 + 1, "killed")],
+    ids=["elsewhere", "here", "gone"],  # the process's own number in a name would have each worker collect other tests
 )
 def test_of_a_copy_nobody_says_that_it_was_killed(scene: Scene, host: str, pid: int, state: str) -> None:
     """Nobody holds the lock of its file; it was killed only if its process ran here and is no more."""
