@@ -574,6 +574,15 @@ def test_a_readme_has_its_pictures_and_leads_to_its_files(open_page: Opened, sit
     expect(readme.locator("a", has_text="out")).not_to_have_attribute("href", re.compile(""))
 
 
+def test_the_files_of_a_run_leave_the_picks_as_they_are(open_page: Opened, site: Site) -> None:
+    """From the overview one comes to the run's folder, and all else of the view stays."""
+    page = open_tab(open_page, site, "overview", RUN, "failed")
+    page.locator(".overview-head").get_by_role("button", name="Files").click()
+    expect(page.locator(".crumb[aria-current]")).to_have_text("lr=0.1")
+    expect(page.locator(".file-name", has_text="metrics.jsonl")).to_be_visible()
+    expect(page.locator(".rail-run")).to_have_count(2)
+
+
 def test_where_there_is_nothing_the_page_says_what_logs_it(open_page: Opened, tmp_path: Path) -> None:
     """A run without pictures, histograms, tensors, text or params shows the line of Python that logs some."""
     with ML_Logger(tmp_path / "bare") as logger:

@@ -6,6 +6,7 @@ import { ChosenRun } from "./chosen_run.js";
 import { el, fill } from "./dom.js";
 import { matches, searchField } from "./fields.js";
 import { countText, dateText, sizeText } from "./format.js";
+import { FILE, FOLDER, NOWHERE } from "./folder_link.js";
 import { icon } from "./icons.js";
 import { loading, notice } from "./notice.js";
 import { preview } from "./preview.js";
@@ -14,9 +15,6 @@ import { choiceKey, textKey } from "./state.js";
 
 /** @typedef {{name: string, kind: "file" | "dir", size: number, mtime: number}} Entry */
 
-const NOWHERE = "*"; // no folder is called so in a link: then it is the run's own
-const FOLDER = textKey("fd", NOWHERE);
-const FILE = textKey("ff");
 const FILTER = textKey("fi.q");
 const ORDER = choiceKey("fi.by", ["name", "newest", "largest"]);
 const EVERY_MS = 5000;

@@ -5,6 +5,7 @@ import { ChosenRun } from "./chosen_run.js";
 import { Details } from "./details.js";
 import { el, fill } from "./dom.js";
 import { agoText, countText, dateText, durationText, stateName, valueText } from "./format.js";
+import { openFolder } from "./folder_link.js";
 import { icon } from "./icons.js";
 import { loading, notice } from "./notice.js";
 import { Readme } from "./readme.js";
@@ -55,7 +56,7 @@ class Overview {
 /** @param {Whole} run @param {import("./views.js").Context} ctx @param {number} now */
 function headOf(run, ctx, now) {
   const { colour, dash } = ctx.picks.style(run.path);
-  const files = el("button", { class: "tool", type: "button", on: { click: () => ctx.state.goTo(`#files?fd=${encodeURIComponent(run.path)}`) } }, icon("folder"), "Files");
+  const files = el("button", { class: "tool", type: "button", on: { click: () => openFolder(ctx.state, run.path) } }, icon("folder"), "Files");
   return [
     el("h2", {}, el("i", { class: `swatch ${dash}`, vars: { "--colour": colour } }), el("bdi", {}, ctx.label(run.path)), el("span", { class: `state ${run.state}` }, icon(run.state), stateText(run, now)), files),
     run.notes.tags.length > 0 && el("p", { class: "overview-tags" }, ...run.notes.tags.map((tag) => el("span", { class: "tag" }, tag))),
