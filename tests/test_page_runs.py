@@ -240,6 +240,32 @@ def test_a_run_is_pinned_tagged_and_noted(site: Site, runs: Runs, open_page: Ope
     wait_for(lambda: paths(page)[0], "failed")
 
 
+def test_who_saves_a_note_second_is_told_and_sees_both(tmp_path: Path, open_page: Opened) -> None:
+    """Nothing is overwritten until whoever came second says so; tags of both are kept."""
+    write_run(tmp_path / "run", 0)
+
+    def held() -> dict[str, object]:
+        file = tmp_path / "run/.notes.yml"
+        return dict(yaml.safe_load(file.read_text(encoding="utf-8"))) if file.exists() else {}
+
+    with looking(tmp_path) as served:
+        mine, theirs = open_page(f"{served.url}#runs"), open_page(f"{served.url}#runs")
+        for page in (mine, theirs):
+            row(page, "run").locator("button").click()
+        for field, text in (("Tags", "theirs"), ("Note", "their note")):
+            mine.get_by_label(field).fill(text.replace("their", "my"))
+            theirs.get_by_label(field).fill(text)
+            theirs.get_by_label(field).blur()
+            wait_for(lambda name=field, text=text: text in str(held().get("tags" if name == "Tags" else "note")), True)
+            mine.get_by_label(field).blur()
+        conflict = mine.locator(".detail-conflict")
+        expect(conflict.locator("pre")).to_have_text(["their note", "my note"])
+        assert (held()["tags"], held()["note"]) == (["theirs", "mys"], "their note")
+        conflict.get_by_role("button", name="Save mine instead").click()
+        wait_for(lambda: held()["note"], "my note")
+        expect(conflict).to_be_hidden()
+
+
 def test_scripts_in_names_and_values_are_shown_as_text(site: Site, runs: Runs, open_page: Opened) -> None:
     """In the table, the run's details, the differences, groups, columns, tags, notes and saved views."""
     page = open_page(f"{site.url}#runs?s=name")

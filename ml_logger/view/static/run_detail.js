@@ -5,7 +5,7 @@ import { durationOf, stateSentence } from "./columns.js";
 import { el, fill, setText } from "./dom.js";
 import { countText, dateText, durationText, valueText } from "./format.js";
 import { icon } from "./icons.js";
-import { changeNotes } from "./notes.js";
+import { changeNotes, mergedTags } from "./notes.js";
 
 /** @typedef {import("./runs.js").Run} Run */
 /** @typedef {import("./runs.js").Notes} Notes */
@@ -21,15 +21,19 @@ export class RunDetail {
     this.tags = el("input", { type: "text", placeholder: "Tags, with commas", "aria-label": "Tags", disabled: !this.canWrite, on: { change: () => void this.#saveTags() } });
     this.note = el("textarea", { rows: 3, placeholder: this.canWrite ? "Note" : "Your token may read only", "aria-label": "Note", disabled: !this.canWrite, on: { change: () => void this.#saveNote() } });
     this.saved = el("span", { class: "hint", role: "status" });
+    this.conflict = el("div", { class: "detail-conflict", role: "alert", hidden: true });
+    /** What the fields showed before somebody wrote into them. */
+    this.before = { tags: /** @type {string[]} */ ([]), note: "" };
     this.pinButton = el("button", { class: "tool", type: "button", disabled: !this.canWrite, "aria-pressed": "false", on: { click: () => this.run && void this.pin(this.run) } }, icon("pin"), "Pin");
     this.onlyButton = el("button", { class: "tool", type: "button", title: "Pick this run and no other", on: { click: () => this.run && ctx.picks.set([this.run.path]) } }, "Pick only this");
     this.values = el("div", { class: "detail-values" });
     const closeButton = el("button", { class: "tool", type: "button", "aria-label": "Close", title: "Close (Esc)", on: { click: close } }, icon("close"));
-    this.body = el("div", {}, this.facts, el("div", { class: "detail-actions" }, this.pinButton, this.onlyButton), el("div", { class: "detail-notes" }, this.tags, this.note, this.saved), this.values);
+    this.body = el("div", {}, this.facts, el("div", { class: "detail-actions" }, this.pinButton, this.onlyButton), el("div", { class: "detail-notes" }, this.tags, this.note, this.saved, this.conflict), this.values);
     this.gone = el("p", { class: "notice" });
     this.element = el("aside", { class: "detail", "aria-label": "Run", hidden: true }, el("div", { class: "detail-head" }, this.title, closeButton), this.body, this.gone);
     /** @type {Run | undefined} */
     this.run = undefined;
+    /** @type {Promise<unknown>} */
     this.editing = Promise.resolve();
   }
 
@@ -74,8 +78,11 @@ export class RunDetail {
   #drawNotes(notes, isOther) {
     this.pinButton.setAttribute("aria-pressed", String(notes.pinned));
     if (isOther) setText(this.saved, "");
-    if (isOther || document.activeElement !== this.tags) this.tags.value = notes.tags.join(", ");
-    if (isOther || document.activeElement !== this.note) this.note.value = notes.note;
+    if (isOther || document.activeElement !== this.tags) {
+      this.tags.value = notes.tags.join(", ");
+      this.before.tags = notes.tags;
+    }
+    if (isOther || document.activeElement !== this.note) this.note.value = this.before.note = notes.note;
   }
 
   /** Put the text cursor into the note. */
@@ -91,23 +98,41 @@ export class RunDetail {
 
   async #saveTags() {
     const tags = [...new Set(this.tags.value.split(",").map((tag) => tag.trim()).filter(Boolean))];
-    if (this.run) await this.#edit(this.run, (notes) => ({ ...notes, tags }));
+    const before = this.before.tags;
+    if (this.run) await this.#edit(this.run, (notes) => ({ ...notes, tags: mergedTags(before, tags, notes.tags) }));
   }
 
-  async #saveNote() {
-    const note = this.note.value;
-    if (this.run) await this.#edit(this.run, (notes) => ({ ...notes, note }));
+  /** Save the note in the place of the one that was seen; of another one it is told. */
+  async #saveNote(run = this.run, note = this.note.value, before = this.before.note) {
+    if (!run) return;
+    if (run.path === this.run?.path) this.before.note = note;
+    const kept = await this.#edit(run, (notes) => ([before, note].includes(notes.note) ? { ...notes, note } : null));
+    if (kept && kept.note !== note) this.#tellConflict(run, kept.note, note);
   }
 
-  /** One after the other, so that none overtakes another. @param {Run} run @param {(notes: Notes) => Notes} change */
+  /** Show both notes, and let whoever wrote second decide. @param {Run} run @param {string} theirs @param {string} mine */
+  #tellConflict(run, theirs, mine) {
+    const end = () => (this.conflict.hidden = true);
+    const replace = () => (end(), void this.#saveNote(run, mine, theirs));
+    setText(this.saved, "Not saved");
+    this.saved.classList.add("bad");
+    fill(this.conflict, el("p", {}, `Somebody else changed the note of ${this.ctx.label(run.path)} meanwhile. Theirs:`), el("pre", {}, theirs), el("p", {}, "Yours:"), el("pre", {}, mine),
+      el("button", { class: "button small", type: "button", on: { click: replace } }, "Save mine instead"),
+      el("button", { class: "button small", type: "button", on: { click: end } }, "Keep theirs"));
+    this.conflict.hidden = false;
+  }
+
+  /** One after the other, so that none overtakes another; gives what is kept then. @param {Run} run @param {(notes: Notes) => Notes | null} change @returns {Promise<Notes | null>} */
   #edit(run, change) {
-    this.editing = this.editing.then(async () => {
+    const edited = this.editing.then(async () => {
       const { value, trouble } = await changeNotes(this.ctx.api, run.path, change);
       setText(this.saved, trouble ? `Not saved: ${trouble.message}` : "Saved");
       this.saved.classList.toggle("bad", Boolean(trouble));
       if (value) this.ctx.runs.note(run.path, value);
+      return value;
     });
-    return this.editing;
+    this.editing = edited;
+    return edited;
   }
 }
 
