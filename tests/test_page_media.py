@@ -317,6 +317,22 @@ def test_what_is_written_anew_is_shown_anew(open_page: Opened, tmp_path: Path) -
         expect(tensors.locator(".tensor-facts")).to_contain_text("6 × 6")
 
 
+def test_a_torn_picture_among_good_ones_says_so(open_page: Opened, tmp_path: Path) -> None:
+    """Moved over by the slider it is told of in words, and the good one behind it is shown again."""
+    with ML_Logger(tmp_path) as logger:
+        for step in (0, 1, 2):
+            logger.log_image(step, sample=np.eye(8))
+    torn = next(path for path in (tmp_path / "images/sample").iterdir() if "1" in path.stem)
+    torn.write_bytes(torn.read_bytes()[:20])
+    with looking(tmp_path) as site:
+        page = open_page(f"{site.url}#images")
+        expect(page.locator(".picture img")).to_have_js_property("naturalWidth", 8)
+        page.keyboard.press("ArrowLeft")
+        expect(page.locator(".picture-none")).to_have_text("can't be shown")
+        page.keyboard.press("ArrowLeft")
+        expect(page.locator(".picture img")).to_have_js_property("naturalWidth", 8)
+
+
 # --- histograms, tensors
 
 

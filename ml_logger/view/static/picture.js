@@ -80,13 +80,13 @@ export class Picture {
       first.alt = name;
       return;
     }
-    fill(this.button, FILM.test(file.path) ? film(file, name) : image(file, name, () => this.#failed(file)));
+    fill(this.button, FILM.test(file.path) ? film(file, name) : image(file, name, () => this.#failed()));
   }
 
-  /** @param {MediaFile} file */
-  #failed(file) {
-    if (this.shown !== mediaUrl(file) && this.shown) return;
-    fill(this.button, el("span", { class: "picture-none" }, FRAMED.test(file.path) ? file.path.slice(file.path.lastIndexOf("/") + 1) : "can't be shown"));
+  /** Say that the picture which is wanted now is none: the element was given one after the other. */
+  #failed() {
+    const path = this.current()?.file.path ?? "";
+    fill(this.button, el("span", { class: "picture-none" }, FRAMED.test(path) ? path.slice(path.lastIndexOf("/") + 1) : "can't be shown"));
   }
 
   /** @param {MediaFile} file */
