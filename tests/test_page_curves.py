@@ -119,6 +119,22 @@ def test_a_run_without_steps_leads_to_wall_time(tmp_path: Path, open_page: Opene
         expect(page.locator(".chart-note:visible")).to_have_count(0)
 
 
+def test_a_metric_without_a_name_has_a_chart_like_others(tmp_path: Path, open_page: Opened) -> None:
+    """It has a title, and is wide only while somebody enlarged it."""
+    with ML_Logger(tmp_path / "run") as logger:
+        for step in range(5):
+            logger.log(step, {"": step, "other": step}, silent=True)
+    with looking(tmp_path) as served:
+        page = open_page(curves(served))
+        card = chart(page, "")
+        expect(card.locator("h3")).to_have_text("(no name)")
+        expect(page.locator(".chart.wide")).to_have_count(0)
+        card.get_by_role("button", name="Enlarge").click()
+        expect(page.locator(".chart.wide h3")).to_have_text("(no name)")
+        page.reload()
+        expect(page.locator(".chart.wide h3")).to_have_text("(no name)")
+
+
 def test_as_many_points_as_there_are_pixels_are_drawn_where_they_are(site: Site, open_page: Opened) -> None:
     """A short run is drawn point by point, without a band."""
     card = chart(open_page(curves(site, metrics="train/loss")), "train/loss")

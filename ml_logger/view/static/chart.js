@@ -282,7 +282,7 @@ export class Chart {
       this.reset,
       tool("plus", "Zoom in", () => this.#zoomBy(0.5), "for-touch"),
       tool("minus", "Zoom out", () => this.#zoomBy(2), "for-touch"),
-      tool("wide", "Enlarge (Enter)", () => state.set(WIDE, state.get(WIDE) === this.spec.id ? "" : this.spec.id)),
+      tool("wide", "Enlarge (Enter)", () => state.set(WIDE, state.get(WIDE) === this.spec.id ? null : this.spec.id)),
       tool("table", "Raw data as CSV", () => void this.#saveCsv()),
       tool("picture", "Picture as PNG", () => void this.#savePng()));
   }
@@ -312,7 +312,7 @@ export class Chart {
       ArrowLeft: () => this.crosshair.step(-1, event.shiftKey),
       "+": () => this.#zoomBy(0.5), "=": () => this.#zoomBy(0.5), "-": () => this.#zoomBy(2),
       Escape: () => (this.crosshair.x === null ? this.resetZoom() : this.crosshair.hide()),
-      Enter: () => state.set(WIDE, state.get(WIDE) === this.spec.id ? "" : this.spec.id),
+      Enter: () => state.set(WIDE, state.get(WIDE) === this.spec.id ? null : this.spec.id),
     };
     if (!actions[event.key]) return;
     actions[event.key]();

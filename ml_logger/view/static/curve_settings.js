@@ -9,6 +9,7 @@ import { choiceKey, flagKey, key, listKey, numberKey, textKey } from "./state.js
 
 export const MOST_WEIGHT = 0.999;
 
+const NO_NAME = '""';
 const WHOLE = /** @type {Zoom} */ (Object.freeze({ x: null, y: null }));
 
 export const X = choiceKey("x", /** @type {const} */ (["step", "time", "relative"]));
@@ -19,7 +20,8 @@ export const CLIP = flagKey("clip");
 export const SEEDS = choiceKey("seeds", /** @type {const} */ (["off", "range", "std"]));
 export const METRICS = textKey("metrics");
 export const FOLDED = listKey("folded");
-export const WIDE = textKey("wide");
+/** The chart that is enlarged, by its id, which is "" where a metric is called so; null: none. */
+export const WIDE = key("wide", /** @type {string | null} */ (null), (text) => (text === NO_NAME ? "" : text), (value) => (value === "" ? NO_NAME : (value ?? "")));
 export const ALL_RUNS = flagKey("allruns");
 export const ZOOMS = key("zoom", /** @type {ReadonlyMap<string, Zoom>} */ (new Map()), readZooms, writeZooms);
 

@@ -6,6 +6,7 @@
 
 export const PINNED = "Pinned";
 export const UNGROUPED = "Metrics";
+const NAMELESS = "(no name)";
 
 /**
  * Return the groups, sorted by name, those without a group first; pinned charts come in a group of their own before them.
@@ -18,7 +19,7 @@ export function grouped(keys, pinned) {
   const groups = new Map();
   for (const key of [...new Set(keys)].sort(byName)) {
     const name = groupOf(key);
-    groups.set(name, [...(groups.get(name) ?? []), { id: key, title: key, keys: [key] }]);
+    groups.set(name, [...(groups.get(name) ?? []), { id: key, title: key || NAMELESS, keys: [key] }]);
   }
   const sorted = [...groups].map(([name, charts]) => ({ name, charts })).sort((a, b) => rank(a) - rank(b) || byName(a.name, b.name));
   return pinned.length ? [{ name: PINNED, charts: pinned }, ...sorted] : sorted;
