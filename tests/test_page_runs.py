@@ -69,6 +69,20 @@ def test_a_name_turns_no_text_round(tmp_path: Path, open_page: Opened) -> None:
             expect(part).to_have_css("unicode-bidi", "isolate")
 
 
+def test_a_name_stands_on_one_line(tmp_path: Path, open_page: Opened) -> None:
+    """What breaks lines or can't be seen is shown as escapes, of runs as of keys."""
+    write_run(tmp_path / "new\nline\tand\x1b", 0)
+    with (tmp_path / "new\nline\tand\x1b/metrics.jsonl").open("a") as file:
+        file.write('{"_step":8,"a\\u001bb\\nc":1}\n')
+    with looking(tmp_path) as served:
+        page = open_page(served.url)
+        expect(page.locator(".run .name-text")).to_have_text("new\\nline\\tand\\x1b")
+        expect(page.get_by_role("columnheader", name="a\\x1bb\\nc")).to_be_visible()
+        page.evaluate("location.hash = '#curves'")
+        expect(page.locator(".chart h3", has_text="a\\x1bb\\nc")).to_be_visible()
+        expect(page.locator(".rail .name-text")).to_have_text("new\\nline\\tand\\x1b")
+
+
 def test_the_table_is_filtered_while_one_types(site: Site, open_page: Opened) -> None:
     """Words, comparisons and regular expressions; one that can't be read is told of and hides nothing."""
     page = open_page(site.url)

@@ -13,6 +13,14 @@ const READ_ALOUD = new Set(["title", "alt", "placeholder", "aria-label"]);
 /** The text with escapes for the characters that turn the writing round: with them a name could pass for another. @param {string} text */
 export const visible = (text) => text.replace(TURNS_AROUND, (one) => `\\u${one.charCodeAt(0).toString(16)}`);
 
+const BREAKS = /[\x00-\x1f\x7f-\x9f\u2028\u2029]/g;
+/** @type {Record<string, string>} */
+const SHORT = { "\n": "\\n", "\t": "\\t", "\r": "\\r" };
+
+/** A name on one line, with escapes for what breaks lines or can't be seen. @param {string} name */
+export const oneLine = (name) =>
+  visible(name).replace(BREAKS, (one) => SHORT[one] ?? (one > "\xff" ? `\\u${one.charCodeAt(0).toString(16)}` : `\\x${one.charCodeAt(0).toString(16).padStart(2, "0")}`));
+
 /**
  * Make an element. `on` holds its listeners, `vars` its CSS variables, `true` is an attribute without value, and
  * `false`, `null` and `undefined` leave a prop or a child out.

@@ -3,7 +3,7 @@
 
 import { fileUrl, poll } from "./api.js";
 import { ChosenRun } from "./chosen_run.js";
-import { el, fill } from "./dom.js";
+import { el, fill, oneLine } from "./dom.js";
 import { matches, searchField } from "./fields.js";
 import { countText, dateText, sizeText } from "./format.js";
 import { FILE, FOLDER, NOWHERE } from "./folder_link.js";
@@ -92,7 +92,7 @@ class FileBrowser {
   #drawTrail() {
     const parts = this.folder ? this.folder.split("/") : [];
     const crumb = (/** @type {string} */ name, /** @type {string} */ path, /** @type {boolean} */ isHere) =>
-      el("button", { class: "crumb", type: "button", "aria-current": isHere ? "location" : null, on: { click: () => this.#open(path) } }, el("bdi", {}, name));
+      el("button", { class: "crumb", type: "button", "aria-current": isHere ? "location" : null, on: { click: () => this.#open(path) } }, el("bdi", {}, oneLine(name)));
     fill(this.trail, crumb(this.ctx.me.title || "top", "", !parts.length),
       ...parts.flatMap((name, i) => [el("span", { "aria-hidden": "true" }, "/"), crumb(name, parts.slice(0, i + 1).join("/"), i === parts.length - 1)]));
   }
@@ -126,7 +126,7 @@ class FileBrowser {
     const isFolder = entry.kind === "dir";
     const open = () => (isFolder ? this.#open(path) : this.ctx.state.set(FILE, path));
     return el("tr", { class: path === this.ctx.state.get(FILE) ? "is-open" : null },
-      el("td", {}, el("button", { class: "file-name", type: "button", "data-name": entry.name, on: { click: open } }, icon(isFolder ? "folder" : "file"), el("bdi", {}, entry.name))),
+      el("td", {}, el("button", { class: "file-name", type: "button", "data-name": entry.name, on: { click: open } }, icon(isFolder ? "folder" : "file"), el("bdi", {}, oneLine(entry.name)))),
       el("td", { class: "number" }, isFolder ? "" : sizeText(entry.size)),
       el("td", { class: "files-time" }, entry.mtime ? dateText(entry.mtime) : ""),
       el("td", { class: "files-get" }, !isFolder && el("a", { class: "tool tiny", href: fileUrl(path, { download: true }), download: true, "aria-label": `Download ${entry.name}`, title: "Download" }, icon("download"))));
@@ -142,7 +142,7 @@ class FileBrowser {
     this.pane.hidden = !path;
     if (!path) return fill(this.pane);
     fill(this.pane,
-      el("header", { class: "pane-head" }, el("b", {}, el("bdi", {}, path.slice(path.lastIndexOf("/") + 1))),
+      el("header", { class: "pane-head" }, el("b", {}, el("bdi", {}, oneLine(path.slice(path.lastIndexOf("/") + 1)))),
         el("a", { class: "tool", href: fileUrl(path, { download: true }), download: true }, icon("download"), "Download"),
         el("button", { class: "tool", type: "button", "aria-label": "Close the preview", title: "Close", on: { click: () => this.ctx.state.set(FILE, "") } }, icon("close"))),
       preview(this.ctx, path, this.closing.signal));

@@ -1,7 +1,7 @@
 // @ts-check
 /** What stands around every view: the tabs, the list of picked runs at the side, how the connection is, the keys. */
 
-import { el, fill, setText } from "./dom.js";
+import { el, fill, oneLine, setText } from "./dom.js";
 import { icon } from "./icons.js";
 import { listenToKeys, showKeys } from "./keys.js";
 import { askToken } from "./login.js";
@@ -53,7 +53,7 @@ export class Frame {
 
   /** @param {string} path */
   label(path) {
-    return path.slice(this.parts.runs.shared.length) || path || this.parts.me.title;
+    return oneLine(path.slice(this.parts.runs.shared.length) || path || this.parts.me.title);
   }
 
   #show() {

@@ -1,7 +1,7 @@
 // @ts-check
 /** What many views share: a heading for each key, under it a card for each run that has it, the keys of one run side by side. */
 
-import { el, fill } from "./dom.js";
+import { el, fill, oneLine } from "./dom.js";
 import { Keyed } from "./keyed.js";
 import { nameText } from "./names.js";
 import { loading, notice } from "./notice.js";
@@ -41,7 +41,7 @@ class MediaGroup {
     /** @type {Keyed<Cell<T>>} */
     this.cards = new Keyed(this.cardsElement, (path) => new NamedCard(path, ctx, makeCard({ kind, key })));
     this.element = el("section", { class: "media-group" },
-      el("h3", { class: "media-key" }, el("bdi", {}, key || kind), key && kind !== "histograms" && el("small", {}, kind)), this.cardsElement);
+      el("h3", { class: "media-key" }, el("bdi", {}, oneLine(key) || kind), key && kind !== "histograms" && el("small", {}, kind)), this.cardsElement);
   }
 
   /** @param {Group<T>} group */

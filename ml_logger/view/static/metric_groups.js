@@ -1,6 +1,8 @@
 // @ts-check
 /** Which charts there are: one a metric, in groups by the part of its name before the first `/`, the pinned ones before all. Pure. */
 
+import { oneLine } from "./dom.js";
+
 /** @typedef {{id: string, title: string, keys: string[]}} ChartSpec */
 /** @typedef {{name: string, charts: ChartSpec[]}} Group */
 
@@ -19,7 +21,7 @@ export function grouped(keys, pinned) {
   const groups = new Map();
   for (const key of [...new Set(keys)].sort(byName)) {
     const name = groupOf(key);
-    groups.set(name, [...(groups.get(name) ?? []), { id: key, title: key || NAMELESS, keys: [key] }]);
+    groups.set(name, [...(groups.get(name) ?? []), { id: key, title: oneLine(key) || NAMELESS, keys: [key] }]);
   }
   const sorted = [...groups].map(([name, charts]) => ({ name, charts })).sort((a, b) => rank(a) - rank(b) || byName(a.name, b.name));
   return pinned.length ? [{ name: PINNED, charts: pinned }, ...sorted] : sorted;

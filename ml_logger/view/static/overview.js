@@ -3,7 +3,7 @@
 
 import { ChosenRun } from "./chosen_run.js";
 import { Details } from "./details.js";
-import { el, fill } from "./dom.js";
+import { el, fill, oneLine } from "./dom.js";
 import { agoText, countText, dateText, durationText, stateName, valueText } from "./format.js";
 import { openFolder } from "./folder_link.js";
 import { icon } from "./icons.js";
@@ -85,7 +85,7 @@ function factsOf(run, now) {
   const dropped = run.events.reduce((sum, event) => sum + (Number(event.dropped) || 0), 0);
   /** @type {[string, Child][]} */
   const facts = [
-    ["Path", code(run.path || "(the top)")],
+    ["Path", code(oneLine(run.path) || "(the top)")],
     ["Started", run.started !== null && dateText(run.started)],
     ["Ended", run.ended !== null && dateText(run.ended)],
     ["Took", run.started !== null && until !== null && durationText(until - run.started)],
@@ -124,7 +124,7 @@ function lastValues(run) {
   return [el("h3", {}, "Last values"), el("div", { class: "scrolls" }, el("table", { class: "plain" },
     el("thead", {}, el("tr", {}, ...["Key", "Value", "Step", "Points"].map((name) => el("th", { scope: "col" }, name)))),
     el("tbody", {}, ...names.map((name) => el("tr", {},
-      el("th", { scope: "row" }, el("bdi", {}, name)), el("td", { class: "number" }, el("bdi", {}, valueText(run.last[name]))),
+      el("th", { scope: "row" }, el("bdi", {}, oneLine(name))), el("td", { class: "number" }, el("bdi", {}, valueText(run.last[name]))),
       el("td", { class: "number" }, points.get(name)?.last_step ?? ""), el("td", { class: "number" }, points.get(name)?.points.toLocaleString("en") ?? ""))))))];
 }
 

@@ -1,7 +1,7 @@
 // @ts-check
 /** Parameters: a table of the picked runs, where they differ marked. */
 
-import { el, fill } from "./dom.js";
+import { el, fill, oneLine } from "./dom.js";
 import { flagField, matches, searchField } from "./fields.js";
 import { valueText } from "./format.js";
 import { icon } from "./icons.js";
@@ -84,7 +84,7 @@ function parameterRow(row, name, isMarked) {
     return el("td", { class: isMarked && row.differs && text !== row.usual ? "is-other" : null }, el("bdi", {}, text));
   });
   const mark = isMarked && row.differs && el("span", { class: "params-mark", title: "differs" }, icon("differs"));
-  return el("tr", { class: isMarked && row.differs ? "differs" : null }, el("th", { scope: "row" }, el("bdi", {}, name), mark), ...cells);
+  return el("tr", { class: isMarked && row.differs ? "differs" : null }, el("th", { scope: "row" }, el("bdi", {}, oneLine(name)), mark), ...cells);
 }
 
 /** Every parameter of the runs, sections together. @param {Run[]} runs @returns {Row[]} */

@@ -2,7 +2,7 @@
 /** One run beside the table: its state, its last values and params, and what people say of it. */
 
 import { durationOf, stateSentence } from "./columns.js";
-import { el, fill, setText } from "./dom.js";
+import { el, fill, oneLine, setText } from "./dom.js";
 import { countText, dateText, durationText, valueText } from "./format.js";
 import { icon } from "./icons.js";
 import { changeNotes, mergedTags } from "./notes.js";
@@ -64,7 +64,7 @@ export class RunDetail {
   #drawFacts(run) {
     const duration = durationOf(run, Date.now() / 1000);
     const facts = /** @type {[string, string][]} */ ([
-      ["Path", run.path || "(the top)"],
+      ["Path", oneLine(run.path) || "(the top)"],
       ["Start", run.started === null ? "" : dateText(run.started)],
       ["Duration", duration === null ? "" : durationText(duration)],
       ["Host", [run.host, run.pid === null ? "" : `pid ${run.pid}`].filter(Boolean).join(", ")],
@@ -141,5 +141,5 @@ function section(title, values) {
   const entries = Object.entries(values);
   if (!entries.length) return [];
   return [el("h3", {}, title), el("table", {}, el("tbody", {}, ...entries.map(([key, value]) =>
-    el("tr", {}, el("th", { scope: "row", title: key }, key), el("td", { title: valueText(value, 17) }, valueText(value, 6))))))];
+    el("tr", {}, el("th", { scope: "row", title: key }, oneLine(key)), el("td", { title: valueText(value, 17) }, valueText(value, 6))))))];
 }

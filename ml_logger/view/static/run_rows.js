@@ -2,7 +2,7 @@
 /** What the rows and the head of the table of runs look like. */
 
 import { groupText, stateSentence } from "./columns.js";
-import { el, fill, visible } from "./dom.js";
+import { el, fill, oneLine, visible } from "./dom.js";
 import { asNumber, countText, dateText, valueText } from "./format.js";
 import { icon } from "./icons.js";
 import { nameText } from "./names.js";
@@ -38,6 +38,7 @@ export function headOf(columns, sorted, isDescending, runs) {
 
 /** The part that tells keys apart stands out. @param {string} title */
 function titleOf(title) {
+  title = oneLine(title);
   const at = Math.max(title.lastIndexOf("/"), title.lastIndexOf(".")) + 1;
   return [at > 0 && el("span", { class: "prefix" }, title.slice(0, at)), el("span", { class: "leaf" }, title.slice(at))];
 }
