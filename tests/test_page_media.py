@@ -389,6 +389,25 @@ def test_tensors_tell_what_they_are(open_page: Opened, site: Site, runs: Runs) -
     expect(net.locator(".tensor-facts")).to_contain_text("elements4")
 
 
+def test_what_has_no_step_or_no_date_is_told_as_such(open_page: Opened, shell: Page, tmp_path: Path) -> None:
+    """Histograms without steps have numbers, those among others are counted; a time that is no date is seconds."""
+    script = """async (times) => {
+      const { dateText, shortDateText } = await import("./view/static/format.js");
+      return times.flatMap((time) => [dateText(time), shortDateText(time, 1795363200)]);
+    }"""
+    assert shell.evaluate(script, [1e300, -1e13]) == ["1e300 s", "1e300 s", "-1e13 s", "-1e13 s"]
+    with ML_Logger(tmp_path) as logger:
+        for step in (None, 2, 3):
+            logger.log_histogram(step, bins=[0.0, 1.0, 2.0], mixed=[0.5, 1.5])
+            logger.log_histogram(None, bins=[0.0, 1.0, 2.0], none=[0.5, 1.5])
+    with looking(tmp_path) as site:
+        page = open_page(f"{site.url}#histograms")
+        expect(
+            page.locator(".histogram-said", has_text="2 histograms, steps 2 to 3; 1 more without a step")
+        ).to_be_visible()
+        expect(page.locator(".histogram-said", has_text="3 histograms, numbers 1 to 3")).to_be_visible()
+
+
 # --- text
 
 

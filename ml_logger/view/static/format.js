@@ -60,15 +60,17 @@ export function agoText(seconds) {
   return `${Math.floor(s / 86400)} d ago`;
 }
 
-/** Local date and time, sortable as text. @param {number} time */
+/** Local date and time, sortable as text; seconds where that is no date. @param {number} time */
 export function dateText(time) {
   const d = new Date(time * 1000);
+  if (Number.isNaN(d.getTime())) return `${numberText(time)} s`; // no date: it is not within 275,000 years
   return `${d.getFullYear()}-${pad(d.getMonth() + 1)}-${pad(d.getDate())} ${pad(d.getHours())}:${pad(d.getMinutes())}:${pad(d.getSeconds())}`;
 }
 
 /** Date and time to the minute, without what is the same today. @param {number} time @param {number} now */
 export function shortDateText(time, now) {
   const text = dateText(time);
+  if (!/^\d{4}-/.test(text)) return text;
   if (text.slice(0, 10) === dateText(now).slice(0, 10)) return text.slice(11, 16);
   return text.slice(0, 4) === dateText(now).slice(0, 4) ? text.slice(5, 16) : text.slice(0, 16);
 }

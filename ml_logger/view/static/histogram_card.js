@@ -5,7 +5,8 @@ import { el, fill } from "./dom.js";
 import { numberText } from "./format.js";
 import { frameOf, Heat, Ridge } from "./histogram_plot.js";
 
-/** @typedef {import("./bins.js").Histograms & {total: number}} Answer */
+/** @typedef {{steps: (number | null)[], edges: number[][], counts: number[][], total: number}} Answer */
+/** @typedef {import("./bins.js").Histograms & {total: number, word: "step" | "number", without: number}} Placed  `without` a step so many are not shown */
 /** @typedef {import("./histogram_plot.js").Mark} Mark */
 
 const MOST_STEPS = 200;
@@ -17,7 +18,7 @@ export class HistogramCard {
     this.ctx = ctx;
     this.key = key;
     this.loaded = loaded;
-    /** @type {Answer | null} */
+    /** @type {Placed | null} */
     this.histograms = null;
     /** @type {Heat | Ridge | null} */
     this.plot = null;
@@ -64,7 +65,7 @@ export class HistogramCard {
     const { value, trouble } = await this.ctx.api.getJson("view/api/histograms", { run: this.run.path, key: this.key, most: MOST_STEPS }, this.ctx.signal);
     if (this.ctx.signal.aborted) return;
     if (trouble) return void fill(this.said, `can't be read: ${trouble.message}`);
-    this.histograms = value;
+    this.histograms = placed(value);
     this.loaded();
   }
 
@@ -130,19 +131,29 @@ export class HistogramCard {
 
   /** @param {Mark} mark */
   #markText({ index, bin }) {
-    const { steps, edges, counts } = /** @type {Answer} */ (this.histograms);
+    const { steps, edges, counts, word } = /** @type {Placed} */ (this.histograms);
     const total = counts[index].reduce((a, b) => a + b, 0);
-    if (bin < 0) return `step ${steps[index]} · no bin here · ${numberText(total)} in all`;
+    if (bin < 0) return `${word} ${steps[index]} · no bin here · ${numberText(total)} in all`;
     const share = total ? ` (${numberText((100 * counts[index][bin]) / total, 3)} %)` : "";
-    return `step ${steps[index]} · ${numberText(edges[index][bin], 4)} to ${numberText(edges[index][bin + 1], 4)} · count ${numberText(counts[index][bin])} of ${numberText(total)}${share}`;
+    return `${word} ${steps[index]} · ${numberText(edges[index][bin], 4)} to ${numberText(edges[index][bin + 1], 4)} · count ${numberText(counts[index][bin])} of ${numberText(total)}${share}`;
   }
 
   #summary() {
-    const { steps, total } = /** @type {Answer} */ (this.histograms);
+    const { steps, total, word, without } = /** @type {Placed} */ (this.histograms);
     if (!steps.length) return "none yet";
-    const thinned = total > steps.length ? `${steps.length} of ${total}` : String(total);
-    return `${thinned} ${total === 1 ? "histogram" : "histograms"}, ${total === 1 ? "step" : "steps"} ${steps[0]}${total > 1 ? ` to ${steps[steps.length - 1]}` : ""}`;
+    const thinned = total > steps.length + without ? `${steps.length} of ${total}` : String(steps.length);
+    const several = steps.length > 1;
+    const span = `${thinned} ${total === 1 ? "histogram" : "histograms"}, ${word}${several ? "s" : ""} ${steps[0]}${several ? ` to ${steps[steps.length - 1]}` : ""}`;
+    return without ? `${span}; ${without} more without a step` : span;
   }
+}
+
+/** Those that have a step, or all by their number where none has one. @param {Answer} answer @returns {Placed} */
+function placed({ steps, edges, counts, total }) {
+  const kept = steps.flatMap((step, i) => (step === null ? [] : [i]));
+  if (!kept.length) return { steps: steps.map((_, i) => i + 1), edges, counts, total, word: "number", without: 0 };
+  const of = (/** @type {any[]} */ all) => kept.map((i) => all[i]);
+  return { steps: of(steps), edges: of(edges), counts: of(counts), total, word: "step", without: steps.length - kept.length };
 }
 
 /**
