@@ -408,6 +408,15 @@ def test_what_has_no_step_or_no_date_is_told_as_such(open_page: Opened, shell: P
         expect(page.locator(".histogram-said", has_text="3 histograms, numbers 1 to 3")).to_be_visible()
 
 
+def test_arrows_move_the_slider_right_after_its_tab_was_opened(open_page: Opened, site: Site) -> None:
+    """The tab that was clicked has the focus, and keeps no key for itself."""
+    page = open_tab(open_page, site, "overview", RUN)
+    page.get_by_role("tab", name="Images").click()
+    expect(page.locator(".step-label")).to_have_text("step 160, the last")
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator(".step-label")).to_have_text("step 120 of 160")
+
+
 # --- text
 
 

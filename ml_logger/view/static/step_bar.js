@@ -73,7 +73,7 @@ export class StepBar {
   /** @param {KeyboardEvent} event */
   #keyed(event) {
     if (event.defaultPrevented || event.metaKey || event.ctrlKey || event.altKey || event.shiftKey || isTyping(event.target)) return;
-    if (event.target === this.slider || (event.target instanceof Element && event.target.matches("[role=tab], .moves-itself"))) return;
+    if (event.target === this.slider || (event.target instanceof Element && event.target.matches(".moves-itself"))) return;
     if (document.querySelector("dialog[open]:not(.full)")) return;
     /** @type {Record<string, () => void>} */
     const moves = { ArrowLeft: () => this.move(-1), ArrowRight: () => this.move(1), Home: () => this.#goTo(0), End: () => this.#goTo(Infinity) };
