@@ -137,6 +137,21 @@ def test_runs_are_grouped_by_any_column_and_groups_fold(site: Site, open_page: O
     assert paths(page) == []
 
 
+def test_what_tells_groups_apart_is_seen_whole(tmp_path: Path, open_page: Opened) -> None:
+    """Of the head of a group its param's name gives way first; what is said over the columns stays on its line."""
+    for number, rate in enumerate((0.0001, 0.001)):
+        write_run(tmp_path / f"run{number}", number)
+        with (tmp_path / f"run{number}/parameters.jsonl").open("a") as file:
+            file.write(f'{{"optimizer":{{"learning_rate_of_all_layers":{rate}}}}}\n')
+    with looking(tmp_path) as served:
+        page = open_page(f"{served.url}#runs?g=p:optimizer.learning_rate_of_all_layers")
+        expect(page.locator(".group .leaf")).to_have_text(["0.0001", "0.001"])
+        widths = "leaves => leaves.map(leaf => leaf.scrollWidth <= leaf.clientWidth)"
+        assert page.locator(".group .leaf").evaluate_all(widths) == [True, True]
+        heights = "bands => bands.map(band => band.offsetHeight <= 20)"
+        assert all(page.locator(".band span").evaluate_all(heights))
+
+
 def test_only_params_that_differ_have_a_column(site: Site, open_page: Opened) -> None:
     """Of the runs that are shown; any other can be chosen, and the link has the choice."""
     page = open_page(f"{site.url}#runs?q=-hostile")
