@@ -31,6 +31,24 @@ def site(runs: Runs) -> Iterator[Site]:
         yield served
 
 
+def test_a_server_that_is_back_is_soon_seen(site: Site, open_page: Opened) -> None:
+    """However long it was away, it is asked again within some seconds."""
+    page = open_page(site.url)
+    script = """async () => {
+      const { poll } = await import("./view/static/api.js");
+      const waits = [], after = window.setTimeout;
+      const end = new AbortController();
+      await new Promise((done) => {
+        window.setTimeout = (act, ms) => (waits.push(ms), after(act, 0));
+        let calls = 0;
+        poll(async () => (++calls === 20 && (end.abort(), done()), false), 1000, end.signal);
+      });
+      window.setTimeout = after;
+      return Math.max(...waits);
+    }"""
+    assert page.evaluate(script) <= 5000
+
+
 def test_a_link_shows_a_colleague_the_same(site: Site, open_page: Opened) -> None:
     """Filter, order, groups, picks and their colours; what is copied names the picks even if nobody chose them."""
     page = open_page(f"{site.url}#runs?q=lr&s=-p:seed&g=state")

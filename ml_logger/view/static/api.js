@@ -10,7 +10,7 @@
 /** @typedef {Record<string, string | number | boolean | null | undefined | readonly string[]>} Query */
 
 const TIMEOUT_MS = 30_000;
-const LONGEST_WAIT_MS = 20_000;
+const LONGEST_WAIT_MS = 4000; // so that a server which is back is soon seen
 
 /** Make an URL of the page's own, relative to it. @param {string} call @param {Query} [query] */
 export function urlOf(call, query = {}) {
