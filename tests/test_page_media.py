@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -625,6 +626,22 @@ def test_the_files_of_a_run_leave_the_picks_as_they_are(open_page: Opened, site:
     expect(page.locator(".crumb[aria-current]")).to_have_text("lr=0.1")
     expect(page.locator(".file-name", has_text="metrics.jsonl")).to_be_visible()
     expect(page.locator(".rail-run")).to_have_count(2)
+
+
+def test_a_run_that_is_deleted_while_one_looks_is_told_of(open_page: Opened, tmp_path: Path) -> None:
+    """Every view says that it was deleted, and the files don't go elsewhere by themselves."""
+    open_page.tolerate("404")  # a view that asks in between
+    write_run(tmp_path / "kept", 0)
+    write_run(tmp_path / "run", 1)
+    with looking(tmp_path) as site:
+        page = open_page(f"{site.url}#files")
+        picked(page, "run")
+        expect(page.locator(".file-name", has_text="metrics.jsonl")).to_be_visible()
+        shutil.rmtree(tmp_path / "run")
+        expect(page.locator(".view .notice h2")).to_have_text("The run was deleted")
+        for tab in ("curves", "images", "text", "params", "overview"):
+            page.evaluate("(tab) => { location.hash = location.hash.replace(/#[a-z]+/, '#' + tab); }", tab)
+            expect(page.locator(f".view-{tab} .notice h2").first).to_have_text("The picked run was deleted")
 
 
 def test_where_there_is_nothing_the_page_says_what_logs_it(open_page: Opened, tmp_path: Path) -> None:

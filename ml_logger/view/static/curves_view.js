@@ -9,6 +9,7 @@ import { countText } from "./format.js";
 import { filtered, grouped, pinnedCharts } from "./metric_groups.js";
 import { loading, notice } from "./notice.js";
 import { NumericKeys } from "./numeric_keys.js";
+import { nothingPicked } from "./trouble.js";
 
 /** @typedef {import("./chart_data.js").DrawnRun} DrawnRun */
 /** @typedef {import("./metric_groups.js").ChartSpec} ChartSpec */
@@ -127,7 +128,7 @@ class Curves {
     const { me, runs, picks } = this.ctx;
     if (!me.has_plotly) return "plotly";
     if (!runs.isKnown) return "waiting";
-    if (!runs.size) return "noRun";
+    if (!runs.size && !picks.deleted().length) return "noRun";
     if (!picks.list().length) return "noPick";
     if (!groups.length) return "noMetric";
     return shown.length ? null : "noMatch";
@@ -170,7 +171,7 @@ const EMPTY = {
   plotly: () => notice({ title: "Curves are drawn by plotly.js, which is not installed here", text: "Where the server runs:", code: "pip install 'ml-logger[view]'", icon: "alert" }),
   waiting: () => loading("Looking for runs"),
   noRun: () => notice({ title: "No run yet", text: "Curves appear here as soon as a run logs its first numbers." }),
-  noPick: (ctx) => notice({ title: "No run is picked", text: "Pick those whose curves you want to see.", action: { label: "Pick runs", do: () => ctx.state.open("runs") } }),
+  noPick: nothingPicked,
   noMetric: () => notice({ title: "No metrics yet", text: "The picked runs have logged no numbers so far. Their curves appear as they do." }),
   noMatch: (ctx) => notice({ title: "No metric matches the filter", action: { label: "Show all metrics", do: () => ctx.state.set(METRICS, "") } }),
 };

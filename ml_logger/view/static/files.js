@@ -45,10 +45,16 @@ class FileBrowser {
   /** The folder that is looked at: the link's, else that of the run that other tabs show. */
   get folder() {
     const wish = this.ctx.state.get(FOLDER);
-    return wish === NOWHERE ? (this.run.get()?.path ?? "") : wish;
+    return wish === NOWHERE ? (this.#run?.path ?? "") : wish;
+  }
+
+  /** The run that other tabs show, or showed until it was deleted. */
+  get #run() {
+    return this.run.get() ?? this.ctx.picks.deleted()[0] ?? null;
   }
 
   #follow() {
+    if (this.#isDeleted()) return this.#showDeleted();
     if (this.folder !== this.shownFolder && this.ctx.runs.isKnown) {
       this.shownFolder = this.folder;
       fill(this.table, loading("Waiting for the folder"));
@@ -58,6 +64,21 @@ class FileBrowser {
       this.#drawList();
     }
     this.#drawPane();
+  }
+
+  /** Whether what is looked at was deleted with its run, so that nobody need be asked. */
+  #isDeleted() {
+    return this.ctx.picks.deleted().some(({ path }) => this.folder === path || this.folder.startsWith(`${path}/`));
+  }
+
+  #showDeleted() {
+    this.shownFolder = null;
+    this.closing?.abort();
+    this.shownFile = "";
+    this.pane.hidden = true;
+    this.readme.element.hidden = true;
+    this.#drawTrail();
+    fill(this.table, notice({ icon: "trash", title: "The run was deleted", text: "That was while you looked.", action: { label: "To the top", do: () => this.#open("") } }));
   }
 
   async #ask() {

@@ -8,6 +8,7 @@ import { icon } from "./icons.js";
 import { nameText } from "./names.js";
 import { loading, notice } from "./notice.js";
 import { flagKey, textKey } from "./state.js";
+import { nothingPicked } from "./trouble.js";
 
 /** @typedef {import("./runs.js").Run} Run */
 /** @typedef {{name: string, texts: (string | null)[], differs: boolean, usual: string | null}} Row  null: the run has none */
@@ -70,7 +71,7 @@ class Params {
   #nothing(runs, rows) {
     const { state, runs: all } = this.ctx;
     if (!all.isKnown) return loading("Waiting for the runs");
-    if (!runs.length) return notice({ icon: "list", title: all.size ? "No run is picked" : "No runs yet", action: all.size ? { label: "Pick runs", do: () => state.open("runs") } : undefined });
+    if (!runs.length) return nothingPicked(this.ctx);
     if (!rows.length) return notice({ icon: "list", title: "No parameters yet", text: "The picked runs have none. This logs some:", code: HOW });
     if (state.get(FILTER)) return notice({ icon: "search", title: "No parameter is called so", action: { label: "Show all", do: () => state.set(FILTER, "") } });
     return notice({ icon: "finished", title: "Nothing differs", text: `All ${rows.length} parameters are the same in these runs.`, action: { label: "Show all", do: () => state.set(DIFFERENT, false) } });
