@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import socket
+import struct
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -332,6 +334,19 @@ def test_a_large_file_is_streamed(site: Site, store: LocalStore, tmp_path: Path)
     content = bytes(range(256)) * 8000
     (tmp_path / "data" / "large").write_bytes(content)
     assert site.get("/v1/files/large").content == content
+
+
+def test_a_reader_that_goes_away_is_no_defect(site: Site, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever is killed while a large file is sent leaves no trouble in the log, and the next one has all of it."""
+    content = bytes(32 << 20)
+    (tmp_path / "data" / "large").write_bytes(content)
+    for _ in range(5):
+        with site.connect() as reader:
+            reader.sendall(f"GET /v1/files/large HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode())
+            assert reader.recv(1000)
+            reader.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset, as of a kill
+    assert site.get("/v1/files/large").content == content
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 def digests(site: Site, *paths: str) -> dict[str, Digest | Unreadable | None]:

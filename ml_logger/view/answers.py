@@ -160,6 +160,12 @@ def answering(handler: Handler, headers: Mapping[str, str] = HEADERS) -> Handler
             response = error_answer(error.status, str(error), error.headers)
         except web.HTTPException:
             raise
+        except (
+            ConnectionError
+        ):  # whoever asked is gone, or can't be told otherwise that the length it was promised is wrong
+            if request.transport is not None:
+                request.transport.abort()
+            return web.Response()
         except Exception as error:  # noqa: BLE001 - whatever a run holds, who looks at it is answered
             response = _failed(request, error)
         if not response.prepared:

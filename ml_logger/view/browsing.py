@@ -131,12 +131,6 @@ async def send_file(request: web.Request, files: Files, workers: Workers) -> web
     file = await workers.do(files.open, path)
     try:
         return await _send(request, path, file, workers)
-    except (
-        ConnectionResetError
-    ):  # whoever asked is gone, or can't be told otherwise that the file is not what was promised
-        if request.transport is not None:
-            request.transport.abort()
-        return web.Response()
     finally:
         await workers.do(file.close)
 
