@@ -31,7 +31,7 @@ MINUTES ?= 10
 soak: venv  ## 20 trainers, 4 agents, a receiver and a fault every few seconds, for MINUTES=10; numbers in build/bench/
 	$(BIN)/python -m soak $(MINUTES) $(if $(SEED),--seed $(SEED))
 
-soak-tests: venv  ## the tests that `make test` leaves out: about 40 minutes, 5 GB of disk and of memory
+soak-tests: venv  ## the tests that `make test` leaves out: about an hour, 5 GB of disk and of memory
 	$(BIN)/python -m pytest -m soak -v
 
 bench: venv  ## what client, reader, receiver, shipping, an idle agent and the page's server cost; numbers in build/bench/

@@ -232,7 +232,7 @@ def try_out(machine: type[RuleBasedStateMachine], *, examples: int, steps: int =
 
 def test_no_promise_is_broken() -> None:
     """Whatever happens: what was acknowledged is held, and what is in the spools is there once, when all is well again."""
-    try_out(Events, examples=60)
+    try_out(Events, examples=100)
 
 
 @pytest.mark.soak
