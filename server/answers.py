@@ -72,9 +72,8 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
     except web.HTTPException as error:
         headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
         return error_answer(error.status, error.reason.lower(), headers)
-    except (
-        ConnectionError
-    ):  # whoever asked is gone, or can't be told otherwise that the length it was promised is wrong
+    except ConnectionError:
+        # Whoever asked is gone, or can't be told otherwise that the length it was promised is wrong.
         if request.transport is not None:
             request.transport.abort()
         return web.Response()

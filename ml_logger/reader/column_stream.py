@@ -24,9 +24,8 @@ class ColumnStream:
 
     def look(self, parts: Sequence[Part]) -> Columns:
         """Return the columns of `parts`, as they were listed just now, having read what is new in them."""
-        are_whole = [
-            growing.is_whole() for growing in self._parts.values()
-        ]  # all are asked, as each lets go of what is not
+        # All are asked, as each lets go of what is not.
+        are_whole = [growing.is_whole() for growing in self._parts.values()]
         if tuple(parts) == self._seen and all(are_whole):
             return self._columns
         self._parts = {part.path: self._parts.get(part.path) or self._begun(part.path) for part in parts}

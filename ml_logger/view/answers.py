@@ -160,9 +160,8 @@ def answering(handler: Handler, headers: Mapping[str, str] = HEADERS) -> Handler
             response = error_answer(error.status, str(error), error.headers)
         except web.HTTPException:
             raise
-        except (
-            ConnectionError
-        ):  # whoever asked is gone, or can't be told otherwise that the length it was promised is wrong
+        except ConnectionError:
+            # Whoever asked is gone, or can't be told otherwise that the length it was promised is wrong.
             if request.transport is not None:
                 request.transport.abort()
             return web.Response()

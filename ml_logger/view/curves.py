@@ -47,7 +47,7 @@ class Asked:
 
     @classmethod
     def of(cls, body: dict[str, Any]) -> Asked:
-        """Return what the JSON object of a request asks for; raises `Refused` (400) ."""
+        """Return what the JSON object of a request asks for; raises `Refused` (400)."""
         x = body.get("x", "step")
         if x not in ("step", "time", "relative"):
             raise Refused(400, "x must be step, time or relative")
