@@ -147,6 +147,7 @@ class Intake:
             memory.goal.note_version(path)
         memory.ledger.put(path, entry._replace(is_done=entry.is_done and not is_news))
         if entry.is_done and not is_news:
+            memory.stalls.forget(path)  # agreed: what it took counts no more when it is asked about the next time
             self._agenda.drop(path)
             if path in memory.doubts.unsure:
                 self._comparisons.compare((path,))

@@ -90,6 +90,18 @@ def test_no_number_of_restarts_makes_old_news_new(pair):
     assert {name.partition(b"/")[0] for name in read_mirror(pair.data_dir)} == {b"kept"}
 
 
+def test_no_number_of_restarts_sets_a_stream_aside_that_has_another_name_there(pair):
+    """That it is found under the name with its digest each time is agreement, however often it is asked about."""
+    (pair.data_dir / "run").mkdir()
+    (pair.data_dir / "run/metrics.jsonl").write_bytes(LINE * 5000)
+    pair.append("run/metrics.jsonl", LINE + b"ours\n")
+    pair.drain()
+    for _ in range(8):
+        pair.restart_receiver()
+        pair.drain()
+    assert sorted(read_mirror(pair.data_dir).values()) == [LINE + b"ours\n", LINE * 5000]
+
+
 def test_what_was_stored_just_before_a_kill_comes_back(pair):
     """A deletion just then can't be told from a restored copy that lacks the last minutes' files; the next one stays."""
     finish_runs(pair, "newest")
