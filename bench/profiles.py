@@ -98,7 +98,19 @@ def _sampled(command: Sequence[str], raw: Path) -> None:
 
 def _spy(raw: Path) -> list[str]:
     program = str(Path(sys.executable).parent / "py-spy")
-    return [program, "record", "--function", "--format", "raw", "--rate", str(_RATE_HZ), "--output", str(raw)]
+    # Not stopping the process for each sample: a stop takes effect at the next system call, which then gets more than its share.
+    return [
+        program,
+        "record",
+        "--nonblocking",
+        "--function",
+        "--format",
+        "raw",
+        "--rate",
+        str(_RATE_HZ),
+        "--output",
+        str(raw),
+    ]
 
 
 def _log(folder: Path) -> dict[str, Path]:
