@@ -98,7 +98,7 @@ def _sampled(command: Sequence[str], raw: Path) -> None:
 
 def _spy(raw: Path) -> list[str]:
     program = str(Path(sys.executable).parent / "py-spy")
-    # Not stopping the process for each sample: a stop takes effect at the next system call, which then gets more than its share.
+    # A process that is stopped for each sample stops at its next system call, which then gets more than its share.
     return [
         program,
         "record",
