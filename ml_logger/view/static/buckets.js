@@ -125,6 +125,9 @@ export function nearest(ascending, value) {
  * @param {Grid} grid
  * @returns {Float64Array}
  */
-export function positions({ index, at }, { origin, width }) {
-  return Float64Array.from(index, (i, n) => 2 * (origin / 2 + (i + at[n]) * (width / 2))); // by halves: a whole one may be past the largest number
+export function positions({ index, at }, grid) {
+  return Float64Array.from(index, (i, n) => placeOf(i + at[n], grid));
 }
+
+/** Where so many buckets, or parts of them, behind the origin is; by halves, as a whole one may be past the largest number. @param {number} buckets @param {Grid} grid */
+export const placeOf = (buckets, { origin, width }) => 2 * (origin / 2 + buckets * (width / 2));

@@ -246,6 +246,11 @@ export class Chart {
     setZoom(this.ctx.state, this.spec.id, { x: null, y: null });
   }
 
+  #toggleWide() {
+    const { state } = this.ctx;
+    state.set(WIDE, state.get(WIDE) === this.spec.id ? null : this.spec.id);
+  }
+
   /** Say what the curves don't. */
   #tell() {
     const { data, picture } = this;
@@ -276,13 +281,12 @@ export class Chart {
   // --- its tools
 
   #header() {
-    const { state } = this.ctx;
     return el("header", { class: "chart-header" },
       el("h3", { title: this.spec.title }, this.spec.title),
       this.reset,
       tool("plus", "Zoom in", () => this.#zoomBy(0.5), "for-touch"),
       tool("minus", "Zoom out", () => this.#zoomBy(2), "for-touch"),
-      tool("wide", "Enlarge (Enter)", () => state.set(WIDE, state.get(WIDE) === this.spec.id ? null : this.spec.id)),
+      tool("wide", "Enlarge (Enter)", () => this.#toggleWide()),
       tool("table", "Raw data as CSV", () => void this.#saveCsv()),
       tool("picture", "Picture as PNG", () => void this.#savePng()));
   }
@@ -305,14 +309,13 @@ export class Chart {
   /** @param {KeyboardEvent} event */
   #pressed(event) {
     if (event.metaKey || event.ctrlKey || event.altKey || !this.picture) return;
-    const { state } = this.ctx;
     /** @type {Record<string, () => void>} */
     const actions = {
       ArrowRight: () => this.crosshair.step(1, event.shiftKey),
       ArrowLeft: () => this.crosshair.step(-1, event.shiftKey),
       "+": () => this.#zoomBy(0.5), "=": () => this.#zoomBy(0.5), "-": () => this.#zoomBy(2),
       Escape: () => (this.crosshair.x === null ? this.resetZoom() : this.crosshair.hide()),
-      Enter: () => state.set(WIDE, state.get(WIDE) === this.spec.id ? null : this.spec.id),
+      Enter: () => this.#toggleWide(),
     };
     if (!actions[event.key]) return;
     actions[event.key]();

@@ -4,7 +4,7 @@
  * left end, so there are finer ones for that: each covers the first sixteenth of the one before. Pure.
  */
 
-import { COLUMNS, positions } from "./buckets.js";
+import { COLUMNS, placeOf, positions } from "./buckets.js";
 
 /** @typedef {import("./buckets.js").Buckets} Buckets */
 /** @typedef {import("./buckets.js").Grid} Grid */
@@ -53,7 +53,7 @@ export function joined(whole, pieces, ends) {
 
 /** Return only the buckets that begin in [from, to). @param {Piece} piece @param {number} from @param {number} to @returns {Piece} */
 function cutOut({ buckets, grid }, from, to) {
-  const begins = Array.from(buckets.index, (index) => 2 * (grid.origin / 2 + index * (grid.width / 2)));
+  const begins = Array.from(buckets.index, (index) => placeOf(index, grid));
   const first = begins.findIndex((begin) => begin >= from);
   const end = begins.findIndex((begin) => begin >= to);
   const [low, high] = [first < 0 ? begins.length : first, end < 0 ? begins.length : end];
