@@ -81,7 +81,7 @@ class ColumnCache:
         return kept
 
     def _folder_of(self, part: str) -> Path:
-        name = hashlib.sha256(part.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+        name = file_name_of(part)
         return self.folder / name[:2] / name[2:]
 
     def has_room(self) -> bool:
@@ -195,6 +195,11 @@ def _is_swept(folder: Path) -> bool:
 def _bytes_of(stretch: Stretch) -> int:
     block = stretch.block
     return block.steps.nbytes + block.times.nbytes + sum(column.values.nbytes for column in block.columns.values())
+
+
+def file_name_of(place: str) -> str:
+    """Return a name for what is kept of a `place`, whatever is in that: a digest of 32 hex digits."""
+    return hashlib.sha256(place.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
 def user_cache() -> ColumnCache | None:

@@ -26,11 +26,16 @@ def is_gone(events: Sequence[Record]) -> bool:
 
     That nobody holds the lock of its file is not enough: a copy of a run, or a receiver's, has none.
     """
-    starts = [event for event in events if event.get("event") == "start"]
-    if not starts or starts[-1].get("host") != host_name() or sys.platform == "win32":
+    start = last_start(events)
+    if start.get("host") != host_name() or sys.platform == "win32":
         return False
-    pid = starts[-1].get("pid")
+    pid = start.get("pid")
     return isinstance(pid, int) and pid > 0 and not _is_there(pid)
+
+
+def last_start(events: Sequence[Record]) -> Record:
+    """Return what the process said when it began last, an empty record if it did not."""
+    return next((event for event in reversed(events) if event.get("event") == "start"), {})
 
 
 def _is_there(pid: int) -> bool:

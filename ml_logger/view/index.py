@@ -182,11 +182,8 @@ class RunIndex:
 
     def _empty(self, path: str, folder: _Folder) -> bool:
         """Let go of what was in a folder that can't be had: it goes when that above it names it no more, or comes back."""
-        is_news = bool(folder.children)
-        for name in folder.children:
-            self._lose(joined(path, name))
+        is_news = self._lose_what_is_in(path, folder) or bool(folder.children)
         folder.children, folder.line = {}, None
-        is_news |= self._listed.drop(path)
         if is_news:
             folder.changed_s = self._steady_s()
         return is_news
@@ -247,18 +244,21 @@ class RunIndex:
         folder.children = children
         return True
 
-    def _lose(self, path: str) -> bool:
+    def _lose(self, path: str) -> None:
         folder = self._folders.pop(path, None)
         if folder is None:
-            return False
+            return
         self._agenda.drop(path)
         self._shown_agenda.drop(path)
         self._shown.pop(path, None)
         self._new -= folder.is_new
+        self._lose_what_is_in(path, folder)
+
+    def _lose_what_is_in(self, path: str, folder: _Folder) -> bool:
+        """Let go of the folders and the run in one, and return whether that was listed."""
         for name in folder.children:
             self._lose(joined(path, name))
-        self._listed.drop(path)
-        return True
+        return self._listed.drop(path)
 
     # --- lines
 

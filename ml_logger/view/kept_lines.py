@@ -7,7 +7,6 @@ of what follows. It may be deleted at any time; what can't be read or written co
 
 from __future__ import annotations
 
-import hashlib
 import time
 import zlib
 from collections.abc import Iterable
@@ -17,7 +16,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from ..reader.cache import ColumnCache
+from ..reader.cache import ColumnCache, file_name_of
 from ..spool import write_whole
 from ..version import __version__
 
@@ -44,8 +43,7 @@ class KeptLines:
     """The lines of one `place`, in the folder of a `cache`. Used by one thread at a time."""
 
     def __init__(self, cache: ColumnCache, place: str) -> None:
-        name = hashlib.sha256(place.encode("utf-8", "surrogateescape")).hexdigest()[:32]
-        self._cache, self._file = cache, cache.folder / f"lines-{name}"
+        self._cache, self._file = cache, cache.folder / f"lines-{file_name_of(place)}"
 
     def load(self) -> dict[str, KeptLine]:
         """Return the lines that were kept last, by the paths of their runs."""

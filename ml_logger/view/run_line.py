@@ -14,7 +14,7 @@ from ..layout import METRICS, PARAMETERS, RUN, is_hidden
 from ..reader import Columns, Record
 from ..reader.media import KINDS
 from ..reader.parts import Part, joined, order_of, part_number, time_of
-from ..reader.presence import maybe_alive
+from ..reader.presence import last_start, maybe_alive
 from ..reader.processes import Life, Process, life_of
 from ..reader.records import records_of
 from ..reader.sections import flattened, merged
@@ -72,7 +72,7 @@ class RunLine:
             return False
         parts = self._once("parts", entries, lambda: self._parts(entries))
         self._unended = tuple(
-            (part.path, _start_of(self._events(part))) for part in parts[RUN] if not self._has_ended(part)
+            (part.path, last_start(self._events(part))) for part in parts[RUN] if not self._has_ended(part)
         )
         self._alive = self._alive_now()
         self._make(parts, entries)
@@ -200,11 +200,6 @@ class RunLine:
             if part.size and part.path not in read:
                 self._require_gone(part)
         return columns.count, columns.last_values()
-
-
-def _start_of(events: Sequence[Record]) -> Record:
-    """Return what a process said at its start, nothing if it did not."""
-    return next((event for event in reversed(events) if event.get("event") == "start"), {})
 
 
 def _digest_of(seen: Signature) -> str:

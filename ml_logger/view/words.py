@@ -8,6 +8,8 @@ from typing import Any
 
 import orjson
 
+from ..reader.records import as_word
+
 MOST_EXACT = 2**53
 """Up to here JavaScript's numbers are exact whole ones; what is beyond is sent as its digits."""
 
@@ -26,7 +28,7 @@ def word_of(value: Any, depth: int = 0) -> Any:
     their escapes. What is no value of JSON is left as it is.
     """
     if isinstance(value, float):
-        return value if math.isfinite(value) else "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
+        return value if math.isfinite(value) else as_word(value)
     if isinstance(value, int):
         return value if -MOST_EXACT <= value <= MOST_EXACT else str(value)
     if isinstance(value, str):
